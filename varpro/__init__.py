@@ -1,0 +1,1 @@
+"""Variable projection for separable nonlinear least squares."""
