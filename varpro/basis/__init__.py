@@ -1,0 +1,18 @@
+"""Bases: formulas with named parameters. This package knows formulas only."""
+
+from ._base import AbstractBasis as AbstractBasis, Sum as Sum
+from ._compose import Model as Model, Partials as Partials, build_model as build_model
+from ._custom import Custom as Custom, Offset as Offset
+from ._decay import Exp as Exp
+from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
+from ._poly import Constant as Constant, Polynomial as Polynomial
+
+KINDS: dict[str, type[AbstractBasis]] = {
+    "exp": Exp,
+    "gaussian": Gaussian,
+    "lorentzian": Lorentzian,
+    "constant": Constant,
+    "polynomial": Polynomial,
+    "custom": Custom,
+}
+"""The bases by the name that a configuration file gives their kind."""

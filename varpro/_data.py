@@ -1,0 +1,167 @@
+"""Data at the door: shapes are forgiven here and nowhere else.
+
+A vector y becomes one column, integers become floats, sigma becomes a weight, masked samples get
+weight zero and a zero in y. What cannot be right is refused, with what came and what was expected.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ._results import InputError
+
+NanPolicy = Literal["raise", "drop"]
+
+
+class Data(eqx.Module):
+    """Checked data, host arrays: `y` (m, k), `weights` (m,) or None; `keep` marks samples in use."""
+
+    x: PyTree
+    y: np.ndarray
+    weights: np.ndarray | None
+    keep: np.ndarray
+    absolute: bool
+    vector: bool
+
+    @property
+    def effective(self) -> int:
+        """The number of real observations that carry weight, over all columns."""
+        parts = 2 if np.iscomplexobj(self.y) else 1
+        return int(self.keep.sum()) * self.y.shape[1] * parts
+
+
+def prepare_data(
+    x: PyTree,
+    y: np.ndarray,
+    *,
+    sigma: np.ndarray | float | None = None,
+    weights: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    absolute_sigma: bool = False,
+    nan: NanPolicy = "raise",
+) -> Data:
+    """Check data and bring it into the form of the core."""
+    y = _floating("y", y)
+    if y.ndim not in (1, 2):
+        raise InputError(f"y must have shape (m,) or (m, k), but has shape {y.shape}.")
+    if y.size == 0:
+        raise InputError(f"y is empty (shape {y.shape}). Give at least one sample.")
+    vector, m = y.ndim == 1, y.shape[0]
+    y = y.reshape(m, -1)
+    real = np.dtype(y.real.dtype)
+    x = jax.tree.map(lambda leaf: _axis(leaf, m, y.shape, real), x)
+
+    keep = _mask(mask, m)
+    scale = _weights(sigma, weights, m, real)
+    bad = ~np.isfinite(y)
+    bad_rows = bad.any(axis=1)
+    for leaf in jax.tree.leaves(x):
+        if leaf.ndim and leaf.shape[0] == m:
+            bad_x = ~np.isfinite(leaf.reshape(m, -1)).all(axis=1)
+            if nan == "raise":
+                _refuse("x", bad_x & keep)
+            bad_rows |= bad_x
+    if nan == "raise":
+        _refuse("y", bad[:, 0] & keep if vector else bad & keep[:, None])
+    elif nan != "drop":
+        raise InputError(f"nan must be 'raise' or 'drop', not {nan!r}.")
+    keep &= ~bad_rows
+    if scale is not None:
+        keep &= scale > 0
+    if not keep.any():
+        raise InputError("No sample carries weight: all are masked, dropped or of zero weight.")
+    if not keep.all():
+        # Bases still see every x, for some need a whole grid: a bad x becomes a good one of weight 0.
+        good = int(np.argmax(keep))
+        x = jax.tree.map(lambda leaf: _fill(leaf, good), x)
+        y = np.where(keep[:, None], y, np.zeros((), y.dtype))
+        scale = np.where(keep, 1.0 if scale is None else scale, 0.0).astype(real)
+    return Data(x, y, scale, keep, absolute_sigma, vector)
+
+
+def _floating(name: str, value: object) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
+        raise InputError(f"{name} must be numeric, but has dtype {array.dtype}.")
+    if np.issubdtype(array.dtype, np.inexact) and array.dtype not in (np.float16,):
+        wide = array.dtype in (np.longdouble, np.clongdouble)
+        return array.astype(complex if np.iscomplexobj(array) else float) if wide else array
+    return array.astype(np.float64)
+
+
+def _axis(leaf: object, m: int, shape: tuple[int, ...], real: np.dtype) -> np.ndarray:
+    array = _floating("x", leaf)
+    if array.ndim == 0 or array.shape[0] != m:
+        if (
+            array.ndim == 1
+            and shape[1] == m != shape[0]
+            or array.ndim == 1
+            and array.shape[0] == shape[1]
+        ):
+            raise InputError(
+                f"x has {array.shape[0]} points but y has shape {shape}, with {m} along the same "
+                "axis. y must be (m, k): transpose it."
+            )
+        points = array.shape[0] if array.ndim else "no"
+        raise InputError(f"x has {points} points but y has {m} along the same axis.")
+    return array.astype(np.result_type(array.dtype, real) if np.iscomplexobj(array) else real)
+
+
+def _weights(
+    sigma: np.ndarray | float | None, weights: np.ndarray | None, m: int, real: np.dtype
+) -> np.ndarray | None:
+    """The factor on the residual, 1/sigma or `weights`, or None."""
+    if sigma is not None and weights is not None:
+        raise InputError("Give either sigma (standard deviations) or weights (1/sigma), not both.")
+    if sigma is None and weights is None:
+        return None
+    name, given = ("sigma", sigma) if weights is None else ("weights", weights)
+    array = _floating(name, given)
+    if np.iscomplexobj(array):
+        raise InputError(f"{name} must be real, but has dtype {array.dtype}.")
+    if array.shape not in ((), (m,)):
+        raise InputError(f"{name} has shape {array.shape}; expected ({m},), one per sample of y.")
+    array = np.broadcast_to(array, (m,))
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} contains non-finite values at {_where(~np.isfinite(array))}.")
+    low = array <= 0 if name == "sigma" else array < 0
+    if low.any():
+        rule = "greater than zero" if name == "sigma" else "zero or more"
+        raise InputError(f"{name} must be {rule}, but is not at {_where(low)}.")
+    return (1.0 / array if name == "sigma" else array).astype(real)
+
+
+def _mask(mask: np.ndarray | None, m: int) -> np.ndarray:
+    if mask is None:
+        return np.ones(m, dtype=bool)
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != (m,):
+        raise InputError(
+            f"mask must be a boolean array of shape ({m},), True for samples to use; it has dtype "
+            f"{array.dtype} and shape {array.shape}."
+        )
+    return array.copy()
+
+
+def _refuse(name: str, bad: np.ndarray) -> None:
+    if count := int(bad.sum()):
+        noun = "value" if count == 1 else "values"
+        raise InputError(
+            f'{name} contains {count} non-finite {noun} at {_where(bad)}. Pass mask= or nan="drop".'
+        )
+
+
+def _where(bad: np.ndarray) -> str:
+    found = np.argwhere(bad)
+    shown = [int(i[0]) if bad.ndim == 1 else tuple(map(int, i)) for i in found[:8]]
+    more = ", ..." if len(found) > 8 else ""
+    word = "index" if len(found) == 1 else "indices"
+    return f"{word} [{', '.join(map(str, shown))}{more}]"
+
+
+def _fill(leaf: np.ndarray, good: int) -> np.ndarray:
+    finite = np.isfinite(leaf.reshape(leaf.shape[0], -1)).all(axis=1)
+    return np.where(finite.reshape(-1, *([1] * (leaf.ndim - 1))), leaf, leaf[good])

@@ -1,0 +1,296 @@
+"""`fit`: names, checks and statistics around one compiled program per shape."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from ._data import Data, NanPolicy, prepare_data
+from ._params import Coordinates, Layout, Numbers, Param, build_layout
+from ._problem import Assembled, Problem
+from ._reduced import Jacobian
+from ._fit_result import FitResult
+from ._results import RESULTS, FitError, InputError, suggestion
+from ._solve import Search, Solver, search, solve_problem
+from ._stats import covariance_blocks
+from .basis import AbstractBasis, Custom, Model, Sum, build_model
+from .linalg import AbstractPinvSolver
+
+ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
+
+
+def fit(
+    model: ModelLike,
+    x: PyTree,
+    y: np.ndarray,
+    *,
+    init: Mapping[str, Param | float] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    fix: str | Sequence[str] = (),
+    tie: Mapping[str, str] | None = None,
+    order: Sequence[str] | Sequence[Sequence[str]] = (),
+    sigma: np.ndarray | float | None = None,
+    weights: np.ndarray | None = None,
+    absolute_sigma: bool = False,
+    mask: np.ndarray | None = None,
+    nan: NanPolicy = "raise",
+    share: str | None = None,
+    solver: Solver | None = None,
+    linear_solver: AbstractPinvSolver | None = None,
+    jacobian: Jacobian | None = None,
+    max_steps: int | None = None,
+    throw: bool = False,
+) -> FitResult:
+    """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
+
+    Only nonlinear parameters need a start. The computation runs in float64 for float64 or integer
+    data whatever JAX's global setting is, and in float32 for float32 data.
+
+    **Arguments:**
+
+    - `model`: a sum of bases such as `vp.Exp("fast", tau=0.5) + vp.Constant("background")`, or any
+        function `f(theta, x)` of a dict of scalars that returns columns (see `vp.Custom`).
+    - `x`: sample positions (m,); for your own functions any pytree of arrays with m rows.
+    - `y`: data (m,), or (m, k) for k right-hand sides. Real or complex.
+    - `init`: starts by name, plain numbers or `vp.Param`; overrides what the model says. For a bare
+        function it defines the parameters.
+    - `bounds`: `{name: (lower, upper)}`, overrides what the model says.
+    - `fix`: names or patterns such as "*.tau" of parameters to hold at their start.
+    - `tie`: `{name: other}`, the first takes the value of the second.
+    - `order`: a chain of names that must increase, such as ("fast.tau", "slow.tau"), or several.
+    - `sigma`: standard deviation of each sample (m,), or one number; or
+    - `weights`: (m,), multiplies the residual. Zero leaves a sample out.
+    - `absolute_sigma`: take sigma as it is (True) or up to a common factor (False, default), which
+        scales all standard errors by the root of the reduced chi-square. As in scipy.
+    - `mask`: boolean (m,), True for samples to use.
+    - `nan`: "raise" (default) or "drop" samples that are not finite.
+    - `share`: "all": one set of nonlinear parameters for all columns of Y, the default for (m, k).
+    - `solver`: `vp.LevenbergMarquardt()` by default; any optimistix solver.
+    - `linear_solver`: `vp.linalg.QR()` by default.
+    - `jacobian`: "kaufman" (default) or "full".
+    - `max_steps`: trial points at most; 256 by default.
+    - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
+
+    **Returns:** a `FitResult`.
+
+    **Raises:** `InputError` for anything given that cannot be right, before any computation;
+    `FitError` as said under `throw`.
+    """
+    if share not in (None, "all"):
+        raise InputError(f"share must be 'all' or left out, not {share!r}.")
+    how = search(solver, linear_solver, jacobian, max_steps)
+    data = prepare_data(
+        x, y, sigma=sigma, weights=weights, mask=mask, absolute_sigma=absolute_sigma, nan=nan
+    )
+    with _precision(data.y.real.dtype):
+        basis = _named(model, init or {}).prepared(data.x, data.y.real.dtype)
+        built = build_model(basis)
+        params = _starts(basis, init or {}, bounds or {})
+        fix = [fix] if isinstance(fix, str) else fix
+        chains = [order] if order and isinstance(order[0], str) else order
+        layout, numbers, coordinates = build_layout(params, fix=fix, tie=tie, order=chains)  # pyright: ignore[reportArgumentType]
+        _enough_data(data, len(layout.free), len(built.columns))
+        prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+        out = _checked(basis, built, layout, numbers, coordinates, data, how, prior)
+        out = jax.tree.map(np.asarray, out)
+    result = _assemble(built, layout, params, data, out)
+    if throw and not result.success:
+        raise FitError(f"The fit did not converge: {result.message}", result)
+    return result
+
+
+def _precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
+    # A local setting: float64 data are computed in float64, and nobody else's setting changes.
+    wide = dtype == np.float64
+    return jax.enable_x64(True) if wide else contextlib.nullcontext()
+
+
+def _named(model: ModelLike, init: Mapping[str, Param | float]) -> AbstractBasis:
+    if isinstance(model, AbstractBasis):
+        return model
+    if callable(model):
+        return Custom("", model, init)  # pyright: ignore[reportArgumentType]
+    raise InputError(
+        f"model must be a basis such as vp.Exp('decay', tau=1.0), a sum of them, or a function "
+        f"f(theta, x); {type(model).__name__} was given."
+    )
+
+
+def _starts(
+    basis: AbstractBasis,
+    init: Mapping[str, Param | float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, Param]:
+    """All parameters by full name, with what was given on top of what the model says."""
+    parts = basis.parts if isinstance(basis, Sum) else (basis,)
+    params = {p.parameter_name(k): v for p in parts for k, v in p.parameters.items()}
+    for where, given in (("init", init), ("bounds", bounds)):
+        for name in given:
+            if name not in params:
+                raise InputError(f"{where}: unknown parameter '{name}'. {suggestion(name, params)}")
+    for name, value in init.items():
+        old = params[name]
+        if isinstance(value, Param):
+            params[name] = value
+        else:
+            params[name] = Param(float(value), old.lower, old.upper, old.fixed, old.prior)
+    for name, (lower, upper) in bounds.items():
+        old = params[name]
+        params[name] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
+    return params
+
+
+def _enough_data(data: Data, nonlinear: int, columns: int) -> None:
+    parts = 2 if np.iscomplexobj(data.y) else 1
+    linear = columns * data.y.shape[1] * parts
+    if data.effective < nonlinear + linear:
+        raise InputError(
+            f"{data.effective} data points cannot determine {nonlinear + linear} parameters "
+            f"({nonlinear} nonlinear, {linear} linear). Give more data or a smaller model."
+        )
+
+
+def _checked(
+    basis: AbstractBasis,
+    built: Model,
+    layout: Layout,
+    numbers: Numbers,
+    coordinates: Coordinates,
+    data: Data,
+    how: Search,
+    prior: tuple[int, ...],
+) -> dict[str, PyTree]:
+    """Run the compiled program, after a look at the basis where it starts."""
+    real = data.y.real.dtype
+    numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
+    problem = Problem(
+        Assembled(built, layout, numbers, data.x, prior),
+        data.y,  # pyright: ignore[reportArgumentType]
+        data.weights,  # pyright: ignore[reportArgumentType]
+    )
+    bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
+    out = _program(problem, coordinates, how, bounded)
+    if not np.all(out["start_finite"]):
+        column = built.columns[int(np.argmin(out["start_finite"]))]
+        values = dict(zip(layout.names, np.asarray(out["start"]).tolist(), strict=True))
+        at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+        raise InputError(f"Column '{column}' is not finite at the start ({at}). Give other starts.")
+    return out
+
+
+@eqx.filter_jit
+def _program(
+    problem: Problem, coordinates: Coordinates, how: Search, bounded: bool
+) -> dict[str, PyTree]:
+    """Everything that is computed for a fit, one program per shape."""
+    columns = problem.columns
+    assert isinstance(columns, Assembled)
+    start = jnp.asarray(coordinates.start)
+    limits = (coordinates.lower, coordinates.upper) if bounded else (None, None)
+    lower, upper = (None if b is None else jnp.asarray(b) for b in limits)
+    used = problem.weighted(columns.phi(start))
+    theta, solution = solve_problem(problem, start, lower, upper, how)
+    on_bound = jnp.zeros(theta.shape, bool)
+    if bounded:
+        on_bound = (theta <= lower) | (theta >= upper)
+    blocks = covariance_blocks(problem, theta, on_bound)
+    transform = (
+        jax.jacfwd(columns.values)(theta)
+        if theta.size
+        else jnp.zeros((len(columns.layout.names), 0))
+    )
+    free = np.array(columns.layout.free, dtype=int)
+    fitted = columns.phi(theta) @ solution.coef
+    offset = columns.offset(theta)
+    return {
+        "start_finite": jnp.isfinite(used).all(axis=0),
+        "start": columns.values(start),
+        "values": columns.values(theta),
+        "coef": solution.coef,
+        "fitted": fitted if offset is None else fitted + offset[:, None],
+        "cost": solution.cost,
+        "chisq": jnp.sum(jnp.abs(solution.resid) ** 2),
+        "result": solution.result,
+        "stats": solution.stats,
+        "value_variance": blocks.value_variance(transform),
+        "coef_variance": blocks.coef_variance(),
+        "joint": blocks.joint(transform[free], 0),
+        "on_bound": (transform != 0) @ on_bound,
+        "rank": blocks.rank,
+        "cond": blocks.cond,
+        "cond_jac": blocks.cond_jac,
+    }
+
+
+def _assemble(
+    built: Model, layout: Layout, params: dict[str, Param], data: Data, out: dict[str, PyTree]
+) -> FitResult:
+    """Names back on numbers, on the host."""
+    order = list(built.order)
+    parts = 2 if np.iscomplexobj(data.y) else 1
+    n, k = out["coef"].shape
+    free = [i for i in layout.free if not out["on_bound"][i]]
+    dof = data.effective - len(free) - n * k * parts
+    chisq = float(out["chisq"])
+    scale = 1.0 if data.absolute else (chisq / dof if dof > 0 else np.nan)
+    fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
+    alpha_stderr = np.where(fixed, 0.0, _root(out["value_variance"], scale))
+    joint = _scaled(out["joint"], scale)
+    inside = np.array([*range(len(layout.free)), *(len(layout.free) + i for i in order)], dtype=int)
+    result = out["result"]
+    success = bool(result == RESULTS.successful)
+    stats = out["stats"]
+
+    def shaped(a: np.ndarray) -> np.ndarray:
+        return a[:, 0] if data.vector else a
+
+    columns = tuple(built.columns[i] for i in order)
+    return FitResult(
+        names=layout.names,
+        columns=columns,
+        alpha=out["values"],
+        coef=shaped(out["coef"][order]),
+        x=data.x,
+        y=shaped(data.y),
+        fitted=shaped(out["fitted"]),
+        weights=data.weights,
+        success=success,
+        status=_name_of(result),
+        message=RESULTS[result],
+        stop=stop_name(stats),
+        cost=float(out["cost"]),
+        chisq=chisq,
+        num_data=data.effective,
+        num_free=len(layout.free),
+        dof=dof,
+        absolute_sigma=data.absolute,
+        cov_names=(*(layout.names[i] for i in layout.free), *columns),
+        covariance=joint[np.ix_(inside, inside)],
+        num_steps=int(stats["num_steps"]),
+        num_residuals=int(stats.get("num_residuals", -1)),
+        num_jacobians=int(stats.get("num_jacobians", -1)),
+        rank=int(out["rank"]),
+        cond=float(out["cond"]),
+        cond_jac=float(out["cond_jac"]),
+        params=params,
+        layout=layout,
+        model=built,
+        alpha_stderr=alpha_stderr,
+        coef_stderr=shaped(_root(out["coef_variance"][order], scale)),
+        at_bound=np.asarray(out["on_bound"]),
+    )
+
+
+def _scaled(variance: np.ndarray, scale: float) -> np.ndarray:
+    # Infinite variances stay infinite for a perfect fit; a zero residual gives no error estimate.
+    scale = scale if scale > 0 else np.nan
+    return np.where(np.isinf(variance), np.inf, variance * scale)
+
+
+def _root(variance: np.ndarray, scale: float) -> np.ndarray:
+    return np.sqrt(_scaled(variance, scale))

@@ -1,0 +1,225 @@
+"""Nonlinear parameters: starts, bounds, fixed values, ties, order and priors.
+
+A solver sees `theta` (p,), the free coordinates alone. `Layout.values` turns them into all q
+parameter values. Which parameters are free, tied or ordered is static; every number is an array, so
+that new starts, bounds or fixed values never compile anew.
+"""
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._results import InputError, suggestion
+
+
+class Param(eqx.Module):
+    """A nonlinear parameter: where it starts and where it may go.
+
+    **Arguments:**
+
+    - `init`: the start, in the units of the data.
+    - `lower`, `upper`: bounds, both allowed as values; infinite by default.
+    - `fixed`: hold it at `init`.
+    - `prior`: `(mean, sd)` of a Gaussian prior, added to the cost as `((value - mean) / sd)^2 / 2`.
+    """
+
+    init: float | None = None
+    lower: float = -math.inf
+    upper: float = math.inf
+    fixed: bool = False
+    prior: tuple[float, float] | None = None
+
+    def __check_init__(self):
+        if math.isnan(self.lower) or math.isnan(self.upper) or self.lower >= self.upper:
+            raise InputError(
+                f"Bounds must satisfy lower < upper, but [{self.lower:g}, {self.upper:g}] was "
+                "given. To hold a parameter, use fixed=True."
+            )
+        if self.init is not None and not np.all(np.isfinite(self.init)):
+            raise InputError(f"A start must be finite, but {self.init} was given.")
+        if self.prior is not None:
+            mean, sd = self.prior
+            if not (math.isfinite(mean) and math.isfinite(sd) and sd > 0):
+                raise InputError(
+                    f"prior=(mean, sd) needs a finite mean and sd > 0, but {self.prior} was given."
+                )
+
+
+class Layout(eqx.Module):
+    """How the free coordinates become all parameter values. All fields are static.
+
+    **Fields:**
+
+    - `names`: the q parameter names.
+    - `free`: indices of the p parameters that have a coordinate in `theta`.
+    - `source`: for each parameter, the index of the one whose value it takes (itself, if not tied).
+    - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
+        that `order` lists them parents first.
+    - `has_ceiling`: whether an ordered parameter has a finite upper bound.
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True)
+    free: tuple[int, ...] = eqx.field(static=True)
+    source: tuple[int, ...] = eqx.field(static=True)
+    above: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    has_ceiling: tuple[bool, ...] = eqx.field(static=True)
+
+    @property
+    def selects(self) -> bool:
+        """Whether every value is a coordinate or a constant, with no tie and no order."""
+        return not self.above and self.source == tuple(range(len(self.names)))
+
+    def values(self, theta: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
+        """All q values for the free coordinates `theta`.
+
+        An ordered parameter b >= a has the coordinate d >= 0 in b = base + d, where base is a or
+        b's own lower bound if that is higher; with a finite upper bound u it is the fraction d in
+        [0, 1] of b = base + d (u - base).
+        """
+        full = numbers.start
+        if self.free:
+            full = full.at[np.array(self.free)].set(theta.astype(full.dtype))
+        for (upper, lower), ceiling in zip(self.above, self.has_ceiling, strict=True):
+            base = jnp.maximum(full[lower], numbers.lower[upper])
+            width = numbers.upper[upper] - base if ceiling else 1.0
+            full = full.at[upper].set(base + full[upper] * width)
+        if self.source == tuple(range(len(self.names))):
+            return full
+        return full[np.array(self.source, dtype=int)]
+
+
+class Numbers(eqx.Module):
+    """The numbers of the q parameters that go with a `Layout`."""
+
+    start: Float[Array, " q"]
+    lower: Float[Array, " q"]
+    upper: Float[Array, " q"]
+    prior_mean: Float[Array, " q"]
+    prior_sd: Float[Array, " q"]  # infinite: no prior
+
+
+class Coordinates(eqx.Module):
+    """Start and bounds of the free coordinates `theta`, as host arrays (p,)."""
+
+    start: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
+    """The names that a pattern such as `*.tau` stands for; at least one, or an error."""
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, names)}")
+    return found
+
+
+def build_layout(
+    params: Mapping[str, Param],
+    *,
+    fix: Sequence[str] = (),
+    tie: Mapping[str, str] | None = None,
+    order: Sequence[Sequence[str]] = (),
+) -> tuple[Layout, Numbers, Coordinates]:
+    """Check the parameters and the constraints on them, and lay them out."""
+    names = tuple(params)
+    index = {name: i for i, name in enumerate(names)}
+
+    def locate(name: str, where: str) -> int:
+        if name not in index:
+            raise InputError(f"{where}: unknown parameter '{name}'. {suggestion(name, names)}")
+        return index[name]
+
+    fixed = {name for name, param in params.items() if param.fixed}
+    for pattern in fix:
+        fixed.update(expand(pattern, names, "fix"))
+
+    source = list(range(len(names)))
+    for name, target in (tie or {}).items():
+        source[locate(name, "tie")] = locate(target, "tie")
+    for i in range(len(names)):
+        seen = {i}
+        while source[source[i]] != source[i]:
+            source[i] = source[source[i]]
+            if source[i] in seen:
+                raise InputError(f"tie: '{names[i]}' is tied to itself through other ties.")
+            seen.add(source[i])
+
+    start = np.array([np.nan if p.init is None else float(p.init) for p in params.values()])
+    lower = np.array([float(p.lower) for p in params.values()])
+    upper = np.array([float(p.upper) for p in params.values()])
+    for i, name in enumerate(names):
+        if source[i] != i:
+            continue
+        if np.isnan(start[i]):
+            raise InputError(f"{name} has no start. Give one, such as init={{'{name}': 1.0}}.")
+        if not lower[i] <= start[i] <= upper[i]:
+            raise InputError(
+                f"init for {name} = {start[i]:g} lies outside its bounds "
+                f"[{lower[i]:g}, {upper[i]:g}]."
+            )
+    start = np.where(np.isnan(start), start[source], start)
+
+    above = _order_pairs(order, locate, names, start, source, fixed)
+    for child, parent in above:
+        upper[parent] = min(upper[parent], upper[child])
+        lower[child] = max(lower[child], lower[parent])
+    coordinate, low, high = start.copy(), lower.copy(), upper.copy()
+    ceiling = []
+    for child, parent in above:
+        base = max(start[parent], lower[child])
+        finite = bool(np.isfinite(upper[child]))
+        width = upper[child] - base if finite else 1.0
+        coordinate[child] = (start[child] - base) / width if width > 0 else 0.0
+        low[child], high[child] = 0.0, 1.0 if finite else np.inf
+        ceiling.append(finite)
+
+    free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
+    priors = [p.prior or (0.0, np.inf) for p in params.values()]
+    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling))
+    numbers = Numbers(
+        coordinate,  # pyright: ignore[reportArgumentType]
+        lower,  # pyright: ignore[reportArgumentType]
+        upper,  # pyright: ignore[reportArgumentType]
+        np.array([mean for mean, _ in priors], dtype=float),  # pyright: ignore[reportArgumentType]
+        np.array([sd for _, sd in priors], dtype=float),  # pyright: ignore[reportArgumentType]
+    )
+    return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
+
+
+def _order_pairs(order, locate, names, start, source, fixed) -> list[tuple[int, int]]:
+    """(higher, lower) index pairs of chains such as ("fast.tau", "slow.tau"), parents first."""
+    above: dict[int, int] = {}
+    for chain in order:
+        if isinstance(chain, str) or len(chain) < 2:
+            raise InputError(f"order: expected a chain of at least two names, but got {chain!r}.")
+        for small, large in zip(chain[:-1], chain[1:], strict=True):
+            parent, child = locate(small, "order"), locate(large, "order")
+            for i in (parent, child):
+                if source[i] != i:
+                    raise InputError(f"order: '{names[i]}' is tied and cannot be ordered too.")
+            if names[child] in fixed:
+                raise InputError(
+                    f"order: '{names[child]}' is fixed. Put an upper bound on '{names[parent]}'."
+                )
+            if child in above:
+                raise InputError(f"order: '{names[child]}' stands above two parameters.")
+            if start[child] <= start[parent]:
+                raise InputError(
+                    f"order: the start of '{names[parent]}' ({start[parent]:g}) must be below "
+                    f"that of '{names[child]}' ({start[child]:g})."
+                )
+            above[child] = parent
+    pairs, placed = [], set()
+    while len(pairs) < len(above):
+        for child, parent in above.items():
+            if child not in placed and (parent not in above or parent in placed):
+                placed.add(child)
+                pairs.append((child, parent))
+                break
+    return pairs

@@ -1,0 +1,190 @@
+"""One separable problem as the solver sees it: weighted `Phi(theta)`, its derivative, the data.
+
+minimise over theta, C   1/2 || W (Y - phi0(theta) - Phi(theta) C) ||_F^2 + 1/2 || prior ||^2
+"""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from ._params import Layout, Numbers
+from .basis import Model
+
+
+class AbstractColumns(eqx.Module):
+    """`Phi` as a function of the free coordinates `theta` (p,), in one of two forms."""
+
+    @abc.abstractmethod
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        """The columns, before weighting."""
+
+    @abc.abstractmethod
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        """The term without coefficient, or None."""
+
+    @abc.abstractmethod
+    def apply_derivative(
+        self, theta: Float[Array, " p"], b: Inexact[Array, "n j"]
+    ) -> Inexact[Array, "m j p"]:
+        """`Phi' B` for every coordinate."""
+
+    @abc.abstractmethod
+    def apply_derivative_h(
+        self, theta: Float[Array, " p"], r: Inexact[Array, "m j"]
+    ) -> Inexact[Array, "n j p"]:
+        """`Phi'^H R` for every coordinate."""
+
+    @abc.abstractmethod
+    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+        """Extra residuals from priors, or None."""
+
+
+class Opaque(AbstractColumns):
+    """Any callable `basis(alpha, args) -> (m, n)` of a pytree `alpha`; `unravel` restores it."""
+
+    basis: Callable[[PyTree, PyTree], Array]
+    shift: Callable[[PyTree, PyTree], Array] | None
+    args: PyTree
+    unravel: Callable[[Array], PyTree] = eqx.field(static=True)
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return _as_matrix(self.basis(self.unravel(theta), self.args))
+
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return None if self.shift is None else self.shift(self.unravel(theta), self.args)
+
+    def apply_derivative(self, theta, b):
+        return jax.jacfwd(lambda t: self.phi(t) @ b)(theta)
+
+    def apply_derivative_h(self, theta, r):
+        return jax.jacfwd(lambda t: self.phi(t).T @ r.conj())(theta).conj()
+
+    def prior(self, theta: Float[Array, " p"]) -> None:
+        return None
+
+
+class Assembled(AbstractColumns):
+    """A model of named bases, with the layout of its parameters."""
+
+    model: Model
+    layout: Layout
+    numbers: Numbers
+    x: PyTree
+    priors: tuple[int, ...] = eqx.field(static=True)
+
+    def values(self, theta: Float[Array, " p"]) -> Float[Array, " q"]:
+        return self.layout.values(theta, self.numbers)
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return self.model.evaluate(self.x, self.values(theta))
+
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return self.model.offset(self.x, self.values(theta))
+
+    def apply_derivative(self, theta, b):
+        table = self._table(theta)
+        if table is None:
+            return jax.jacfwd(lambda t: self.phi(t) @ b)(theta)
+        values, column, coordinate = table
+        terms = values[:, None, :] * b[column].T
+        return _gather(terms, coordinate, theta.size)
+
+    def apply_derivative_h(self, theta, r):
+        table = self._table(theta)
+        if table is None:
+            return jax.jacfwd(lambda t: self.phi(t).T @ r.conj())(theta).conj()
+        values, column, coordinate = table
+        terms = values.conj().T @ r
+        shape = (len(self.model.columns), r.shape[1], theta.size)
+        return jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+
+    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+        if not self.priors:
+            return None
+        at = np.array(self.priors)
+        return (self.values(theta)[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
+
+    def _table(self, theta):
+        """Partials by free coordinate, or None where one value depends on several coordinates."""
+        if self.layout.above:
+            return None
+        partials = self.model.partials(self.x, self.values(theta))
+        if partials is None:
+            return None
+        position = {index: i for i, index in enumerate(self.layout.free)}
+        source = np.array(self.layout.source)[partials.parameter]
+        coordinate = np.array([position.get(i, -1) for i in source])
+        moving = np.flatnonzero(coordinate >= 0)
+        if moving.size == coordinate.size:
+            return partials.values, partials.column, coordinate
+        return partials.values[:, moving], partials.column[moving], coordinate[moving]
+
+
+class Problem(eqx.Module):
+    """Columns and data; weights absorbed on the way out. `y` (m, k), `weights` (m,) or None."""
+
+    columns: AbstractColumns
+    y: Inexact[Array, "m k"]
+    weights: Float[Array, " m"] | None
+
+    def weighted(self, a: Array) -> Array:
+        """Row i of `a` times weight i; a sample of weight zero may hold anything, even NaN."""
+        if self.weights is None:
+            return a
+        weights = self.weights.reshape(-1, *([1] * (a.ndim - 1)))
+        return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        """Weighted `Phi`, free of denormal numbers."""
+        return _flush(self.weighted(self.columns.phi(theta)))
+
+    def target(self, theta: Float[Array, " p"]) -> Inexact[Array, "m k"]:
+        """Weighted `Y - phi0(theta)`: what the columns have to explain."""
+        offset = self.columns.offset(theta)
+        y = self.y if offset is None else self.y - offset[:, None]
+        return self.weighted(y)
+
+    def target_derivative(self, theta: Float[Array, " p"]) -> Inexact[Array, "m p"] | None:
+        """Derivative of every column of `target`, or None without an offset."""
+        if self.columns.offset(theta) is None:
+            return None
+        return -self.weighted(jax.jacfwd(self.columns.offset)(theta))
+
+    def apply_derivative(self, theta, b):
+        """Weighted `Phi' B` (m, j, p)."""
+        return self.weighted(self.columns.apply_derivative(theta, b))
+
+    def apply_derivative_h(self, theta, r):
+        """Weighted `Phi'^H R` (n, j, p)."""
+        return self.columns.apply_derivative_h(theta, self.weighted(r))
+
+
+def _as_matrix(phi: Array) -> Array:
+    phi = jnp.asarray(phi)
+    return phi[:, None] if phi.ndim == 1 else phi
+
+
+def _flush(phi: Inexact[Array, "m n"]) -> Inexact[Array, "m n"]:
+    # Tails of peaks and decays underflow into denormal numbers, on which LAPACK runs ten times
+    # slower. Far below the rounding of their column they change nothing.
+    size = jnp.abs(phi)
+    tiny = jnp.finfo(phi.dtype).tiny ** 0.39
+    floor = tiny * jnp.max(size, axis=0, initial=0.0)
+    # Written so that NaN stays NaN.
+    return jnp.where(size < floor, jnp.zeros((), phi.dtype), phi)
+
+
+def _gather(terms: Inexact[Array, "m j d"], coordinate: np.ndarray, p: int) -> Array:
+    """Sum the terms of each coordinate: (m, j, d) -> (m, j, p)."""
+    if coordinate.size == p and np.array_equal(np.sort(coordinate), np.arange(p)):
+        where = np.argsort(coordinate)
+        return terms if np.array_equal(where, np.arange(p)) else terms[..., where]
+    # A product with a matrix of zeros and ones: scatter-add is slow on CPUs.
+    chosen = np.zeros((coordinate.size, p))
+    chosen[np.arange(coordinate.size), coordinate] = 1.0
+    return terms @ jnp.asarray(chosen, terms.dtype)

@@ -1,0 +1,52 @@
+"""How a fit can end, and the exceptions of the project.
+
+Bad input is an exception at the door (`InputError`, before any compute). Bad numbers are a
+`RESULTS` member carried in the solution, inside `jit` and `vmap` too.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+import optimistix as optx
+
+
+class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
+    """How a fit ended; extends `optimistix.RESULTS`."""
+
+    successful = ""
+    nonfinite_start = (
+        "The residual is not finite at the starting point. Give a start at which every basis "
+        "column is finite."
+    )
+    not_stationary = (
+        "The solver stopped where the gradient is not zero, so this is not an optimum. Try other "
+        "starts, or bounds that keep the parameters where the basis is well behaved."
+    )
+
+
+class VarproError(Exception):
+    """Base class of every exception that varpro raises on purpose."""
+
+
+class InputError(VarproError, ValueError):
+    """Something given is wrong; the message names what came, what was expected and what to do."""
+
+
+class FitError(VarproError, RuntimeError):
+    """A fit did not converge and `throw=True` was asked for. `.fit` holds the best point found."""
+
+    def __init__(self, message: str, fit: object = None):
+        super().__init__(message)
+        self.fit = fit
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The sentence that follows an unknown name: the nearest known one, and all when few."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    if not known:
+        return "There are none here."
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"Known: {shown}."

@@ -1,0 +1,295 @@
+"""The pure solve: one call of optimistix, and the derivative of its answer.
+
+Safe under `jit`, `vmap` and `grad`; never raises for numbers. The optimum is differentiated by the
+implicit function theorem on the exact gradient of the reduced cost, not on the Gauss-Newton
+surrogate that the iteration uses: with g(theta, problem) = 0 at the optimum,
+
+    theta' = - (dg/dtheta)^{-1} (dg/dproblem) problem'
+
+on the coordinates that are not on a bound; one on a bound moves with its bound.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from ._levenberg import LevenbergMarquardt
+from ._problem import Opaque, Problem
+from ._reduced import Jacobian, Reduced, reduced_residual
+from ._results import RESULTS, InputError
+from .linalg import QR, AbstractPinvSolver, pinv_solve
+
+Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
+
+
+class Solution(eqx.Module):
+    """The answer of `solve`.
+
+    **Fields:**
+
+    - `value`: the nonlinear parameters, a pytree like `alpha0`.
+    - `coef`: the linear coefficients (n,) or (n, k).
+    - `resid`: weighted residual, of the shape of y.
+    - `cost`: `1/2 || resid ||^2`, with priors.
+    - `result`: a `RESULTS` member; `result == RESULTS.successful` is an array that `jit` can branch on.
+    - `stats`: counts (`num_steps`, `num_residuals`, `num_jacobians`), the test that ended the run
+        (`stop`), the numerical rank and condition number of the weighted basis (`rank`, `cond`).
+    """
+
+    value: PyTree[Array]
+    coef: Inexact[Array, "n *k"]
+    resid: Inexact[Array, "m *k"]
+    cost: Float[Array, ""]
+    result: RESULTS
+    stats: dict[str, PyTree[Array]]
+
+
+class Search(eqx.Module):
+    """How to look for the optimum: everything about a solve but the problem itself."""
+
+    solver: Solver
+    linear_solver: AbstractPinvSolver
+    jacobian: Jacobian = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+
+
+def search(
+    solver: Solver | None = None,
+    linear_solver: AbstractPinvSolver | None = None,
+    jacobian: Jacobian | None = None,
+    max_steps: int | None = None,
+) -> Search:
+    """The search with defaults filled in."""
+    jacobian = "kaufman" if jacobian is None else jacobian
+    if jacobian not in ("kaufman", "full"):
+        raise InputError(f"jacobian must be 'kaufman' or 'full', not {jacobian!r}.")
+    steps = 256 if max_steps is None else max_steps
+    if steps < 1:
+        raise InputError(f"max_steps must be at least 1, not {steps}.")
+    return Search(
+        LevenbergMarquardt() if solver is None else solver,
+        QR() if linear_solver is None else linear_solver,
+        jacobian,
+        steps,
+    )
+
+
+class Found(eqx.Module):
+    """Where a search ended: nothing here but integers and flags, which have no derivative."""
+
+    result: RESULTS
+    stats: dict[str, Array]
+
+
+@eqx.filter_jit
+def solve(
+    basis: Callable[[PyTree, PyTree], Inexact[Array, "m n"]],
+    y: Inexact[Array, "m *k"],
+    alpha0: PyTree[Array],
+    args: PyTree = None,
+    *,
+    weights: Float[Array, " m"] | None = None,
+    offset: Callable[[PyTree, PyTree], Inexact[Array, " m"]] | None = None,
+    lower: PyTree[Array] | None = None,
+    upper: PyTree[Array] | None = None,
+    solver: Solver | None = None,
+    linear_solver: AbstractPinvSolver | None = None,
+    jacobian: Jacobian | None = None,
+    max_steps: int | None = None,
+) -> Solution:
+    """Minimise `1/2 || W (y - offset(alpha) - basis(alpha) c) ||^2` over alpha and c.
+
+    Pure and traceable; `value`, `coef`, `resid` and `cost` are differentiable in y, weights, args,
+    bounds and whatever arrays `basis` closes over. For data of every day, with names, checks and
+    statistics, see `varpro.fit`.
+
+    **Arguments:**
+
+    - `basis`: called as `basis(alpha, args)`, returns the columns (m, n).
+    - `y`: data (m,) or (m, k); k columns share alpha.
+    - `alpha0`: start, any pytree of real arrays.
+    - `args`: passed to `basis` and `offset`.
+    - `weights`: (m,), multiplies the residual; one over the standard deviation.
+    - `offset`: `offset(alpha, args)` returns the term without coefficient (m,).
+    - `lower`, `upper`: bounds, pytrees like `alpha0` (scalars broadcast to every entry).
+    - `solver`: `LevenbergMarquardt()` by default, or any optimistix least-squares solver or
+        minimiser (those know no bounds).
+    - `linear_solver`: factors the basis; `varpro.linalg.QR()` by default.
+    - `jacobian`: "kaufman" (default) or "full", the Golub-Pereyra Jacobian.
+    - `max_steps`: trial points at most, 256 by default.
+
+    **Returns:** a `Solution`. A failed solve is a result, not an exception.
+
+    **Raises:** `InputError` if shapes do not fit or a solver cannot keep the bounds given.
+    """
+    how = search(solver, linear_solver, jacobian, max_steps)
+    alpha0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), alpha0)
+    theta0, unravel = jax.flatten_util.ravel_pytree(alpha0)
+    y = jnp.asarray(y, jnp.result_type(y, float))
+    phi = jax.eval_shape(basis, alpha0, args)
+    rows = phi.shape[0] if phi.ndim in (1, 2) else None
+    if y.ndim not in (1, 2) or rows != y.shape[0]:
+        raise InputError(
+            f"basis(alpha, args) has shape {phi.shape} but y has shape {y.shape}; expected (m, n) "
+            "and (m,) or (m, k)."
+        )
+    # Arrays that the callables close over become arguments, so that they can be differentiated.
+    basis = eqx.filter_closure_convert(basis, alpha0, args)
+    if offset is not None:
+        offset = eqx.filter_closure_convert(offset, alpha0, args)
+    columns = Opaque(basis, offset, args, unravel)
+    problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
+    theta, solution = solve_problem(
+        problem, theta0, _like(lower, alpha0), _like(upper, alpha0), how
+    )
+    del theta
+    shaped = (solution.coef, solution.resid)
+    if y.ndim == 1:
+        shaped = tuple(a[:, 0] for a in shaped)
+    return eqx.tree_at(
+        lambda s: (s.value, s.coef, s.resid), solution, (unravel(solution.value), *shaped)
+    )
+
+
+def solve_problem(
+    problem: Problem,
+    theta0: Float[Array, " p"],
+    lower: Float[Array, " p"] | None,
+    upper: Float[Array, " p"] | None,
+    how: Search,
+) -> tuple[Float[Array, " p"], Solution]:
+    """Solve in the free coordinates; `value` of the solution is theta, coefficients are (n, k)."""
+    theta, found = optimum(problem, (lower, upper), theta0, how=how)
+    phi, y = problem.phi(theta), problem.target(theta)
+    y = y.astype(jnp.result_type(phi, y))
+    coef = pinv_solve(phi, y, how.linear_solver)
+    resid = y - phi @ coef
+    cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
+    prior = problem.columns.prior(theta)
+    if prior is not None:
+        cost = cost + 0.5 * jnp.sum(prior**2)
+    return theta, Solution(theta, coef, resid, cost, found.result, found.stats)
+
+
+@eqx.filter_custom_jvp
+def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
+    """The optimal theta and how it was found."""
+    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    lower, upper = bounds
+    if theta0.size == 0:
+        _, point = reduced.evaluate(theta0)
+        stats = {"num_steps": jnp.array(0), "rank": point.factor.rank, "cond": point.factor.cond}
+        return theta0, Found(RESULTS.successful, stats)
+    if isinstance(how.solver, LevenbergMarquardt):
+        options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
+        options = {key: value for key, value in options.items() if value is not None}
+        solution = optx.least_squares(
+            _evaluate,
+            how.solver,
+            theta0,
+            args=reduced,
+            options=options,
+            has_aux=True,
+            max_steps=how.max_steps,
+            throw=False,
+        )
+    else:
+        if lower is not None or upper is not None:
+            raise InputError(
+                f"{type(how.solver).__name__} knows no bounds. Use varpro.LevenbergMarquardt, or "
+                "remove the bounds."
+            )
+        solution = optx.least_squares(
+            lambda theta, args: reduced_residual(args, theta),
+            how.solver,
+            theta0,
+            args=reduced,
+            max_steps=how.max_steps,
+            throw=False,
+        )
+    _, point = reduced.evaluate(solution.value)
+    stats = {k: v for k, v in solution.stats.items() if eqx.is_array(v)}
+    stats |= {"rank": point.factor.rank, "cond": point.factor.cond}
+    return solution.value, Found(RESULTS.promote(solution.result), stats)
+
+
+@optimum.def_jvp
+def _optimum_jvp(primals, tangents, *, how: Search):
+    problem, bounds, theta0 = primals
+    t_problem, t_bounds, _ = tangents
+    theta, found = optimum(problem, bounds, theta0, how=how)
+    if theta.size == 0:
+        return (theta, found), (None, jax.tree.map(lambda _: None, found))
+
+    def gradient(theta, problem):
+        # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
+        # the reduced cost; its own derivative must see the coefficients move.
+        phi, y = problem.phi(theta), problem.target(theta)
+        coef = pinv_solve(phi, y.astype(jnp.result_type(phi, y)), how.linear_solver)
+        return jax.grad(_cost_at)(theta, problem, coef)
+
+    on_lower, on_upper = (
+        jnp.zeros(theta.shape, bool) if b is None else at(theta, b)
+        for b, at in zip(bounds, (jnp.less_equal, jnp.greater_equal), strict=True)
+    )
+    moving = ~(on_lower | on_upper)
+    t_theta = jnp.zeros_like(theta)
+    for on, t_bound in zip((on_lower, on_upper), t_bounds, strict=True):
+        if t_bound is not None:
+            t_theta = jnp.where(on, t_bound, t_theta)
+    _, t_gradient = eqx.filter_jvp(lambda p: gradient(theta, p), (problem,), (t_problem,))
+    hessian = jax.jacfwd(gradient)(theta, problem)
+    # Rows of coordinates on a bound state t_theta = (tangent of the bound).
+    right = jnp.where(moving, -t_gradient, t_theta)
+    left = jnp.where(moving[:, None], hessian, jnp.eye(theta.size, dtype=hessian.dtype))
+    t_theta = _solve_scaled(left, right)
+    return (theta, found), (t_theta, jax.tree.map(lambda _: None, found))
+
+
+def _cost_at(theta, problem, coef):
+    resid = problem.target(theta) - problem.phi(theta) @ coef
+    cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
+    prior = problem.columns.prior(theta)
+    return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
+
+
+def _solve_scaled(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
+    # Parameters come in any units: scale columns, then rows, before LU.
+    columns = _unit(jnp.max(jnp.abs(a), axis=0))
+    a = a / columns
+    rows = _unit(jnp.max(jnp.abs(a), axis=1))
+    return jnp.linalg.solve(a / rows[:, None], b / rows) / columns
+
+
+def _unit(scale: Array) -> Array:
+    return jax.lax.stop_gradient(jnp.where(scale > 0, scale, jnp.ones_like(scale)))
+
+
+def _evaluate(theta, reduced):
+    return reduced.evaluate(theta)
+
+
+def _jacobian(theta, resid, point, reduced):
+    return reduced.jacobian(theta, point)
+
+
+def _like(bound: PyTree, alpha0: PyTree) -> Array | None:
+    """A bound as a vector (p,): a pytree like alpha0, or a prefix of scalars, broadcast."""
+    if bound is None:
+        return None
+    try:
+        full = jax.tree.map(
+            lambda b, sub: jax.tree.map(
+                lambda a: jnp.broadcast_to(b, a.shape).astype(a.dtype), sub
+            ),
+            bound,
+            alpha0,
+        )
+    except ValueError as error:
+        raise InputError(f"A bound does not have the structure of alpha0: {error}") from error
+    return jax.flatten_util.ravel_pytree(full)[0]

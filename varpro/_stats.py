@@ -1,0 +1,110 @@
+"""Uncertainty of a fit, from the blocks of the variable projection.
+
+With J the Kaufman Jacobian of the reduced residual, J^T J is the Schur complement of the normal
+matrix of the full problem, so for unit noise (G_j = Phi^+ Phi' c_j):
+
+    cov(theta) = (J^T J)^{-1}
+    cov(c_j)   = (Phi^H Phi)^{-1} + G_j cov(theta) G_j^H
+    cov(c_j, theta) = -G_j cov(theta)
+
+What the data do not determine (a column of J or of Phi that depends on others) has infinite
+variance. A coordinate on a bound counts as fixed there, and its own error is withheld: NaN.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from ._problem import Problem
+from ._reduced import Reduced
+from .linalg import SVD
+
+# A parameter of which more than this fraction (squared) lies outside the row space is undetermined.
+_LOST = 1e-6
+
+
+class Blocks(eqx.Module):
+    """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell."""
+
+    theta: Float[Array, "p p"]
+    gram_inv: Inexact[Array, "n n"]
+    gain: Inexact[Array, "k n p"]
+    lost_theta: Bool[Array, " p"]
+    lost_coef: Bool[Array, " n"]
+    on_bound: Bool[Array, " p"]
+    rank: Int[Array, ""]
+    cond: Float[Array, ""]
+    cond_jac: Float[Array, ""]
+
+    def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
+        """Variances of parameter values whose derivative by theta is `transform`."""
+        variance = jnp.einsum("qp,pr,qr->q", transform, self.theta, transform)
+        variance = jnp.where((transform != 0) @ self.lost_theta, jnp.inf, variance)
+        return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
+
+    def coef_variance(self) -> Float[Array, "n k"]:
+        """Variances of all coefficients."""
+        spread = jnp.einsum("knp,pr,knr->nk", self.gain, self.theta, self.gain.conj()).real
+        variance = jnp.diag(self.gram_inv).real[:, None] + spread
+        return jnp.where(self._coef_lost().T, jnp.inf, variance)
+
+    def joint(self, transform: Float[Array, "q p"], column: int) -> Float[Array, "s s"]:
+        """Joint covariance of parameter values and the coefficients of one column, values first."""
+        gain = self.gain[column]
+        cross = -gain @ self.theta @ transform.T
+        values = transform @ self.theta @ transform.T
+        coef = self.gram_inv + gain @ self.theta @ gain.conj().T
+        joint = jnp.block([[values, cross.conj().T], [cross, coef]]).real
+        lost = jnp.concatenate([(transform != 0) @ self.lost_theta, self._coef_lost()[column]])
+        bound = (transform != 0) @ self.on_bound
+        bound = jnp.concatenate([bound, jnp.zeros(gain.shape[0], bool)])
+        joint = jnp.where(jnp.diag(lost), jnp.inf, joint)
+        return jnp.where(bound[:, None] | bound, jnp.nan, joint)
+
+    def _coef_lost(self) -> Bool[Array, "k n"]:
+        # A coefficient that leans on an undetermined parameter is undetermined too.
+        return self.lost_coef | ((self.gain != 0) & self.lost_theta).any(axis=-1)
+
+
+def covariance_blocks(
+    problem: Problem, theta: Float[Array, " p"], on_bound: Bool[Array, " p"]
+) -> Blocks:
+    """The blocks at the solution, by rank-revealing factorisations of Phi and J."""
+    reduced = Reduced(problem, SVD(), "kaufman")
+    _, point = reduced.evaluate(theta)
+    factor, coef = point.factor, point.coef
+    n, k = coef.shape
+    p = theta.size
+    eye = jnp.eye(n, dtype=coef.dtype)
+    lost_coef = 1.0 - jnp.diag(factor.onto_rows(eye)).real > _LOST
+    gram_inv = factor.gram_inv(eye)
+    if p == 0:
+        none = jnp.zeros((0,), bool)
+        gain = jnp.zeros((k, n, 0), coef.dtype)
+        covariance, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
+    else:
+        jac = jnp.where(on_bound, 0.0, reduced.jacobian(theta, point))
+        size = jnp.linalg.norm(jac, axis=0)
+        scale = jnp.where(size > 0, size, jnp.ones_like(size))
+        jac_factor = SVD().factor(jac / scale)
+        eye_p = jnp.eye(p, dtype=jac.dtype)
+        covariance = jac_factor.gram_inv(eye_p) / scale[:, None] / scale
+        lost_theta = (1.0 - jnp.diag(jac_factor.onto_rows(eye_p)) > _LOST) & ~on_bound
+        cond_jac = jac_factor.cond
+        v = problem.apply_derivative(theta, coef)
+        tangent = problem.target_derivative(theta)
+        if tangent is not None:
+            v = v - tangent[:, None, :]
+        gain = factor.pinv(v.reshape(-1, k * p)).reshape(n, k, p).transpose(1, 0, 2)
+        gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
+    return Blocks(
+        covariance,
+        gram_inv,
+        gain,
+        lost_theta,
+        lost_coef,
+        on_bound,
+        factor.rank,
+        factor.cond,
+        cond_jac,
+    )

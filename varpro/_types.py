@@ -1,0 +1,18 @@
+"""Shape letters, the same everywhere.
+
+m samples, n basis columns, p free nonlinear parameters, q all nonlinear parameters, k right-hand
+sides. `phi` (m n), `alpha` (p), `y` (m k), `coef` (n k), `resid` (m k). A batch axis is never
+written: batches go through `jax.vmap`.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+Alpha: TypeAlias = PyTree[Array]
+Matrix: TypeAlias = Inexact[Array, "m n"]
+Vector: TypeAlias = Float[Array, " p"]
+BasisFunction: TypeAlias = Callable[[PyTree, PyTree], Array]
+HostArray: TypeAlias = np.ndarray

@@ -1,0 +1,123 @@
+"""What a basis is: named parameters, named columns, and a formula that fills the columns.
+
+A basis holds configuration alone. Its numbers (starts, bounds) live in `Param` fields; what is left
+once those are taken out is the formula, and two bases with equal formulas are evaluated together:
+fifty peaks are one array operation, so compile time does not grow with their number.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._params import Param
+
+
+def as_param(value: "Param | float | Array | None") -> "Param | None":
+    """A plain number means `Param(number)`; None means that the parameter is not used."""
+    return value if value is None or isinstance(value, Param) else Param(value)
+
+
+def parameter(default: "Param | float | None" = None) -> "Param | None":
+    """A dataclass field for a nonlinear parameter, keyword only, converted by `as_param`."""
+    return eqx.field(default=default, converter=as_param, kw_only=True)
+
+
+class AbstractBasis(eqx.Module):
+    """Columns of the matrix `Phi(alpha)` as a function of named nonlinear parameters."""
+
+    name: eqx.AbstractVar[str]
+
+    # Columns whose entries depend on x and on their own parameters elementwise. Such bases are
+    # evaluated in groups, with parameters of shape (g,) and x of shape (m, 1).
+    elementwise: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        """The columns (m, n) at `x` for parameter `values` by local name."""
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, which are the names of the linear coefficients."""
+        return (self.name,)
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        """The nonlinear parameters by local name, in the order of the fields."""
+        found = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in found if isinstance(value, Param)}
+
+    def parameter_name(self, local: str) -> str:
+        """The full name of a parameter: `component.parameter`."""
+        return f"{self.name}.{local}"
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "AbstractBasis":
+        """The basis made ready for data `x`: what can only be known then is filled in and checked."""
+        return self
+
+    def __add__(self, other: "AbstractBasis") -> "Sum":
+        return Sum(_parts(self) + _parts(other))
+
+    def __radd__(self, other: object) -> "AbstractBasis":
+        # The built-in `sum` starts from 0.
+        return self if other == 0 else NotImplemented  # pyright: ignore[reportReturnType]
+
+
+class Sum(AbstractBasis):
+    """Bases side by side: `vp.Exp("fast", tau=1.0) + vp.Constant("background")`."""
+
+    parts: tuple[AbstractBasis, ...]
+    name: str = ""
+
+    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        blocks = []
+        for part in self.parts:
+            local = {k: values[part.parameter_name(k)] for k in part.parameters}
+            blocks.append(part.evaluate(x, local))
+        return jnp.concatenate(blocks, axis=1)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.column_names)
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        return {
+            part.parameter_name(local): value
+            for part in self.parts
+            for local, value in part.parameters.items()
+        }
+
+    def parameter_name(self, local: str) -> str:
+        return local
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "Sum":
+        return Sum(tuple(part.prepared(x, dtype) for part in self.parts))
+
+
+def _parts(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
+    return basis.parts if isinstance(basis, Sum) else (basis,)
+
+
+def column(x: Array) -> Array:
+    """`x` as a column (m, 1), so that parameters (g,) broadcast to (m, g)."""
+    return jnp.asarray(x)[:, None]
+
+
+def formula(basis: AbstractBasis) -> AbstractBasis:
+    """The basis without its numbers and its name, so that new starts never compile anew."""
+    return jax.tree.map(
+        lambda leaf: None if isinstance(leaf, Param | str) else leaf,
+        basis,
+        is_leaf=lambda leaf: isinstance(leaf, Param),
+    )
+
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))

@@ -1,0 +1,149 @@
+"""From a sum of bases to one function of all parameter values.
+
+Equal formulas are gathered into groups, each evaluated at once; the partial derivatives come as
+O'Leary and Rust's table (2013): which column depends on which parameter is static, so that a peak
+contributes its own two or three derivative columns and nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from .._results import InputError
+from ._base import AbstractBasis, Sum, formula
+from ._custom import Offset
+
+
+class Partials(NamedTuple):
+    """`values[:, i]` is the derivative of `column[i]` by `parameter[i]`; the last two are static."""
+
+    values: Inexact[Array, "m d"]
+    column: np.ndarray
+    parameter: np.ndarray
+
+
+class _Group(eqx.Module):
+    """Bases of one formula. `index[key]` are the positions of their parameters among all q."""
+
+    formula: AbstractBasis
+    keys: tuple[str, ...] = eqx.field(static=True)
+    index: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+
+    def pick(self, values: Float[Array, " q"]) -> tuple[Array, ...]:
+        """Parameters by key: (g,) for elementwise formulas, scalars otherwise."""
+        if self.formula.elementwise:
+            return tuple(values[np.array(ids)] for ids in self.index)
+        return tuple(values[ids[0]] for ids in self.index)
+
+    def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
+        return self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True)))
+
+    def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
+        picked = self.pick(values)
+        columns = first + np.arange(self.width)
+        for i, ids in enumerate(self.index):
+
+            def along(value, i=i):
+                return self.evaluate(x, (*picked[:i], value, *picked[i + 1 :]))
+
+            # Elementwise: column j depends on its own parameter j alone, so one tangent of ones
+            # yields every partial of this key. Otherwise the key is one scalar: the same call.
+            _, tangent = jax.jvp(along, (picked[i],), (jnp.ones_like(picked[i]),))
+            one_each = self.formula.elementwise
+            parameter = np.array(ids) if one_each else np.full(self.width, ids[0])
+            yield Partials(tangent, columns, parameter)
+
+
+class Model(eqx.Module):
+    """All columns of a sum of bases as a function of x and of the q parameter values.
+
+    **Fields:** `names` of the parameters (q), `columns` names of the columns (n) in the order in
+    which they are computed, `order` such that `columns[order]` is the order of the user.
+    """
+
+    groups: tuple[_Group, ...]
+    offsets: tuple[_Group, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+    columns: tuple[str, ...] = eqx.field(static=True)
+    order: tuple[int, ...] = eqx.field(static=True)
+
+    def evaluate(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, "m n"]:
+        """The matrix `Phi`."""
+        blocks = [group.evaluate(x, group.pick(values)) for group in self.groups]
+        dtype = jnp.result_type(*blocks)
+        return jnp.concatenate([b.astype(dtype) for b in blocks], axis=1)
+
+    def offset(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, " m"] | None:
+        """The sum of the terms without coefficient, or None if there are none."""
+        if not self.offsets:
+            return None
+        return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
+
+    def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
+        """Derivatives of the columns by the q parameter values; None if there are none."""
+        found, first = [], 0
+        for group in self.groups:
+            found += group.partials(x, values, first)
+            first += group.width
+        if not found:
+            return None
+        tables = list(zip(*found, strict=True))
+        dtype = jnp.result_type(*tables[0])
+        return Partials(
+            jnp.concatenate([v.astype(dtype) for v in tables[0]], axis=1),
+            np.concatenate(tables[1]),
+            np.concatenate(tables[2]),
+        )
+
+
+def build_model(basis: AbstractBasis) -> Model:
+    """Gather the parts of `basis` by formula, and check that names are unique."""
+    parts = list(_flat(basis))
+    names = tuple(p.parameter_name(k) for p in parts for k in p.parameters)
+    wanted = tuple(name for part in parts for name in part.column_names)
+    for what, words in (("component", wanted), ("parameter", names)):
+        twice = [word for word, count in Counter(words).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"Two components give a {what} the name '{twice[0]}'. Names must be unique."
+            )
+    if not wanted:
+        raise InputError("The model has no column with a coefficient. Add one, such as Constant.")
+    index = {name: i for i, name in enumerate(names)}
+    gathered: dict[object, list[AbstractBasis]] = {}
+    for number, part in enumerate(parts):
+        bare = formula(part)
+        leaves, structure = jax.tree.flatten(bare)
+        alone = not part.elementwise or leaves
+        key = number if alone else (structure, tuple(part.parameters))
+        gathered.setdefault(key, []).append(part)
+
+    groups, offsets, columns = [], [], []
+    for members in gathered.values():
+        keys = tuple(members[0].parameters)
+        ids = tuple(tuple(index[m.parameter_name(k)] for m in members) for k in keys)
+        names_here = [name for m in members for name in m.column_names]
+        is_offset = isinstance(members[0], Offset)
+        group = _Group(formula(members[0]), keys, ids, 1 if is_offset else len(names_here))
+        (offsets if is_offset else groups).append(group)
+        columns += names_here
+    order = tuple(columns.index(name) for name in wanted)
+    return Model(tuple(groups), tuple(offsets), names, tuple(columns), order)
+
+
+def _flat(basis: AbstractBasis) -> Iterator[AbstractBasis]:
+    """The terms of a sum, one by one; an offset of a sum is a sum of offsets."""
+    if isinstance(basis, Sum):
+        for part in basis.parts:
+            yield from _flat(part)
+    elif isinstance(basis, Offset) and isinstance(basis.basis, Sum):
+        yield from (Offset(part) for part in _flat(basis.basis))
+    else:
+        yield basis

@@ -1,0 +1,119 @@
+"""A user's own function as a basis, and terms without a coefficient."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._params import Param
+from .._results import InputError
+from ._base import AbstractBasis, as_param
+
+
+def _params(value: "Mapping[str, Param | float] | None") -> tuple[tuple[str, Param], ...]:
+    items = value.items() if isinstance(value, Mapping) else (value or ())
+    return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
+
+
+class Custom(AbstractBasis):
+    """Columns from a function of your own; no class and no derivative are needed.
+
+    **Arguments:**
+
+    - `name`: prefix of the parameter and column names; "" for none.
+    - `function`: called as `function(theta, x)` with `theta` a dict of scalars. It returns the
+        columns as a dict of arrays (m,), whose keys name them, or as a tuple of arrays (m,), or as
+        one array (m, n). Write it with `jax.numpy`.
+    - `params`: dict of `Param` or plain starts, by name.
+    - `columns`: names for the columns of a tuple or an array; `c0`, `c1`, ... by default.
+    """
+
+    name: str
+    function: Callable[[dict[str, Array], PyTree], Any] = eqx.field(static=True)
+    params: tuple[tuple[str, Param], ...] = eqx.field(converter=_params, default=())
+    columns: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        if not callable(self.function):
+            raise InputError(f"Custom '{self.name}' needs a function, not {self.function!r}.")
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        return dict(self.params)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}.{c}" if self.name else c for c in self.columns or ())
+
+    def parameter_name(self, local: str) -> str:
+        return f"{self.name}.{local}" if self.name else local
+
+    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        out = self.function(dict(values), x)
+        if isinstance(out, Mapping):
+            out = tuple(out.values())
+        if isinstance(out, tuple | list):
+            out = jnp.stack(jnp.broadcast_arrays(*map(jnp.asarray, out)), axis=-1)
+        out = jnp.asarray(out)
+        return out[:, None] if out.ndim == 1 else out
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "Custom":
+        """The same basis with its columns named, after one abstract call of the function."""
+        label = self.name or getattr(self.function, "__name__", "the basis")
+        theta = {k: jax.ShapeDtypeStruct((), dtype) for k in self.parameters}
+        try:
+            out = jax.eval_shape(self.function, theta, x)
+        except KeyError as error:
+            raise InputError(
+                f"{label} asked for the parameter {error}, which has no start. Give one in init=; "
+                f"known: {', '.join(self.parameters) or 'none'}."
+            ) from error
+        if isinstance(out, Mapping):
+            return Custom(self.name, self.function, self.params, tuple(out))
+        if isinstance(out, tuple | list):
+            count = len(out)
+        elif out.ndim in (1, 2):
+            count = out.shape[1] if out.ndim == 2 else 1
+        else:
+            raise InputError(
+                f"{label} returned an array of shape {out.shape}; expected (m, n), a tuple of "
+                "columns (m,), or a dict of columns (m,)."
+            )
+        columns = self.columns or tuple(f"c{i}" for i in range(count))
+        if len(columns) != count:
+            raise InputError(
+                f"{label} returned {count} columns but {len(columns)} names were given."
+            )
+        return Custom(self.name, self.function, self.params, columns)
+
+
+class Offset(AbstractBasis):
+    """A term without a coefficient: the columns of `basis`, summed, each with coefficient 1.
+
+    `vp.Offset(vp.Custom("known", f, {"shift": 0.1})) + vp.Exp("decay", tau=2.0)` is the model
+    `y ~ f(shift) + c exp(-x / tau)`.
+    """
+
+    basis: AbstractBasis
+    name: str = ""
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        return self.basis.parameters
+
+    def parameter_name(self, local: str) -> str:
+        return self.basis.parameter_name(local)
+
+    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        return jnp.sum(self.basis.evaluate(x, values), axis=1, keepdims=True)
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "Offset":
+        return Offset(self.basis.prepared(x, dtype))
