@@ -1,8 +1,7 @@
 """`fit`: names, checks and statistics around one compiled program per shape."""
 
 import contextlib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -11,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ._data import Data, NanPolicy, prepare_data
+from ._fit_result import FitResult
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian
-from ._fit_result import FitResult
 from ._results import RESULTS, FitError, InputError, suggestion
 from ._solve import Search, Solver, search, solve_problem
 from ._stats import covariance_blocks
