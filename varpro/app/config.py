@@ -1,0 +1,370 @@
+"""What a configuration file may say, as pydantic models, and what is said about a wrong one.
+
+The kinds of component and their keys come from the bases themselves (`varpro.basis.KINDS`), so a new
+basis is a new kind without a line here.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import operator
+import re
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from pydantic import BeforeValidator, Field
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+import varpro as vp
+
+from .loader import Document, Key, Plain
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
+_NAME = re.compile(r"[^\s.*?\[\]]+")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The sentence after an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    more = ", ..." if len(known) > 12 else ""
+    return f"Known: {', '.join(known[:12])}{more}." if known else "There are none here."
+
+
+def wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "keys"
+    if isinstance(value, list):
+        return "a list"
+    return "nothing" if value is None else f"'{value}'"
+
+
+def _number(value: object) -> object:
+    if isinstance(value, Plain) and _FLOAT.fullmatch(value):
+        return float(value.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf"))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise wrong(f"expected a number, not {_shown(value)}.")
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, Plain) and _INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise wrong(f"expected a whole number, not {_shown(value)}.")
+
+
+def _truth(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Plain) and value in ("true", "True", "false", "False"):
+        return value in ("true", "True")
+    raise wrong(f"expected true or false, not {_shown(value)}.")
+
+
+def _word(value: object) -> object:
+    if isinstance(value, str) and value.strip():
+        return str(value)
+    raise wrong(f"expected a word, not {_shown(value)}.")
+
+
+def _words(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _word_or_number(value: object) -> object:
+    if isinstance(value, Plain) and _FLOAT.fullmatch(value):
+        return _number(value)
+    return _word(value) if isinstance(value, str) else _number(value)
+
+
+def _chains(value: object) -> object:
+    flat = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+    return [value] if flat else value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
+Word = Annotated[str, BeforeValidator(_word)]
+Words = Annotated[list[Word], BeforeValidator(_words), Field(min_length=1)]
+SCALARS: dict[object, Any] = {float: Number, int: Whole, bool: Truth, str: Word}
+
+
+class Section(pydantic.BaseModel):
+    """A mapping that knows its keys and no others."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _remember_keys(cls, data: Any, info: pydantic.ValidationInfo) -> Any:
+        # An error says where it happened but not which keys would have been right there.
+        if isinstance(data, dict) and info.context is not None:
+            info.context[id(data)] = [f.alias or n for n, f in cls.model_fields.items()]
+        return data
+
+
+class Parameter(Section):
+    """A nonlinear parameter: a number, which is its start, or the keys below."""
+
+    init: Number | None = None
+    lower: Number | None = None
+    upper: Number | None = None
+    fixed: Truth = False
+    prior: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    unit: Word | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, data: Any) -> Any:
+        if data is None:
+            raise wrong("expected a start or keys such as init, not nothing.")
+        return data if isinstance(data, dict | Parameter) else {"init": data}
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Parameter":
+        lower = -math.inf if self.lower is None else self.lower
+        upper = math.inf if self.upper is None else self.upper
+        if not lower < upper:
+            raise wrong(f"lower = {lower:g} must be below upper = {upper:g}.")
+        if self.init is not None and not math.isfinite(self.init):
+            raise wrong("init must be finite.")
+        if self.init is not None and not lower <= self.init <= upper:
+            raise wrong(f"init = {self.init:g} lies outside its bounds [{lower:g}, {upper:g}].")
+        if self.prior is not None and not self.prior[1] > 0:
+            raise wrong("prior is [mean, standard deviation], and the second must be positive.")
+        return self
+
+    def param(self) -> vp.Param:
+        return vp.Param(
+            self.init,
+            lower=-math.inf if self.lower is None else self.lower,
+            upper=math.inf if self.upper is None else self.upper,
+            fixed=self.fixed,
+            prior=None if self.prior is None else (self.prior[0], self.prior[1]),
+        )
+
+
+class Component(Section):
+    """One term of the model. Subclasses are made from the bases below."""
+
+    kind: str
+
+    def units(self) -> dict[str, str]:
+        """The units that the user gave to parameters, by local name."""
+        given = {key: getattr(self, key) for key in type(self).model_fields}
+        return {k: p.unit for k, p in given.items() if isinstance(p, Parameter) and p.unit}
+
+
+class BasisComponent(Component):
+    basis: ClassVar[type]
+
+    def build(self, name: str) -> Any:
+        keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
+        return self.basis(
+            name, **{k: v.param() if isinstance(v, Parameter) else v for k, v in keys.items()}
+        )
+
+
+class CustomComponent(Component):
+    """A function of the user's, found by its import path; modules in `folder` come first."""
+
+    kind: Literal["custom"]
+    function: Word
+    folder: Word = "."
+    parameters: dict[Word, Parameter] = {}
+    columns: list[Word] | None = None
+    unit: Word | None = None  # of the coefficients
+
+    @pydantic.field_validator("function")
+    @classmethod
+    def _check_path(cls, value: str) -> str:
+        module, _, name = value.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), name)):
+            raise wrong(f"expected module:function, such as my_module:damped, not '{value}'.")
+        return value
+
+    def units(self) -> dict[str, str]:
+        return {key: p.unit for key, p in self.parameters.items() if p.unit}
+
+
+def _is_parameter(hint: object) -> bool:
+    return vp.Param in (hint, *typing.get_args(hint))
+
+
+def _component(kind: str, basis: type) -> type[Component]:
+    """The section for a basis: its parameters, and its settings with their defaults."""
+    if kind == "custom":
+        return CustomComponent
+    hints = typing.get_type_hints(basis)
+    fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
+    for field in dataclasses.fields(basis):
+        hint = hints[field.name]
+        required = field.default is dataclasses.MISSING
+        if field.name == "name" or not field.init:
+            continue
+        if _is_parameter(hint):
+            fields[field.name] = (Parameter | None, None)
+        elif hint in SCALARS:
+            fields[field.name] = (SCALARS[hint], ... if required else field.default)
+    made = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
+    made.basis = basis
+    return made
+
+
+COMPONENTS = {kind: _component(kind, basis) for kind, basis in vp.basis.KINDS.items()}
+AnyComponent = Annotated[
+    functools.reduce(operator.or_, COMPONENTS.values()), Field(discriminator="kind")
+]
+
+
+class Units(Section):
+    x: Word | None = None
+    y: Word | None = None
+
+
+class Data(Section):
+    """Which columns of which file are fitted."""
+
+    path: Word
+    x: Word
+    y: Words
+    sigma: Annotated[str | float | None, BeforeValidator(_word_or_number)] = None
+    weights: Word | None = None
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "space"] = "auto"
+    units: Units = Units()
+    where: dict[Word, Word] = {}
+    range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    nan: Literal["raise", "drop"] = "raise"
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Data":
+        if self.sigma is not None and self.weights is not None:
+            raise wrong("give sigma or weights, not both.")
+        if isinstance(self.sigma, float) and not 0 < self.sigma < math.inf:
+            raise wrong(f"sigma must be positive and finite, not {self.sigma:g}.")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise wrong("range is [lowest x, highest x].")
+        return self
+
+
+class Constraints(Section):
+    fix: Annotated[list[Word], BeforeValidator(_words)] = []
+    tie: dict[Word, Word] = {}
+    order: Annotated[
+        list[Annotated[list[Word], Field(min_length=2)]], BeforeValidator(_chains)
+    ] = []
+
+
+class Solver(Section):
+    kind: Literal["lm"] = "lm"
+    jacobian: Literal["kaufman", "full"] = "kaufman"
+    ftol: Number = vp.LevenbergMarquardt().ftol
+    xtol: Number = vp.LevenbergMarquardt().xtol
+    gtol: Number = vp.LevenbergMarquardt().gtol
+    max_steps: Whole = 256
+
+
+class Fit(Section):
+    share: Literal["all"] = "all"
+    absolute_sigma: Truth = False
+    solver: Solver = Solver()
+
+
+Panel = Literal["fit", "components", "residuals"]
+
+
+class Output(Section):
+    dir: Word
+    report: Literal["html", "none"] = "html"
+    plots: list[Panel] = ["fit", "components", "residuals"]
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(1, alias="schema")
+    data: Data
+    model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
+    constraints: Constraints = Constraints()
+    fit: Fit = Fit()
+    output: Output
+
+    @pydantic.field_validator("model")
+    @classmethod
+    def _check_names(cls, model: dict[str, Component]) -> dict[str, Component]:
+        for name in model:
+            if not _NAME.fullmatch(name):
+                raise wrong(f"the name '{name}' has a dot, a blank, or one of * ? [ ] in it.")
+        return model
+
+
+def parse(document: Document, default_dir: str) -> Config:
+    """Check a loaded file; every problem found is one line of the one exception."""
+    tree = dict(document.tree)
+    output = tree.get("output") or {}
+    if isinstance(output, dict):
+        tree["output"] = {"dir": default_dir, **output}
+    known: dict[int, list[str]] = {}
+    try:
+        return Config.model_validate(tree, context=known)
+    except pydantic.ValidationError as error:
+        lines = [_sentence(document, detail, tree, known) for detail in error.errors()]
+    raise vp.InputError("\n".join(dict.fromkeys(lines)))
+
+
+def complain(document: Document, key: Key, message: str) -> str:
+    """One problem in one line, as every problem of a configuration is told."""
+    return f"{document.where(key)}: {message}"
+
+
+def _sentence(
+    document: Document, detail: ErrorDetails, tree: dict[str, Any], known: dict[int, list[str]]
+) -> str:
+    # A location also names the members of unions it went through; only what is in the file counts.
+    key: list[str | int] = []
+    node: Any = tree
+    parent: Any = None
+    for part in detail["loc"]:
+        inside = isinstance(node, dict) and part in node
+        if inside or (isinstance(node, list) and isinstance(part, int)):
+            key.append(part)
+            parent, node = node, node[part]  # pyright: ignore[reportArgumentType]
+    kind, value = detail["type"], detail["input"]
+    context = detail.get("ctx", {})
+    if kind == "missing":
+        key.append(detail["loc"][-1])
+        message = "this key is required."
+    elif kind == "extra_forbidden":
+        others = [name for name in known.get(id(parent), []) if name not in parent]
+        message = f"unknown key. {nearest(str(key[-1]), others)}"
+    elif kind == "union_tag_not_found":
+        message = f"needs a kind. Known: {', '.join(COMPONENTS)}."
+    elif kind == "union_tag_invalid":
+        key.append("kind")
+        message = f"unknown kind '{context['tag']}'. {nearest(context['tag'], COMPONENTS)}"
+    elif kind == "literal_error":
+        message = f"expected {context['expected']}, not {_shown(value)}."
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = f"expected keys below it, not {_shown(value)}."
+    elif kind == "list_type":
+        message = f"expected a list, not {_shown(value)}."
+    elif kind in ("too_short", "too_long"):
+        count = context.get("min_length", context.get("max_length"))
+        message = f"expected {count} entries, not {context['actual_length']}."
+    else:
+        message = detail["msg"].rstrip(".") + "."
+    return complain(document, tuple(key), message)
+

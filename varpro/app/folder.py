@@ -1,0 +1,200 @@
+"""A run folder that is either whole or not there.
+
+Everything is written into a hidden sibling, flushed to disk and renamed at the end. A lock beside the
+folder keeps two runs out of each other's way; it names its process, so that one left behind by a
+crash is recognised.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from varpro import InputError
+
+# What a run may have written: nothing else is ever replaced or deleted.
+OWN = {"config.yaml", "result.json", "result.nc", "report.html", "fit.png"}
+
+
+class RunFolder:
+    """The place of one run: `work` is the hidden folder to write into, `publish` renames it."""
+
+    def __init__(self, target: Path, overwrite: bool):
+        self.target = target.resolve()
+        self.overwrite = overwrite
+        self.work = self._sibling(f"tmp-{os.getpid()}")
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["RunFolder"]:
+        """Take the lock and make the hidden folder; leave nothing behind unless published."""
+        self._refuse(self.target)
+        made = [p for p in self.target.parents if not p.exists()]
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                self._tidy()
+                self._refuse(self.target)
+                self.work.mkdir()
+                try:
+                    yield self
+                finally:
+                    shutil.rmtree(self.work, ignore_errors=True)
+        except OSError as error:
+            name = error.filename or self.target
+            raise InputError(f"{name}: cannot be written ({error.strerror or error}).") from error
+        finally:
+            for parent in made:  # the deepest comes first; one that holds something stays
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+    def publish(self, success: bool) -> Path:
+        """Move the finished folder into place and say where that is.
+
+        A failed fit never replaces a good one: it goes to `NAME-failed` beside it.
+        """
+        target = self.target
+        if not success and _succeeded(target):
+            target = target.with_name(target.name + "-failed")
+            self._refuse(target)
+        for path in self.work.iterdir():
+            _flush(path)
+        _flush(self.work)
+        old = self._sibling("old") if target.exists() else None
+        if old is not None:
+            target.rename(old)
+        try:
+            self.work.rename(target)
+        except BaseException:
+            if old is not None:
+                old.rename(target)
+            raise
+        _flush(target.parent)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def _sibling(self, what: str) -> Path:
+        return self.target.with_name(f".{self.target.name}.{what}")
+
+    def _refuse(self, target: Path) -> None:
+        """Stop where something stands that must not be replaced."""
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise InputError(f"{target}: exists and is not a folder. Give another with --out.")
+        found = {path.name for path in target.iterdir()}
+        foreign = sorted(found - OWN)
+        if foreign:
+            raise InputError(
+                f"{target}: holds '{foreign[0]}', which varpro did not write, so it is not "
+                "replaced. Give another folder with --out."
+            )
+        if found and not self.overwrite:
+            raise InputError(
+                f"{target}: holds an earlier run. Add --overwrite to replace it, or give another "
+                "folder with --out."
+            )
+
+    def _tidy(self) -> None:
+        """Put right what a killed run left; the lock is ours, so nobody is using it."""
+        old = self._sibling("old")
+        if old.exists() and not self.target.exists():
+            old.rename(self.target)
+        for path in self.target.parent.glob(f".{_literal(self.target.name)}.tmp-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self._sibling("lock")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+        # Complete before it is visible: a lock that can be seen can be read.
+        mine = self._sibling(f"lock-{os.getpid()}")
+        mine.write_text(json.dumps(owner))
+        try:
+            for _ in range(3):
+                try:
+                    os.link(mine, lock)
+                    break
+                except FileExistsError:
+                    self._break_stale(lock)
+            else:
+                raise InputError(f"{self.target}: another run keeps taking the lock {lock}.")
+        finally:
+            mine.unlink()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def _break_stale(self, lock: Path) -> None:
+        """Remove the lock of a process that has ended; refuse when it may still be running."""
+        try:
+            text = lock.read_text()
+            owner = json.loads(text)
+            pid, host, started = int(owner["pid"]), str(owner["host"]), owner["started"]
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{lock}: not a lock of varpro. Delete it to go on.") from None
+        if host != socket.gethostname():
+            raise InputError(
+                f"{self.target}: in use by process {pid} on {host}. If that has ended, delete "
+                f"{lock}."
+            )
+        if _started(pid) == started:
+            raise InputError(f"{self.target}: in use by another run (process {pid}).")
+        # Two runs may both find it stale; only the one that renames it may delete it, and only if
+        # it is still the one that was read.
+        aside = self._sibling(f"stale-{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            lock.rename(aside)
+            if aside.read_text() != text:
+                with contextlib.suppress(FileExistsError):
+                    os.link(aside, lock)
+            aside.unlink()
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in the kernel's words; None when there is no such process."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            return stat.read_text().rpartition(")")[2].split()[19]
+        except OSError:
+            return None
+    if os.name == "nt":
+        return "unknown"  # os.kill(pid, 0) would end the process there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
+
+
+def _succeeded(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "result.json").read_text())["status"]["success"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file or folder has reached the disk."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _literal(name: str) -> str:
+    """A name as a glob pattern for itself."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -1,0 +1,167 @@
+"""A safe YAML reader that remembers on which line everything stands.
+
+It builds plain dicts and lists from parser events, so nothing in a file can call code. Scalars stay
+text: the field that takes a value decides whether `no` or `1e-3` is a word or a number.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, events
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from varpro import InputError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 32
+MAX_NODES = 50_000
+
+Key = tuple[str | int, ...]
+
+
+class Plain(str):
+    """A scalar without quotes, which may also be meant as a number or a truth value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A parsed file: its name as the user wrote it, its content, and the line of every key."""
+
+    file: str
+    tree: dict[str, Any]
+    lines: dict[Key, int]
+
+    def where(self, key: Key) -> str:
+        """`decay.yaml:9 model.fast.tau`, with the line of the nearest key that is in the file."""
+        known = next((key[:i] for i in range(len(key), 0, -1) if key[:i] in self.lines), None)
+        line = "" if known is None else f":{self.lines[known]}"
+        dotted = ".".join(str(part) for part in key)
+        return f"{self.file}{line} {dotted}".rstrip()
+
+
+def read_bytes(path: str | Path, what: str) -> bytes:
+    """The content of a file, or one sentence on why it cannot be had."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        reason = "no such file."
+    except IsADirectoryError:
+        reason = "is a folder, not a file."
+    except PermissionError:
+        reason = "no permission to read it."
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})."
+    raise InputError(f"{path}: {what}: {reason}")
+
+
+def read_text(path: str | Path, what: str, max_bytes: int | None = None) -> str:
+    """The UTF-8 text of a file; a byte order mark is dropped and line ends become `\\n`."""
+    raw = read_bytes(path, what)
+    if max_bytes is not None and len(raw) > max_bytes:
+        raise InputError(f"{path}: {what}: {len(raw)} bytes; at most {max_bytes} are read.")
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path}: {what}: the text is UTF-16. Save it as UTF-8.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        byte = raw[error.start]
+        raise InputError(
+            f"{path}:{line}:{column} {what}: byte 0x{byte:02x} is not UTF-8. "
+            "Save the file as UTF-8."
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise InputError(f"{path}:{line} {what}: a zero byte; this is not a text file.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def load(path: str | Path) -> Document:
+    """Read a configuration file."""
+    text = read_text(path, "configuration", MAX_BYTES)
+    builder = _Builder(str(path))
+    try:
+        tree = builder.document(iter(YAML(typ="safe", pure=True).parse(text)))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise InputError(f"{path}{at} not valid YAML: {error.problem or error.context}.") from None
+    except YAMLError as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: not valid YAML: {first}.") from None
+    return Document(str(path), tree, builder.lines)
+
+
+class _Builder:
+    """Turns parser events into plain data; refuses what a configuration never needs."""
+
+    def __init__(self, file: str):
+        self.file = file
+        self.lines: dict[Key, int] = {}
+        self.nodes = 0
+
+    def fail(self, event: events.Event, message: str):
+        raise InputError(f"{self.file}:{event.start_mark.line + 1} {message}")
+
+    def document(self, stream: Iterator[events.Event]) -> dict[str, Any]:
+        tree = None
+        for event in stream:
+            if isinstance(event, events.DocumentStartEvent):
+                if tree is not None:
+                    self.fail(event, "a second document starts here; only one is read.")
+                tree = self.node(next(stream), stream, ())
+                if not isinstance(tree, dict):
+                    self.fail(event, "expected keys such as 'data:' and 'model:' at the top.")
+        if tree is None:
+            raise InputError(f"{self.file}: the configuration is empty.")
+        return tree
+
+    def node(self, event: events.Event, stream: Iterator[events.Event], key: Key) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self.fail(event, f"more than {MAX_NODES} values in one file.")
+        if len(key) > MAX_DEPTH:
+            self.fail(event, f"nested deeper than {MAX_DEPTH} levels.")
+        if isinstance(event, events.AliasEvent) or getattr(event, "anchor", None):
+            self.fail(event, "anchors (&) and aliases (*) are not allowed; write the value out.")
+        tag = getattr(event, "tag", None)
+        if tag:
+            short = tag.replace("tag:yaml.org,2002:", "!!")
+            self.fail(event, f"the tag '{short}' is not allowed; write a plain value.")
+        if isinstance(event, events.ScalarEvent):
+            if event.style is not None:
+                return str(event.value)
+            return None if event.value in ("", "~", "null") else Plain(event.value)
+        if isinstance(event, events.SequenceStartEvent):
+            return self.sequence(stream, key)
+        return self.mapping(stream, key)
+
+    def sequence(self, stream: Iterator[events.Event], key: Key) -> list[Any]:
+        items: list[Any] = []
+        for event in stream:
+            if isinstance(event, events.SequenceEndEvent):
+                break
+            here = (*key, len(items))
+            self.lines[here] = event.start_mark.line + 1
+            items.append(self.node(event, stream, here))
+        return items
+
+    def mapping(self, stream: Iterator[events.Event], key: Key) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for event in stream:
+            if isinstance(event, events.MappingEndEvent):
+                break
+            name = self.node(event, stream, (*key, "?"))
+            if not isinstance(name, str):
+                self.fail(event, "a key must be a word.")
+            name, here = str(name), (*key, str(name))
+            line = event.start_mark.line + 1
+            if name in items:
+                dotted = ".".join(map(str, here))
+                self.fail(event, f"{dotted}: this key is already on line {self.lines[here]}.")
+            self.lines[here] = line
+            items[name] = self.node(next(stream), stream, here)
+        return items

@@ -1,0 +1,34 @@
+"""The unit of every fitted number, from the units of the axes."""
+
+# A parameter's name says what it is: along x, or per x. What is not listed has no derived unit.
+_ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale"}
+_PER_X = {"rate", "freq", "frequency"}
+
+
+def power(unit: str, exponent: int) -> str:
+    """`unit` to a power, in parentheses where it needs them."""
+    if not unit or exponent == 0:
+        return ""
+    base = f"({unit})" if any(sign in unit for sign in " /*^·") else unit
+    return base if exponent == 1 else f"{base}^{exponent}"
+
+
+def per(top: str, bottom: str) -> str:
+    """`top / bottom`; nothing when neither has a unit."""
+    if not bottom:
+        return top
+    return f"{top or '1'}/{bottom}"
+
+
+def parameter_unit(local: str, x_unit: str) -> str:
+    """The unit of a nonlinear parameter by its local name, such as `tau`."""
+    if local in _ALONG_X:
+        return x_unit
+    return per("", power(x_unit, 1)) if local in _PER_X else ""
+
+
+def coefficient_unit(kind: str, column: str, x_unit: str, y_unit: str) -> str:
+    """The unit of a linear coefficient of a basis whose columns have none."""
+    if kind == "polynomial":
+        return per(y_unit, power(x_unit, int(column.rpartition(".")[2])))
+    return y_unit
