@@ -14,10 +14,10 @@ from ._fit_result import FitResult
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian
-from ._results import RESULTS, FitError, InputError, suggestion
+from ._results import RESULTS, FitError, InputError, result_name, suggestion
 from ._solve import Search, Solver, search, solve_problem
 from ._stats import covariance_blocks
-from .basis import AbstractBasis, Custom, Model, Sum, build_model
+from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import AbstractPinvSolver
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
@@ -168,7 +168,7 @@ def _checked(
     real = data.y.real.dtype
     numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
     problem = Problem(
-        Assembled(built, layout, numbers, data.x, prior),
+        Assembled(bare(built), bare(layout), numbers, data.x, prior),
         data.y,  # pyright: ignore[reportArgumentType]
         data.weights,  # pyright: ignore[reportArgumentType]
     )
@@ -201,7 +201,7 @@ def _program(
     transform = (
         jax.jacfwd(columns.values)(theta)
         if theta.size
-        else jnp.zeros((len(columns.layout.names), 0))
+        else jnp.zeros((columns.numbers.start.size, 0))
     )
     free = np.array(columns.layout.free, dtype=int)
     fitted = columns.phi(theta) @ solution.coef
@@ -259,7 +259,7 @@ def _assemble(
         fitted=shaped(out["fitted"]),
         weights=data.weights,
         success=success,
-        status=_name_of(result),
+        status=result_name(result),
         message=RESULTS[result],
         stop=stop_name(stats),
         cost=float(out["cost"]),

@@ -51,7 +51,7 @@ class Param(eqx.Module):
 
 
 class Layout(eqx.Module):
-    """How the free coordinates become all parameter values. All fields are static.
+    """How the free coordinates become all parameter values. All but the names is static.
 
     **Fields:**
 
@@ -63,7 +63,7 @@ class Layout(eqx.Module):
     - `has_ceiling`: whether an ordered parameter has a finite upper bound.
     """
 
-    names: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...]
     free: tuple[int, ...] = eqx.field(static=True)
     source: tuple[int, ...] = eqx.field(static=True)
     above: tuple[tuple[int, int], ...] = eqx.field(static=True)

@@ -24,6 +24,17 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
 
 
+_NAMES = (
+    *("successful", "nonfinite_start", "not_stationary", "nonlinear_max_steps_reached"),
+    *("nonlinear_divergence", "nonfinite", "singular", "breakdown", "stagnation"),
+)
+
+
+def result_name(result: RESULTS) -> str:
+    """The name of a member of `RESULTS`, such as "successful"."""
+    return next((name for name in _NAMES if result == getattr(RESULTS, name)), "failed")
+
+
 class VarproError(Exception):
     """Base class of every exception that varpro raises on purpose."""
 

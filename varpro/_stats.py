@@ -72,7 +72,13 @@ def covariance_blocks(
     """The blocks at the solution, by rank-revealing factorisations of Phi and J."""
     reduced = Reduced(problem, SVD(), "kaufman")
     _, point = reduced.evaluate(theta)
-    factor, coef = point.factor, point.coef
+    # A coefficient that is rounding noise says nothing about the parameters of its column.
+    size = jnp.linalg.norm(problem.phi(theta), axis=0) * jnp.linalg.norm(point.coef, axis=1)
+    noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(problem.target(theta))
+    heard = (size > noise)[:, None]
+    coef, turned = (jnp.where(heard, c, jnp.zeros_like(c)) for c in (point.coef, point.turned))
+    point = eqx.tree_at(lambda at: (at.coef, at.turned), point, (coef, turned))
+    factor = point.factor
     n, k = coef.shape
     p = theta.size
     eye = jnp.eye(n, dtype=coef.dtype)

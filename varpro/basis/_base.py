@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -28,6 +28,9 @@ def as_param(value: "Param | float | Array | None") -> "Param | None":
 def parameter(default: "Param | float | None" = None) -> "Param | None":
     """A dataclass field for a nonlinear parameter, keyword only, converted by `as_param`."""
     return eqx.field(default=default, converter=as_param, kw_only=True)
+
+
+Tree = TypeVar("Tree")
 
 
 class AbstractBasis(eqx.Module):
@@ -111,11 +114,11 @@ def column(x: Array) -> Array:
     return jnp.asarray(x)[:, None]
 
 
-def formula(basis: AbstractBasis) -> AbstractBasis:
-    """The basis without its numbers and its name, so that new starts never compile anew."""
+def bare(tree: Tree) -> Tree:
+    """The same tree without starts and names, so that new ones never compile anew."""
     return jax.tree.map(
         lambda leaf: None if isinstance(leaf, Param | str) else leaf,
-        basis,
+        tree,
         is_leaf=lambda leaf: isinstance(leaf, Param),
     )
 

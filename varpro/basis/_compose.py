@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._results import InputError
-from ._base import AbstractBasis, Sum, formula
+from ._base import AbstractBasis, Sum, bare
 from ._custom import Offset
 
 
@@ -70,8 +70,8 @@ class Model(eqx.Module):
 
     groups: tuple[_Group, ...]
     offsets: tuple[_Group, ...]
-    names: tuple[str, ...] = eqx.field(static=True)
-    columns: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
     order: tuple[int, ...] = eqx.field(static=True)
 
     def evaluate(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, "m n"]:
@@ -119,8 +119,7 @@ def build_model(basis: AbstractBasis) -> Model:
     index = {name: i for i, name in enumerate(names)}
     gathered: dict[object, list[AbstractBasis]] = {}
     for number, part in enumerate(parts):
-        bare = formula(part)
-        leaves, structure = jax.tree.flatten(bare)
+        leaves, structure = jax.tree.flatten(bare(part))
         alone = not part.elementwise or leaves
         key = number if alone else (structure, tuple(part.parameters))
         gathered.setdefault(key, []).append(part)
@@ -131,7 +130,7 @@ def build_model(basis: AbstractBasis) -> Model:
         ids = tuple(tuple(index[m.parameter_name(k)] for m in members) for k in keys)
         names_here = [name for m in members for name in m.column_names]
         is_offset = isinstance(members[0], Offset)
-        group = _Group(formula(members[0]), keys, ids, 1 if is_offset else len(names_here))
+        group = _Group(bare(members[0]), keys, ids, 1 if is_offset else len(names_here))
         (offsets if is_offset else groups).append(group)
         columns += names_here
     order = tuple(columns.index(name) for name in wanted)

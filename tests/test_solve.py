@@ -1,0 +1,129 @@
+"""`solve`: pure, safe under jit and vmap, and differentiable at its optimum."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optimistix as optx
+import pytest
+
+import varpro as vp
+
+T = jnp.linspace(0.0, 20.0, 60)
+RNG = np.random.default_rng(3)
+Y = 3.0 * jnp.exp(-T) + 2.0 * jnp.exp(-T / 6.0) + 0.5 + 0.02 * RNG.normal(size=T.size)
+START = {"fast": jnp.array(0.5), "slow": jnp.array(5.0)}
+
+
+def basis(alpha, t):
+    return jnp.stack(
+        [jnp.exp(-t / alpha["fast"]), jnp.exp(-t / alpha["slow"]), jnp.ones_like(t)], axis=1
+    )
+
+
+def outputs(y=Y, weights=None, t=T, **kwargs):
+    out = vp.solve(basis, y, START, t, weights=weights, **kwargs)
+    return jnp.concatenate([jnp.stack([out.value["fast"], out.value["slow"]]), out.coef])
+
+
+def central(f, x, direction, step):
+    return (f(x + step * direction) - f(x - step * direction)) / (2 * step)
+
+
+@pytest.mark.parametrize("jacobian", ["kaufman", "full"])
+def test_forward_and_reverse_derivatives_by_the_data(jacobian):
+    d = jnp.asarray(RNG.normal(size=T.size))
+    f = lambda y: outputs(y, jacobian=jacobian)  # noqa: E731
+    _, forward = jax.jvp(f, (Y,), (d,))
+    np.testing.assert_allclose(forward, central(f, Y, d, 1e-4), rtol=2e-6)
+    back = jax.jacrev(f)(Y)
+    np.testing.assert_allclose(back @ d, forward, rtol=1e-9)
+
+
+def test_derivatives_by_weights_arguments_and_closed_over_arrays():
+    w = jnp.asarray(1.0 + 0.3 * RNG.random(T.size))
+    d = jnp.asarray(RNG.normal(size=T.size))
+    f = lambda w: outputs(weights=w)  # noqa: E731
+    np.testing.assert_allclose(jax.jvp(f, (w,), (d,))[1], central(f, w, d, 1e-4), rtol=3e-6)
+    f = lambda s: outputs(t=s * T)  # noqa: E731
+    one = jnp.array(1.0)
+    np.testing.assert_allclose(jax.jacfwd(f)(one), central(f, one, 1.0, 1e-4), rtol=2e-6)
+
+    def by_closure(s):
+        out = vp.solve(lambda a, _: basis(a, s * T), Y, START)
+        return out.value["slow"]
+
+    np.testing.assert_allclose(
+        jax.grad(by_closure)(one), central(by_closure, one, 1.0, 1e-4), rtol=2e-6
+    )
+
+
+def test_second_derivatives_of_the_optimum():
+    d = jnp.asarray(RNG.normal(size=T.size))
+    f = lambda s: outputs(Y + s * d)[1]  # noqa: E731
+    expected = central(jax.grad(f), 0.0, 1.0, 1e-4)
+    np.testing.assert_allclose(jax.hessian(f)(0.0), expected, rtol=1e-5)
+
+
+def test_derivative_on_an_active_bound_is_zero_and_one_by_the_bound():
+    def slow(y, cap):
+        upper = {"fast": jnp.inf, "slow": cap}
+        return vp.solve(basis, y, START, T, upper=upper).value["slow"]
+
+    cap = jnp.array(5.5)
+    assert slow(Y, cap) == cap
+    by_data, by_cap = jax.grad(slow, (0, 1))(Y, cap)
+    np.testing.assert_array_equal(by_data, 0.0)
+    np.testing.assert_allclose(by_cap, 1.0)
+
+
+def test_vmap_equals_a_loop():
+    ys = jnp.stack([Y, 2 * Y + 0.1, 1.5 * Y - 0.2 * jnp.exp(-T / 3)])
+    many = jax.vmap(outputs)(ys)
+    for row, y in zip(many, ys, strict=True):
+        np.testing.assert_allclose(row, outputs(y), rtol=1e-7)
+
+
+def test_a_lane_that_cannot_be_fitted_harms_nobody():
+    ys = jnp.stack([Y, jnp.full_like(Y, jnp.nan), jnp.zeros_like(Y)])
+    out = jax.vmap(lambda y: vp.solve(basis, y, START, T))(ys)
+    good = out.result == vp.RESULTS.successful
+    assert good[0] and not good[1]
+    np.testing.assert_allclose(out.value["slow"][0], outputs()[1], rtol=1e-7)
+
+
+def test_several_right_hand_sides_share_alpha():
+    y = jnp.stack([Y, 2 * Y, Y + 0.1 * T, jnp.cos(T), Y], axis=1)
+    one = vp.solve(basis, y, START, T)
+    full = vp.solve(basis, y, START, T, jacobian="full")
+    assert one.coef.shape == (3, 5) and one.resid.shape == y.shape
+    np.testing.assert_allclose(one.value["slow"], full.value["slow"], rtol=1e-6)
+    np.testing.assert_allclose(one.cost, 0.5 * jnp.sum(one.resid**2), rtol=1e-12)
+
+
+SOLVERS = {
+    "gauss-newton": optx.GaussNewton(1e-10, 1e-10),
+    "optimistix-lm": optx.LevenbergMarquardt(1e-10, 1e-10),
+    "dogleg": optx.Dogleg(1e-10, 1e-10),
+    "bfgs": optx.BFGS(1e-10, 1e-12),
+    "adam": optx.OptaxMinimiser(optax.adam(0.02), 1e-9, 1e-12),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_optimistix_solver_reaches_the_same_optimum(name):
+    start = {"fast": jnp.array(0.9), "slow": jnp.array(5.5)}
+    out = vp.solve(basis, Y, start, T, solver=SOLVERS[name], max_steps=20_000)
+    expected = outputs()
+    np.testing.assert_allclose(out.value["fast"], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(out.value["slow"], expected[1], rtol=1e-5)
+
+
+def test_solvers_without_bounds_refuse_them():
+    with pytest.raises(vp.InputError, match="knows no bounds"):
+        vp.solve(basis, Y, START, T, lower=0.0, solver=optx.BFGS(1e-8, 1e-8))
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(vp.InputError, match=r"\(60, 3\) but y has shape \(59,\)"):
+        vp.solve(basis, Y[:-1], START, T)
