@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,22 +110,12 @@ class RunFolder:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = self._sibling("lock")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
-        # Complete before it is visible: a lock that can be seen can be read.
-        mine = self._sibling(f"lock-{os.getpid()}")
-        mine.write_text(json.dumps(owner))
-        try:
-            for _ in range(3):
-                try:
-                    os.link(mine, lock)
-                    break
-                except FileExistsError:
-                    self._break_stale(lock)
-            else:
-                raise InputError(f"{self.target}: another run keeps taking the lock {lock}.")
-        finally:
-            mine.unlink()
+        lock, me = self._sibling("lock"), os.getpid()
+        owner = {"pid": me, "host": socket.gethostname(), "started": _started(me)}
+        if not _create(lock, json.dumps(owner)):
+            self._break_stale(lock)
+            if not _create(lock, json.dumps(owner)):
+                raise InputError(f"{self.target}: in use by another run.")
         try:
             yield
         finally:
@@ -133,7 +124,7 @@ class RunFolder:
     def _break_stale(self, lock: Path) -> None:
         """Remove the lock of a process that has ended; refuse when it may still be running."""
         try:
-            text = lock.read_text()
+            text = _read_lock(lock)
             owner = json.loads(text)
             pid, host, started = int(owner["pid"]), str(owner["host"]), owner["started"]
         except FileNotFoundError:
@@ -147,15 +138,34 @@ class RunFolder:
             )
         if _started(pid) == started:
             raise InputError(f"{self.target}: in use by another run (process {pid}).")
-        # Two runs may both find it stale; only the one that renames it may delete it, and only if
-        # it is still the one that was read.
+        # Two runs may both find it stale. Renaming is atomic, so one of them gets it; should that be
+        # a fresh lock by now, it goes back.
         aside = self._sibling(f"stale-{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
             lock.rename(aside)
-            if aside.read_text() != text:
-                with contextlib.suppress(FileExistsError):
-                    os.link(aside, lock)
+            found = aside.read_text()
             aside.unlink()
+            if found != text:
+                _create(lock, found)
+
+
+def _create(path: Path, text: str) -> bool:
+    """Write a file that must not exist yet; whether that went well."""
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _read_lock(lock: Path) -> str:
+    """The text of a lock; its owner may be just about to write it."""
+    for _ in range(20):
+        if text := lock.read_text():
+            return text
+        time.sleep(0.05)
+    return ""
 
 
 def _started(pid: int) -> str | None:

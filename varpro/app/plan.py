@@ -129,8 +129,11 @@ def make_plan(path: str) -> Plan:
             continue
         parts.append(part)
         given = component.units()
-        for local in part.parameters:
+        for local, param in part.parameters.items():
             full = part.parameter_name(local)
+            if param.init is None and full not in config.constraints.tie:
+                here = ("parameters", local) if component.kind == "custom" else (local,)
+                problems.append(complain(document, (*key, *here), "has no start. Give it init."))
             units[full] = given.get(local) or parameter_unit(local, columns.x_unit)
         for column in part.column_names:
             if isinstance(component, CustomComponent):

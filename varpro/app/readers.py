@@ -114,7 +114,7 @@ def read_table(path: str | Path, delimiter: str = "auto") -> Table:
             if len(row) > count:
                 where = table.at(i, count)
             raise InputError(
-                f"{where} found {len(row)} fields where "
+                f"{where} found {len(row)} field{'s' * (len(row) != 1)} where "
                 f"{'the header' if has_header else 'the first row'} has {count}."
             )
     return table
