@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,7 +68,7 @@ def run(
         if not quiet:
             from .summary import print_summary
 
-            print_summary(outcome.plan, outcome.fit, os.path.relpath(outcome.folder))
+            print_summary(outcome.plan, outcome.fit, _shown(outcome.folder))
         if not outcome.fit.success:
             typer.echo(f"{config}: the fit failed. {outcome.fit.message}", err=True)
             raise typer.Exit(1)
@@ -82,6 +83,12 @@ def check(config: ConfigPath, debug: Debug = False) -> None:
         from .summary import print_plan
 
         print_plan(make_plan(config))
+
+
+def _shown(folder: Path) -> str:
+    """A folder as the user would write it: relative where that leads down from here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 @contextlib.contextmanager

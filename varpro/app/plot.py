@@ -53,10 +53,15 @@ def figure(plan: Plan, fit: vp.FitResult, width: float, height: float) -> Figure
                 ax.plot(grid, line, color=FIT if alone else color, lw=1.8, label="fit" if alone else None)
         ax.set_ylabel(_axis(data.y_names[0] if len(data.y_names) == 1 else "y", data.y_unit))
         if ax.get_legend_handles_labels()[1]:
+            # Data and fit first, whatever was drawn on top of what.
+            entries = zip(*ax.get_legend_handles_labels(), strict=True)
+            first = {"data": 0, "fit": 1}
+            entries = sorted(entries, key=lambda entry: first.get(entry[1], 2))
             ax.legend(
+                *zip(*entries, strict=True),
                 loc="lower left",
                 bbox_to_anchor=(0, 1.01),
-                ncols=4 if wide else 3,
+                ncols=min(len(entries), 8 if wide else 3),
                 frameon=False,
                 borderaxespad=0,
                 handlelength=1.4,
