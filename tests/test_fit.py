@@ -166,16 +166,18 @@ def test_order_is_kept_and_costs_nothing_when_inactive():
     np.testing.assert_allclose(capped.alpha, free.alpha, rtol=1e-8)
 
 
-def test_prior_pulls_towards_its_mean():
-    sd = vp.fit(MODEL, T, Y, sigma=0.02, absolute_sigma=True)["slow.tau"].stderr
+def test_prior_is_one_more_observation():
+    sd = 0.1
     prior = vp.Param(5.0, prior=(7.0, sd))
     fit = vp.fit(MODEL, T, Y, sigma=0.02, absolute_sigma=True, init={"slow.tau": prior})
-    free = vp.fit(MODEL, T, Y)
-    # Equal information from data and prior: half way between, with 1/sqrt(2) of the error.
-    np.testing.assert_allclose(
-        fit["slow.tau"].value, 0.5 * (7.0 + free["slow.tau"].value), rtol=0.02
-    )
-    np.testing.assert_allclose(fit["slow.tau"].stderr, sd / np.sqrt(2), rtol=0.05)
+
+    def residual(p):
+        return np.append((full_model(T, *p) - Y) / 0.02, (p[1] - 7.0) / sd)
+
+    ref = scipy.optimize.least_squares(residual, [1, 6, 3, 2, 0.5], xtol=1e-15, ftol=1e-15)
+    np.testing.assert_allclose([fit[n].value for n in NAMES], ref.x, rtol=1e-7)
+    np.testing.assert_allclose(fit.cost, ref.cost, rtol=1e-10)
+    np.testing.assert_allclose(fit.covariance, np.linalg.inv(ref.jac.T @ ref.jac), rtol=1e-3)
 
 
 def test_a_linear_model_needs_no_search():

@@ -12,6 +12,7 @@ import varpro as vp
 T = jnp.linspace(0.0, 20.0, 60)
 RNG = np.random.default_rng(3)
 Y = 3.0 * jnp.exp(-T) + 2.0 * jnp.exp(-T / 6.0) + 0.5 + 0.02 * RNG.normal(size=T.size)
+TIGHT = vp.LevenbergMarquardt(ftol=1e-15, xtol=1e-15, gtol=1e-15)
 START = {"fast": jnp.array(0.5), "slow": jnp.array(5.0)}
 
 
@@ -22,7 +23,8 @@ def basis(alpha, t):
 
 
 def outputs(y=Y, weights=None, t=T, **kwargs):
-    out = vp.solve(basis, y, START, t, weights=weights, **kwargs)
+    how = {"solver": TIGHT, "jacobian": "full"} | kwargs
+    out = vp.solve(basis, y, START, t, weights=weights, **how)
     return jnp.concatenate([jnp.stack([out.value["fast"], out.value["slow"]]), out.coef])
 
 
@@ -50,7 +52,7 @@ def test_derivatives_by_weights_arguments_and_closed_over_arrays():
     np.testing.assert_allclose(jax.jacfwd(f)(one), central(f, one, 1.0, 1e-4), rtol=2e-6)
 
     def by_closure(s):
-        out = vp.solve(lambda a, _: basis(a, s * T), Y, START)
+        out = vp.solve(lambda a, _: basis(a, s * T), Y, START, solver=TIGHT)
         return out.value["slow"]
 
     np.testing.assert_allclose(
@@ -94,8 +96,8 @@ def test_a_lane_that_cannot_be_fitted_harms_nobody():
 
 def test_several_right_hand_sides_share_alpha():
     y = jnp.stack([Y, 2 * Y, Y + 0.1 * T, jnp.cos(T), Y], axis=1)
-    one = vp.solve(basis, y, START, T)
-    full = vp.solve(basis, y, START, T, jacobian="full")
+    one = vp.solve(basis, y, START, T, solver=TIGHT)
+    full = vp.solve(basis, y, START, T, solver=TIGHT, jacobian="full")
     assert one.coef.shape == (3, 5) and one.resid.shape == y.shape
     np.testing.assert_allclose(one.value["slow"], full.value["slow"], rtol=1e-6)
     np.testing.assert_allclose(one.cost, 0.5 * jnp.sum(one.resid**2), rtol=1e-12)

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
+from ._levenberg import STOP
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian
@@ -261,7 +262,7 @@ def _assemble(
         success=success,
         status=result_name(result),
         message=RESULTS[result],
-        stop=stop_name(stats),
+        stop=_stop_name(stats),
         cost=float(out["cost"]),
         chisq=chisq,
         num_data=data.effective,
@@ -293,3 +294,10 @@ def _scaled(variance: np.ndarray, scale: float) -> np.ndarray:
 
 def _root(variance: np.ndarray, scale: float) -> np.ndarray:
     return np.sqrt(_scaled(variance, scale))
+
+
+def _stop_name(stats: dict[str, PyTree]) -> str:
+    """The test that ended the run, by name; "" for solvers that do not tell."""
+    stop = stats.get("stop")
+    names = ("ftol", "xtol", "gtol", "floor", "fit", "stuck", "nonfinite", "running")
+    return "" if stop is None else next(n for n in names if stop == getattr(STOP, n))

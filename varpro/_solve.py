@@ -187,7 +187,6 @@ def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how
         return theta0, Found(RESULTS.successful, stats)
     if isinstance(how.solver, LevenbergMarquardt):
         options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
-        options = {key: value for key, value in options.items() if value is not None}
         solution = optx.least_squares(
             _evaluate,
             how.solver,
@@ -213,7 +212,7 @@ def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how
             throw=False,
         )
     _, point = reduced.evaluate(solution.value)
-    stats = {k: v for k, v in solution.stats.items() if eqx.is_array(v)}
+    stats = {k: v for k, v in solution.stats.items() if k != "max_steps"}
     stats |= {"rank": point.factor.rank, "cond": point.factor.cond}
     return solution.value, Found(RESULTS.promote(solution.result), stats)
 
