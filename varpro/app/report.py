@@ -9,7 +9,7 @@ import varpro as vp
 from .export import versions
 from .plan import Plan
 from .plot import svg
-from .tables import parameter_rows, statistics, verdict
+from .tables import listed, parameter_rows, statistics, verdict
 
 
 def write_report(plan: Plan, fit: vp.FitResult, config: str, path: Path) -> None:
@@ -31,7 +31,7 @@ def write_report(plan: Plan, fit: vp.FitResult, config: str, path: Path) -> None
         title=Path(plan.document.file).stem,
         success=fit.success,
         verdict=verdict(fit),
-        axes=f"{', '.join(data.y_names)} against {data.x_name}",
+        axes=f"{listed(data.y_names)} against {data.x_name}",
         source=plan.config.data.path,
         rows=rows,
         nonlinear=set(fit.names),

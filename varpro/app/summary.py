@@ -1,5 +1,6 @@
 """What `varpro run` and `varpro check` print on stdout."""
 
+import os
 import sys
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.text import Text
 import varpro as vp
 
 from .plan import Plan
-from .tables import parameter_rows, statistics, verdict
+from .tables import listed, parameter_rows, statistics, verdict
 
 _PIPE_WIDTH = 120
 
@@ -28,12 +29,12 @@ def print_plan(plan: Plan) -> None:
     console = _console()
     data, config = plan.columns, plan.config
     rows = [
-        ("data", f"{data.y.size} values of {', '.join(data.y_names)} against {data.x_name}"),
+        ("data", f"{data.y.size} values of {listed(data.y_names)} against {data.x_name}"),
         ("file", config.data.path),
         ("x", f"{data.x.min():g} to {data.x.max():g} {data.x_unit}".rstrip()),
-        ("columns", ", ".join(plan.model.column_names)),
+        ("columns", listed(plan.model.column_names)),
         ("solver", f"{config.fit.solver.kind}, {config.fit.solver.jacobian} Jacobian"),
-        ("output", str(plan.folder / config.output.dir)),
+        ("output", os.path.normpath(plan.folder / config.output.dir)),
     ]
     if data.dropped:
         rows.insert(1, ("dropped", f"{data.dropped} rows"))

@@ -43,6 +43,13 @@ def parameter_rows(plan: Plan, fit: vp.FitResult) -> list[Row]:
     return rows
 
 
+def listed(names: tuple[str, ...], most: int = 6) -> str:
+    """Names in a row, the middle ones left out when there are many."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])}, ..., {names[-1]} ({len(names)} columns)"
+
+
 def rounded(value: float, stderr: float) -> tuple[str, str]:
     """A value and its standard error, both to the second digit of the error."""
     if not math.isfinite(value) or not math.isfinite(stderr) or stderr <= 0:

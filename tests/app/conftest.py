@@ -1,0 +1,37 @@
+"""A small problem in a folder of its own, and the command line without its effects on JAX."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from varpro.app import cli
+
+CONFIG = """\
+schema: 1
+data: {path: decay.csv, x: t, y: counts}
+model:
+  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}
+  bg: {kind: constant}
+output: {dir: run}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder: `decay.yaml` and its data, a noisy decay with tau = 2 ns."""
+    t = np.linspace(0, 10, 40)
+    noise = np.random.default_rng(3).normal(size=t.size)
+    y = 5 * np.exp(-t / 2) + 1 + 0.05 * noise
+    rows = "".join(f"{a!r},{b!r}\n" for a, b in zip(t.tolist(), y.tolist(), strict=True))
+    (tmp_path / "decay.csv").write_text("# made by a test\nt [ns],counts [kcps]\n" + rows)
+    (tmp_path / "decay.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def varpro(monkeypatch):
+    """Call the command line in this process: `varpro("run", "decay.yaml").exit_code`."""
+    # Other tests must not find their JAX set up for a command line.
+    monkeypatch.setattr(cli, "_set_up_jax", lambda: None)
+    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])

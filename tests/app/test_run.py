@@ -1,0 +1,296 @@
+"""`varpro run` from a configuration to files, and what it leaves behind when it fails."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from varpro.app import run as run_module
+from varpro.app.loader import load
+
+FILES = ["config.yaml", "fit.png", "report.html", "result.json", "result.nc"]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def change(old, new):
+    with open("decay.yaml", encoding="utf-8") as file:
+        text = file.read()
+    assert old in text
+    with open("decay.yaml", "w", encoding="utf-8") as file:
+        file.write(text.replace(old, new))
+
+
+def test_a_run_writes_everything_and_says_what_it_found(here, varpro):
+    done = varpro("run", "decay.yaml")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert names(here / "run") == FILES
+    assert names(here) == ["decay.csv", "decay.yaml", "run"]
+
+    found = json.loads((here / "run" / "result.json").read_text())
+    tau, bg = found["parameters"]["decay.tau"], found["parameters"]["bg"]
+    assert found["status"]["success"] is True
+    assert abs(tau["value"] - 2) < 4 * tau["stderr"]
+    assert 0.005 < tau["stderr"] < 0.1
+    assert (tau["unit"], bg["unit"]) == ("ns", "kcps")
+    assert tau["lower"] == 0.01 and tau["init"] == 0.7
+    assert found["statistics"]["dof"] == 37
+    assert set(found["versions"]) >= {"varpro", "jax", "numpy", "python"}
+
+    row = next(line for line in done.stdout.splitlines() if line.startswith("decay.tau"))
+    assert row.split() == ["decay.tau", f"{tau['value']:.3f}", f"{tau['stderr']:.3f}", "ns"]
+    assert done.stdout.startswith("Converged after ")
+    assert done.stdout.rstrip().endswith("Written to run")
+    assert "\x1b" not in done.stdout
+
+
+def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
+    varpro("run", "decay.yaml", "--quiet")
+    found = json.loads((here / "run" / "result.json").read_text())
+    with xr.open_dataset(here / "run" / "result.nc", engine="h5netcdf") as file:
+        assert file["value"].sel(parameter="decay.tau").item() == (
+            found["parameters"]["decay.tau"]["value"]
+        )
+        assert file["coef"].sel(coefficient="bg").item() == found["parameters"]["bg"]["value"]
+        np.testing.assert_array_equal(file["data"] - file["fitted"], file["residual"])
+        t = file["x"].to_numpy()
+        tau = file["value"].item()
+        model = file["coef"].to_numpy() @ np.stack([np.exp(-t / tau), np.ones_like(t)])
+        np.testing.assert_allclose(file["fitted"], model, rtol=1e-12)
+        assert file["x"].attrs == {"units": "ns", "long_name": "t"}
+        assert file["data"].attrs["units"] == "kcps"
+        assert file["parameter_unit"].sel(parameter="decay.tau").item() == "ns"
+        assert file.attrs["success"] == 1
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(here, varpro):
+    change("decay:", '"<b>decay</b>":')
+    assert varpro("run", "decay.yaml").exit_code == 0
+    page = (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Converged after" in page
+    assert page.count("<svg") == 2
+    assert "&lt;b&gt;decay&lt;/b&gt;.tau" in page
+    assert "<b>decay" not in page
+    for outside in ("<script", "<link", "@import", "src="):
+        assert outside not in page
+    ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_run_twice_writes_the_same_bytes(here, varpro):
+    varpro("run", "decay.yaml", "--out", "a/run")
+    varpro("run", "decay.yaml", "--out", "b/run")
+    for name in ("result.json", "config.yaml", "report.html", "fit.png"):
+        assert (here / "a/run" / name).read_bytes() == (here / "b/run" / name).read_bytes(), name
+
+
+def test_a_run_folder_reproduces_itself(here, varpro):
+    varpro("run", "decay.yaml")
+    again = varpro("run", "run/config.yaml", "--out", "elsewhere/deep")
+    assert again.exit_code == 0
+    assert (here / "elsewhere/deep/result.json").read_bytes() == (
+        (here / "run/result.json").read_bytes()
+    )
+    refused = varpro("run", "run/config.yaml")
+    assert refused.exit_code == 2
+    before = (here / "run/config.yaml").read_bytes()
+    assert varpro("run", "run/config.yaml", "--overwrite").exit_code == 0
+    assert (here / "run/config.yaml").read_bytes() == before
+
+
+def test_the_resolved_configuration_states_every_default(here, varpro):
+    varpro("run", "decay.yaml", "-q")
+    tree = load("run/config.yaml").tree
+    assert tree["data"]["path"] == "../decay.csv"
+    assert tree["data"]["units"] == {"x": "ns", "y": "kcps"}
+    assert float(tree["fit"]["solver"]["ftol"]) > 0
+    assert tree["fit"]["solver"]["jacobian"] == "kaufman"
+
+
+def test_quiet_prints_nothing(here, varpro):
+    done = varpro("run", "decay.yaml", "--quiet")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_outputs_that_are_not_wanted_are_not_written(here, varpro):
+    change("{dir: run}", "{dir: run, report: none, plots: []}")
+    assert varpro("run", "decay.yaml").exit_code == 0
+    assert names(here / "run") == ["config.yaml", "result.json", "result.nc"]
+
+
+def test_an_earlier_run_is_kept_without_overwrite(here, varpro):
+    varpro("run", "decay.yaml")
+    before = (here / "run" / "result.json").read_bytes()
+    change("init: 0.7", "init: 0.7, fixed: true")
+    refused = varpro("run", "decay.yaml")
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1 and "Add --overwrite" in refused.stderr
+    assert (here / "run" / "result.json").read_bytes() == before
+    assert varpro("run", "decay.yaml", "--overwrite").exit_code == 0
+    assert (here / "run" / "result.json").read_bytes() != before
+    assert names(here) == ["decay.csv", "decay.yaml", "run"]
+
+
+FAILURES = {
+    "a bug": (RuntimeError("oops"), 70, "varpro met a bug: RuntimeError: oops Please report"),
+    "disk full": (
+        OSError(errno.ENOSPC, "No space left on device", "report.html"),
+        2,
+        "report.html: cannot be written (No space left on device).",
+    ),
+    "interrupt": (KeyboardInterrupt(), 130, "Interrupted."),
+}
+
+
+@pytest.mark.parametrize(("error", "code", "said"), FAILURES.values(), ids=FAILURES.keys())
+def test_a_failure_while_writing_leaves_nothing_half_written(
+    here, varpro, monkeypatch, error, code, said
+):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(run_module, "write_report", fail)
+    done = varpro("run", "decay.yaml")
+    assert done.exit_code == code
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert names(here) == ["decay.csv", "decay.yaml"]
+
+    monkeypatch.undo()
+    os.chdir(here)
+    assert varpro("run", "decay.yaml").exit_code == 0
+    before = (here / "run" / "result.json").read_bytes()
+    monkeypatch.setattr(run_module, "write_report", fail)
+    assert varpro("run", "decay.yaml", "--overwrite").exit_code == code
+    assert (here / "run" / "result.json").read_bytes() == before
+    assert names(here / "run") == FILES
+
+
+def test_debug_shows_where_a_bug_is(here, varpro, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr(run_module, "write_report", fail)
+    done = varpro("run", "decay.yaml", "--debug")
+    assert isinstance(done.exception, RuntimeError)
+
+
+def test_a_fit_that_fails_is_written_marked_and_exits_1(here, varpro):
+    change("output:", "fit: {solver: {max_steps: 1}}\noutput:")
+    done = varpro("run", "decay.yaml")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("decay.yaml: the fit failed. ")
+    assert done.stdout.startswith("The fit failed after 1 step. ")
+    assert names(here / "run") == FILES
+    found = json.loads((here / "run" / "result.json").read_text())
+    assert found["status"]["success"] is False
+    assert 'class="verdict bad"' in (here / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_fit_that_fails_does_not_replace_a_good_one(here, varpro):
+    varpro("run", "decay.yaml")
+    before = (here / "run" / "result.json").read_bytes()
+    change("output:", "fit: {solver: {max_steps: 1}}\noutput:")
+    done = varpro("run", "decay.yaml", "--overwrite")
+    assert done.exit_code == 1
+    assert "Written to run-failed" in done.stdout
+    assert (here / "run" / "result.json").read_bytes() == before
+    assert names(here) == ["decay.csv", "decay.yaml", "run", "run-failed"]
+
+
+def spoil_config(text):
+    return lambda: change("tau:", text)
+
+
+def spoil_data(old, new):
+    def spoil():
+        with open("decay.csv", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        lines[5] = lines[5].replace(old, new) if old else new
+        with open("decay.csv", "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+
+    return spoil
+
+
+BAD = {
+    "unknown key": (spoil_config("tao:"), "decay.yaml:4 model.decay.tao: unknown key. Did you"),
+    "missing data": (lambda: os.remove("decay.csv"), "decay.csv: data: no such file."),
+    "missing configuration": (
+        lambda: os.remove("decay.yaml"),
+        "decay.yaml: configuration: no such file.",
+    ),
+    "NaN": (spoil_data(",", ",nan #"), "decay.csv:6:"),
+    "ragged": (spoil_data("", "1,2,3"), "decay.csv:6:5 found 3 fields where the header has 2."),
+    "start that overflows": (
+        lambda: change("{init: 0.7, lower: 0.01}", "-1e-3"),
+        "decay.yaml: Column 'decay' is not finite at the start",
+    ),
+    "output below a file": (
+        lambda: change("dir: run", "dir: decay.csv/run"),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_exit_code_2(here, varpro, spoil, said):
+    spoil()
+    before = names(here)
+    done = varpro("run", "decay.yaml")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert names(here) == before
+
+
+def test_check_shows_the_plan_and_writes_nothing(here, varpro):
+    done = varpro("check", "decay.yaml")
+    assert done.exit_code == 0
+    assert "40 values of counts against t" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("decay.tau"))
+    assert row.split() == ["decay.tau", "0.7", "0.01", "inf", "ns"]
+    assert names(here) == ["decay.csv", "decay.yaml"]
+    change("tau:", "tao:")
+    assert varpro("check", "decay.yaml").exit_code == 2
+
+
+def test_wrong_usage_exits_2(varpro):
+    assert varpro("run").exit_code == 2
+    assert varpro("run", "a.yaml", "--nonsense").exit_code == 2
+    assert varpro("rnu").exit_code == 2
+    assert varpro("--version").stdout.startswith("varpro ")
+
+
+def test_as_a_program_with_its_cache_and_without_colour(here):
+    env = {**os.environ, "XDG_CACHE_HOME": str(here / "cache"), "FORCE_COLOR": "", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "varpro", "run", "decay.yaml"],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "decay.tau" in done.stdout and "\x1b" not in done.stdout
+    assert names(here / "run") == FILES
+    assert any((here / "cache" / "varpro" / "jax").iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(here, monkeypatch):
+    import jax
+
+    from varpro.app import cli
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "decay.csv"))
+    wide, cache = jax.config.jax_enable_x64, jax.config.jax_compilation_cache_dir
+    try:
+        cli._set_up_jax()
+        assert jax.config.jax_compilation_cache_dir == cache
+    finally:
+        jax.config.update("jax_enable_x64", wide)
