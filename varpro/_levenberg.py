@@ -12,7 +12,6 @@ a step s is z = D s, its model is `1/2 || R D^-1 z + b ||^2`, and lengths are co
 implementation and theory, Lecture Notes in Mathematics 630 (1978).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -51,6 +50,7 @@ class _Model(eqx.Module):
     cosine: Float[Array, ""]  # largest between r and a free column of J
     norm: Float[Array, ""]  # || r ||
     length: Float[Array, ""]  # || D x ||
+    reach: Float[Array, ""]  # the same with the norms of the columns of J at x
 
 
 class _State(eqx.Module):
@@ -161,6 +161,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             cosine=zero,
             norm=zero,
             length=zero,
+            reach=zero,
         )
         return _State(
             model=model,
@@ -217,9 +218,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
 
         # The radius, as in MINPACK's lmder.
         size = _norm(state.step)
-        slope = jnp.sum(image * old.head) / cost  # half the derivative of the relative cost
-        shrink = jnp.where(actual >= 0, 0.5, 0.5 * slope / (slope - 0.5 * actual))
-        shrink = jnp.where(finite & (norm < 10 * old.norm), jnp.maximum(shrink, 0.1), 0.1)
+        # On failure, go to the minimum of the parabola through cost, slope and new cost.
+        slope = jnp.sum(image * old.head) / cost
+        parabola = 0.5 * slope / (slope + actual)
+        shrink = jnp.where(actual >= 0, 0.5, jnp.clip(parabola, 0.1, 0.5))
+        shrink = jnp.where(finite & (norm < 10 * old.norm) & (predicted > 0), shrink, 0.1)
         poor = ~accepted | (ratio <= 0.25)
         well = (state.damping == 0) | (ratio >= 0.75)
         radius = jnp.where(state.num_jacobians <= 1, jnp.minimum(state.radius, size), state.radius)
@@ -250,6 +253,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         noise = noise | (judged & ((gain <= eps) & (jnp.abs(actual) <= eps)))
         stuck = ~first & ~accepted & (radius <= eps * model.length)
         noise = noise | (stuck & flat)
+        # Zero against what x, or a unit in the last place of x, contributes to r.
+        perfect = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
         stop = STOP.running
         for test, name in (
             (stuck, STOP.stuck),
@@ -257,7 +262,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             (ftol, STOP.ftol),
             (xtol, STOP.xtol),
             (model.cosine <= self.gtol, STOP.gtol),
-            (model.norm <= 4 * eps * start, STOP.fit),
+            (perfect, STOP.fit),
             ((bad >= 15) | (first & ~accepted), STOP.nonfinite),
         ):
             stop = STOP.where(test, name, stop)
@@ -305,11 +310,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             free = ~(((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0)) | (lower == upper))
         length = jnp.where(columns > 0, columns / jnp.where(scale > 0, scale, 1), 1) * norm
         cosine = jnp.max(jnp.abs(slope) / jnp.where(length > 0, length, 1) * free, initial=0.0)
-        newton, _ = _damped(tri, head, free, _root(tri))
-        return (
-            _Model(resid, tri, head, scale, free, newton, cosine, norm, _norm(scale * x)),
-            fine,
-        )
+        # Columns that have become small since are no null space: scale by what they are now.
+        shrunk = jnp.where(columns > 0, columns / jnp.where(scale > 0, scale, 1), 1)
+        newton = _damped(tri / shrunk, head, free, _root(tri))[0] / shrunk
+        lengths = _norm(scale * x), _norm(columns * x)
+        return _Model(resid, tri, head, scale, free, newton, cosine, norm, *lengths), fine
 
     def terminate(self, fn, y, args, options, state, tags):
         failed = optx.RESULTS.where(
@@ -355,7 +360,6 @@ def _bounds(options: dict[str, Any], y: PyTree, x: Array):
 
 def _region(tri, head, free, newton, radius, damping):
     """Minimise the model in the ball: z and its damping (0 for the Gauss-Newton step)."""
-    p = head.size
     low = _root(tri) ** 2
     high = _norm((head @ tri) * free) / radius
 
