@@ -298,9 +298,7 @@ def test_columns_of_different_length_are_told_apart_from_gaps(here):
     (here / "decay.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError) as caught:
         plan(GOOD)
-    assert str(caught.value) == (
-        "decay.csv:13 x ('t [ns]') has 12 points but y ('counts') has 11."
-    )
+    assert str(caught.value) == ("decay.csv:13 x ('t [ns]') has 12 points but y ('counts') has 11.")
 
 
 def test_rows_are_chosen_by_range_and_by_text(here):

@@ -55,8 +55,9 @@ def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
     varpro("run", "decay.yaml", "--quiet")
     found = json.loads((here / "run" / "result.json").read_text())
     with xr.open_dataset(here / "run" / "result.nc", engine="h5netcdf") as file:
-        assert file["value"].sel(parameter="decay.tau").item() == (
-            found["parameters"]["decay.tau"]["value"]
+        assert (
+            file["value"].sel(parameter="decay.tau").item()
+            == (found["parameters"]["decay.tau"]["value"])
         )
         assert file["coef"].sel(coefficient="bg").item() == found["parameters"]["bg"]["value"]
         np.testing.assert_array_equal(file["data"] - file["fitted"], file["residual"])

@@ -268,13 +268,25 @@ class Constraints(Section):
     ] = []
 
 
+_SOLVER = vp.LevenbergMarquardt()  # pyright: ignore[reportCallIssue]
+
+
 class Solver(Section):
     kind: Literal["lm"] = "lm"
     jacobian: Literal["kaufman", "full"] = "kaufman"
-    ftol: Number = vp.LevenbergMarquardt().ftol
-    xtol: Number = vp.LevenbergMarquardt().xtol
-    gtol: Number = vp.LevenbergMarquardt().gtol
+    ftol: Number = _SOLVER.ftol
+    xtol: Number = _SOLVER.xtol
+    gtol: Number = _SOLVER.gtol
     max_steps: Whole = 256
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Solver":
+        for name in ("ftol", "xtol", "gtol"):
+            if not 0 <= getattr(self, name) < 1:
+                raise wrong(f"{name} must lie between 0 and 1, not be {getattr(self, name):g}.")
+        if self.max_steps < 1:
+            raise wrong(f"max_steps must be at least 1, not {self.max_steps}.")
+        return self
 
 
 class Fit(Section):
@@ -337,11 +349,12 @@ def _sentence(
     key: list[str | int] = []
     node: Any = tree
     parent: Any = None
+    part: Any
     for part in detail["loc"]:
         inside = isinstance(node, dict) and part in node
         if inside or (isinstance(node, list) and isinstance(part, int)):
             key.append(part)
-            parent, node = node, node[part]  # pyright: ignore[reportArgumentType]
+            parent, node = node, node[part]
     kind, value = detail["type"], detail["input"]
     context = detail.get("ctx", {})
     if kind == "missing":
@@ -367,4 +380,3 @@ def _sentence(
     else:
         message = detail["msg"].rstrip(".") + "."
     return complain(document, tuple(key), message)
-

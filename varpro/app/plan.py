@@ -70,7 +70,7 @@ class Plan:
                 fix=config.constraints.fix,
                 tie=config.constraints.tie,
                 order=config.constraints.order,
-                solver=vp.LevenbergMarquardt(
+                solver=vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
                     ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol
                 ),
                 jacobian=solver.jacobian,

@@ -81,7 +81,10 @@ def statistics(plan: Plan, fit: vp.FitResult) -> list[tuple[str, str]]:
         ("degrees of freedom", str(fit.dof)),
         ("chi-square" if weighted else "sum of squares", f"{fit.chisq:.8g}"),
         ("reduced chi-square", f"{fit.redchi:.6g}"),
-        ("weighted residual, s.d." if weighted else "residual, s.d.", f"{fit.sigma_resid:.5g}{unit}"),
+        (
+            "weighted residual, s.d." if weighted else "residual, s.d.",
+            f"{fit.sigma_resid:.5g}{unit}",
+        ),
         ("steps", f"{fit.num_steps} ({fit.num_residuals} evaluations)"),
         ("condition of the basis", f"{fit.cond:.3g}"),
     ]
