@@ -47,10 +47,11 @@ class _Model(eqx.Module):
     scale: Float[Array, " p"]  # D, zero while a column has always been zero
     free: Bool[Array, " p"]
     newton: Float[Array, " p"]  # Gauss-Newton step z of the free parameters
+    reduction: Float[Array, ""]  # of the cost by that step, relative
     cosine: Float[Array, ""]  # largest between r and a free column of J
     norm: Float[Array, ""]  # || r ||
     length: Float[Array, ""]  # || D x ||
-    reach: Float[Array, ""]  # the same with the norms of the columns of J at x
+    reach: Float[Array, ""]  # the same with the column norms of J at x in place of D
 
 
 class _State(eqx.Module):
@@ -67,39 +68,6 @@ class _State(eqx.Module):
     num_jacobians: Int[Array, ""]
     stop: STOP
     aux: PyTree
-
-
-def _where(pred, new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(pred, a, b), new, old)
-
-
-def _real(out: PyTree) -> Float[Array, " M"]:
-    """All residuals as one real vector: leaf by leaf, a complex leaf as (real, imag)."""
-    rows = []
-    for leaf in jax.tree.leaves(out):
-        leaf = jnp.ravel(leaf)
-        rows += [leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf]
-    return jnp.concatenate(rows)
-
-
-def _norm(a: Array) -> Array:
-    return jnp.sqrt(jnp.sum(a * a))
-
-
-def _damped(tri, head, free, root):
-    """Minimise `|| tri z + head ||^2 + root^2 || z ||^2` over the free entries of z.
-
-    Returns z, and the derivative of `|| z ||^2 / 2` by `-root^2`.
-    """
-    p = head.size
-    top = jnp.concatenate([tri * free, head[:, None]], axis=1)
-    low = jnp.concatenate(
-        [root * jnp.eye(p, dtype=tri.dtype), jnp.zeros((p, 1), tri.dtype)], axis=1
-    )
-    t = jnp.linalg.qr(jnp.concatenate([top, low]), mode="r")
-    z = -jsl.solve_triangular(t[:p, :p], t[:p, p])
-    w = jsl.solve_triangular(t[:p, :p], z, trans=1)
-    return z, jnp.sum(w * w)
 
 
 class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
@@ -124,7 +92,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
     """
 
-    ftol: float = 1e-10
+    ftol: float = 1e-14
     xtol: float = 1e-10
     gtol: float = 1e-10
     factor: float = 100.0
@@ -144,20 +112,19 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     def init(self, fn, y, args, options, f_struct, aux_struct, tags):
         if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(y)):
             raise InputError("LevenbergMarquardt needs real parameters; split complex ones in two.")
-        x, _ = jax.flatten_util.ravel_pytree(y)
+        x, unravel = jax.flatten_util.ravel_pytree(y)
         lower, upper = _bounds(options, y, x)
-        if lower is not None:
-            x = jnp.clip(x, lower, upper)
-        p, dtype = x.size, x.dtype
-        rows = jax.eval_shape(_real, f_struct)
-        zero, vector, count = jnp.zeros((), dtype), jnp.zeros(p, dtype), jnp.array(0)
+        rows = jax.eval_shape(_rows, f_struct)
+        dtype = jnp.result_type(x, rows)
+        zero, vector, count = jnp.zeros((), dtype), jnp.zeros(x.shape, dtype), jnp.array(0)
         model = _Model(
-            resid=jnp.zeros(rows.shape, rows.dtype),
-            tri=jnp.zeros((p, p), dtype),
+            resid=jnp.zeros(rows.shape, dtype),
+            tri=jnp.zeros((x.size, x.size), dtype),
             head=vector,
             scale=vector,
-            free=jnp.zeros(p, bool),
+            free=jnp.zeros(x.shape, bool),
             newton=vector,
+            reduction=zero,
             cosine=zero,
             norm=zero,
             length=zero,
@@ -165,7 +132,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         )
         return _State(
             model=model,
-            trial=x,
+            trial=x if lower is None else jnp.clip(x, lower, upper),
             step=vector,
             unit=zero,
             start=zero,
@@ -180,94 +147,97 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         )
 
     def step(self, fn, y, args, options, state, tags):
-        old = state.model
+        old, first = state.model, state.first
         x, unravel = jax.flatten_util.ravel_pytree(y)
         lower, upper = _bounds(options, y, x)
-        eps = jnp.finfo(x.dtype).eps
-        first = state.first
-
-        # The trial point, in units in which the first residual is about one: a power of two, so
-        # that no digit changes, and squares neither overflow nor underflow.
         out, aux = fn(unravel(state.trial), args)
-        raw = _real(out)
-        biggest = jnp.max(jnp.abs(raw), initial=0.0)
-        exponent = jnp.where((biggest > 0) & jnp.isfinite(biggest), jnp.frexp(biggest)[1], 0)
-        unit = jnp.where(first, jnp.ldexp(jnp.ones_like(biggest), exponent), state.unit)
-        resid = raw / unit
+        eps = max(float(jnp.finfo(a.dtype).eps) for a in jax.tree.leaves((y, out)))
+
+        # Residuals in units in which the first is about one, so that squares neither overflow nor
+        # underflow; a power of two, so that no digit changes.
+        rows = _rows(out).astype(old.resid.dtype)
+        biggest = jnp.max(jnp.abs(rows), initial=0.0)
+        biggest = jax.lax.reduce_precision(biggest, jnp.finfo(rows.dtype).nexp, 0)
+        biggest = jnp.where((biggest > 0) & jnp.isfinite(biggest), biggest, 1.0)
+        unit = jnp.where(first, biggest, state.unit)
+        resid = rows / unit
         norm = _norm(resid)
-        finite = jnp.isfinite(norm)
 
-        # Differences of residuals, not of their squares, keep the digits of a small reduction.
+        # Reductions relative to the cost. The actual one is made of differences of residuals, not
+        # of their squares, which keeps the digits of a small reduction.
         change = resid - old.resid
-        cost = 0.5 * old.norm**2
-        actual = -0.5 * jnp.sum(change * (resid + old.resid)) / cost
+        twice = jnp.where(old.norm > 0, old.norm**2, 1.0)
+        actual = -jnp.sum(change * (resid + old.resid)) / twice
         image = old.tri @ state.step
-        predicted = -jnp.sum(image * (old.head + 0.5 * image)) / cost
+        slope = 2 * jnp.sum(image * old.head) / twice
+        predicted = -slope - jnp.sum(image * image) / twice
         ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
-        good = finite & (first | ((predicted > 0) & (ratio >= 1e-4)))
-
-        def renew():
-            return self._model(fn, unravel, args, options, state, out, aux, resid, norm, unit)
-
-        model, fine = jax.lax.cond(good, renew, lambda: (old, jnp.array(False)))
-        accepted = good & fine
+        better = (predicted > 0) & (ratio >= 1e-4)
+        # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
+        # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
+        grain = 64 * eps * jnp.maximum(1, old.reach * _inverse(old.norm))
+        grain = jnp.minimum(grain, eps**0.5)
+        close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
+        finite = jnp.isfinite(norm)
+        asked = finite & (first | better | close)
+        model, sound = jax.lax.cond(
+            asked,
+            lambda: self._model(fn, args, options, state, unravel, out, aux, resid, norm, unit),
+            lambda: (old, jnp.array(True)),
+        )
+        finite = finite & sound
+        accepted = asked & finite & (~close | (model.reduction <= 0.8 * old.reduction))
         model = _where(accepted, model, old)
         x = jnp.where(accepted, state.trial, x)
-        finite = finite & (fine | ~good)
         bad = jnp.where(finite, 0, state.bad + 1)
+        start = jnp.where(first, norm, state.start)
 
-        # The radius, as in MINPACK's lmder.
+        # The radius as in MINPACK's lmder. After a failure, go to the minimum of the parabola
+        # through the cost, its slope and the new cost.
         size = _norm(state.step)
-        # On failure, go to the minimum of the parabola through cost, slope and new cost.
-        slope = jnp.sum(image * old.head) / cost
-        parabola = 0.5 * slope / (slope + actual)
-        shrink = jnp.where(actual >= 0, 0.5, jnp.clip(parabola, 0.1, 0.5))
+        shrink = jnp.where(actual >= 0, 0.5, jnp.clip(0.5 * slope / (slope + actual), 0.1, 0.5))
         shrink = jnp.where(finite & (norm < 10 * old.norm) & (predicted > 0), shrink, 0.1)
-        poor = ~accepted | (ratio <= 0.25)
+        poor = ~accepted | ((ratio <= 0.25) & ~close)
         well = (state.damping == 0) | (ratio >= 0.75)
         radius = jnp.where(state.num_jacobians <= 1, jnp.minimum(state.radius, size), state.radius)
-        radius = jnp.where(
-            poor, shrink * jnp.minimum(radius, 10 * size), jnp.where(well, 2 * size, radius)
-        )
-        damping = jnp.where(poor, state.damping / shrink, state.damping * jnp.where(well, 0.5, 1.0))
-        start = jnp.where(first, norm, state.start)
+        small = shrink * jnp.minimum(radius, 10 * size)
+        radius = jnp.where(poor, small, jnp.where(well, 2 * size, radius))
+        damping = state.damping * jnp.where(poor, 1 / shrink, jnp.where(well, 0.5, 1.0))
         radius = jnp.where(first, self.factor * jnp.maximum(model.length, norm), radius)
         damping = jnp.where(first, 0.0, damping)
 
-        # The tests, all on the point that would be returned.
-        best = model.tri @ model.newton
-        offset = _norm(best)  # the part of r that Gauss-Newton can still remove
-        gain = -jnp.sum(best * (2 * model.head + best)) / model.norm**2
+        # The tests. All are on the point that would be returned, so none needs an accepted step.
+        # Where J is singular a Gauss-Newton step means nothing; then it has to do that the gradient
+        # is small and that curvature, not the history of the radius, keeps steps short.
         newton = _norm(model.newton)
         judged = finite & ~first
-        # Where J is singular, the Gauss-Newton step means nothing. Then steps limited by curvature,
-        # not by the history of the radius, and a small gradient have to do.
         flat = poor & (model.cosine <= eps**0.4)
-        ftol = judged & (jnp.abs(actual) <= self.ftol) & (predicted <= self.ftol)
-        ftol = ftol & ((gain <= self.ftol) | flat)
+        ftol = (jnp.abs(actual) <= self.ftol) & (predicted <= self.ftol)
+        ftol = judged & ftol & ((model.reduction <= self.ftol) | flat)
         xtol = judged & (size <= self.xtol * model.length)
         xtol = xtol & ((newton <= self.xtol * model.length) | flat)
-        # A step too short for curvature to matter changed r by more than all that is left to gain.
-        noise = judged & ~accepted & (size <= jnp.sqrt(eps) * model.length)
-        noise = noise & (offset <= _norm(change))
-        noise = noise | (judged & ((gain <= eps) & (jnp.abs(actual) <= eps)))
+        # The floor: r changed by more than Gauss-Newton could still remove from it, on a step too
+        # short for curvature; or the Gauss-Newton step is lost in the rounding of x.
+        noise = (size <= eps**0.5 * model.length) & (
+            _norm(model.tri @ model.newton) <= _norm(change)
+        )
+        floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
         stuck = ~first & ~accepted & (radius <= eps * model.length)
-        noise = noise | (stuck & flat)
-        # Zero against what x, or a unit in the last place of x, contributes to r.
-        perfect = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
+        # Zero against the contributions of x to r. The second bound ends convergence to x = 0.
+        fit = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
         stop = STOP.running
-        for test, name in (
+        for test, member in (
             (stuck, STOP.stuck),
-            (noise, STOP.floor),
+            (floor | (stuck & flat), STOP.floor),
             (ftol, STOP.ftol),
             (xtol, STOP.xtol),
             (model.cosine <= self.gtol, STOP.gtol),
-            (perfect, STOP.fit),
-            ((bad >= 15) | (first & ~accepted), STOP.nonfinite),
+            (fit, STOP.fit),
+            ((bad >= _PATIENCE) | (first & ~accepted), STOP.nonfinite),
         ):
-            stop = STOP.where(test, name, stop)
+            stop = STOP.where(test, member, stop)
 
-        z, trial, damping = _next(model, x, lower, upper, radius, damping)
+        trial, z, damping = _next(model, x, lower, upper, radius, damping)
         aux = _where(accepted, aux, state.aux)
         new = _State(
             model=model,
@@ -280,48 +250,58 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             first=jnp.array(False),
             bad=bad,
             num_residuals=state.num_residuals + 1,
-            num_jacobians=state.num_jacobians + good,
+            num_jacobians=state.num_jacobians + asked,
             stop=stop,
             aux=aux,
         )
         return unravel(x), new, aux
 
-    def _model(self, fn, unravel, args, options, state, out, aux, resid, norm, unit):
-        x = state.trial
+    def _model(self, fn, args, options, state, unravel, out, aux, resid, norm, unit):
+        """The model at the trial point, and whether its Jacobian is finite."""
+        x, y = state.trial, unravel(state.trial)
         if options.get("jacobian") is None:
-            jac = jax.jacfwd(lambda v: _real(fn(unravel(v), args)[0]))(x)
+            jac = jax.jacfwd(lambda v: _rows(fn(unravel(v), args)[0]))(x)
         else:
-            jac = options["jacobian"](unravel(x), out, aux, args)
-            jac = jnp.concatenate([jac.real, jac.imag]) if jnp.iscomplexobj(jac) else jac
+            jac = _rows_of_matrix(options["jacobian"](y, out, aux, args))
         m, p = jac.shape
-        full = jnp.concatenate([jac / unit, resid[:, None]], axis=1)
+        full = jnp.concatenate([jac.astype(resid.dtype) / unit, resid[:, None]], axis=1)
         if m <= p:
             full = jnp.concatenate([full, jnp.zeros((p + 1 - m, p + 1), full.dtype)])
         t = jnp.linalg.qr(full, mode="r")
         tri, head = t[:p, :p], t[:p, p]
         columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
-        fine = jnp.all(jnp.isfinite(columns)) & jnp.all(jnp.isfinite(head))
+        sound = jnp.all(jnp.isfinite(t))
         scale = jnp.maximum(columns, state.model.scale)
-        tri = tri / jnp.where(scale > 0, scale, 1)
+        tri = tri * _inverse(scale)
         slope = head @ tri
         free = jnp.ones(p, bool)
-        lower, upper = _bounds(options, unravel(x), x)
+        lower, upper = _bounds(options, y, x)
         if lower is not None:
-            free = ~(((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0)) | (lower == upper))
-        length = jnp.where(columns > 0, columns / jnp.where(scale > 0, scale, 1), 1) * norm
-        cosine = jnp.max(jnp.abs(slope) / jnp.where(length > 0, length, 1) * free, initial=0.0)
-        # Columns that have become small since are no null space: scale by what they are now.
-        shrunk = jnp.where(columns > 0, columns / jnp.where(scale > 0, scale, 1), 1)
-        newton = _damped(tri / shrunk, head, free, _root(tri))[0] / shrunk
-        lengths = _norm(scale * x), _norm(columns * x)
-        return _Model(resid, tri, head, scale, free, newton, cosine, norm, *lengths), fine
+            outward = ((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0))
+            free = ~(outward | (lower == upper))
+        newton = _newton(tri, head, free)
+        image = tri @ newton
+        model = _Model(
+            resid=resid,
+            tri=tri,
+            head=head,
+            scale=scale,
+            free=free,
+            newton=newton,
+            reduction=-jnp.sum(image * (2 * head + image)) * _inverse(norm) ** 2,
+            cosine=jnp.max(jnp.abs(slope * scale * _inverse(columns)) * free) * _inverse(norm),
+            norm=norm,
+            length=_norm(scale * x),
+            reach=_norm(columns * x),
+        )
+        return model, sound
 
     def terminate(self, fn, y, args, options, state, tags):
-        failed = optx.RESULTS.where(
-            state.stop == STOP.nonfinite, optx.RESULTS.nonfinite, optx.RESULTS.nonlinear_divergence
+        result = optx.RESULTS.where(
+            state.stop == STOP.stuck, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
         )
-        bad = (state.stop == STOP.nonfinite) | (state.stop == STOP.stuck)
-        return state.stop != STOP.running, optx.RESULTS.where(bad, failed, optx.RESULTS.successful)
+        result = optx.RESULTS.where(state.stop == STOP.nonfinite, optx.RESULTS.nonfinite, result)
+        return state.stop != STOP.running, result
 
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
         x, _ = jax.flatten_util.ravel_pytree(y)
@@ -338,16 +318,33 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         return y, aux, stats
 
 
-def _root(tri):
-    """Square root of the least damping: what the rounding of `tri` does to a singular value."""
-    return 4 * jnp.sqrt(tri.shape[0]) * jnp.finfo(tri.dtype).eps
+_PATIENCE = 15  # non-finite trial points in a row; each makes the radius ten times smaller
 
 
-def _bounds(options: dict[str, Any], y: PyTree, x: Array):
+def _where(pred, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(pred, a, b), new, old)
+
+
+def _norm(a: Array) -> Array:
+    return jnp.sqrt(jnp.sum(a * a))
+
+
+def _inverse(a: Array) -> Array:
+    """1 / a, and 1 where a is zero."""
+    return 1 / jnp.where(a > 0, a, 1)
+
+
+def _rows(out: PyTree) -> Float[Array, " M"]:
+    """All residuals as one real vector: leaf by leaf, a complex leaf as (real, imag)."""
+    return jnp.concatenate([_rows_of_matrix(jnp.ravel(leaf)) for leaf in jax.tree.leaves(out)])
+
+
+def _rows_of_matrix(a: Array) -> Array:
+    return jnp.concatenate([a.real, a.imag]) if jnp.iscomplexobj(a) else a
+
+
+def _bounds(options: dict[str, Any], y: PyTree, x: Array) -> tuple[Array | None, Array | None]:
     """Bounds as vectors, both or none."""
-    lower, upper = options.get("lower"), options.get("upper")
-    if lower is None and upper is None:
-        return None, None
 
     def flat(bound, default):
         if bound is None:
@@ -355,68 +352,106 @@ def _bounds(options: dict[str, Any], y: PyTree, x: Array):
         full = jax.tree.map(lambda b, a: jnp.broadcast_to(b, jnp.shape(a)), bound, y)
         return jax.flatten_util.ravel_pytree(full)[0].astype(x.dtype)
 
+    lower, upper = options.get("lower"), options.get("upper")
+    if lower is None and upper is None:
+        return None, None
     return flat(lower, -jnp.inf), flat(upper, jnp.inf)
 
 
+def _damped(tri, head, free, root):
+    """Minimise `|| tri z + head ||^2 + root^2 || z ||^2` over the free entries of z.
+
+    **Returns:** z, and minus half the derivative of `|| z ||^2` by `root^2`.
+    """
+    p = head.size
+    top = jnp.concatenate([tri * free, head[:, None]], axis=1)
+    low = jnp.concatenate(
+        [root * jnp.eye(p, dtype=tri.dtype), jnp.zeros((p, 1), tri.dtype)], axis=1
+    )
+    t = jnp.linalg.qr(jnp.concatenate([top, low]), mode="r")
+    z = -jsl.solve_triangular(t[:p, :p], t[:p, p])
+    w = jsl.solve_triangular(t[:p, :p], z, trans=1)
+    return z, jnp.sum(w * w)
+
+
+def _least(tri):
+    """Square root of the least damping: what the rounding of `tri` does to a singular value."""
+    return 4 * tri.shape[0] ** 0.5 * float(jnp.finfo(tri.dtype).eps)
+
+
+def _newton(tri, head, free):
+    """The Gauss-Newton step; a null space of `tri` is left alone.
+
+    A column that has become small since D was set is no null space: without its norm taken out,
+    a parameter that has run off to where it has no effect would look converged.
+    """
+    inverse = _inverse(jnp.sqrt(jnp.sum(tri * tri, axis=0)))
+    return _damped(tri * inverse, head, free, _least(tri))[0] * inverse
+
+
 def _region(tri, head, free, newton, radius, damping):
-    """Minimise the model in the ball: z and its damping (0 for the Gauss-Newton step)."""
-    low = _root(tri) ** 2
-    high = _norm((head @ tri) * free) / radius
+    """Minimise the model in the ball, to a tenth of its radius.
+
+    **Returns:** z and its damping, which is 0 for the Gauss-Newton step. The damping is found by
+    Newton's method on `1 / || z || = 1 / radius` (More 1978, section 5).
+    """
+    least = _least(tri) ** 2
+    most = jnp.maximum(_norm((head @ tri) * free) / radius, least)
 
     def unfinished(carry):
-        count, _, _, size, _ = carry
+        count, _, _, _, size = carry
         return (count < 10) & (jnp.abs(size - radius) > 0.1 * radius)
 
     def improve(carry):
-        count, damping, z, size, least = carry
+        count, damping, least, _, _ = carry
         z, bend = _damped(tri, head, free, jnp.sqrt(damping))
         size = _norm(z)
-        newer = damping + (size / radius - 1) * size**2 / bend
-        least = jnp.where(size > radius, jnp.maximum(least, damping), least)
+        least = jnp.where(size > radius, damping, least)
+        better = jnp.maximum(damping + (size / radius - 1) * size**2 / bend, least)
         close = jnp.abs(size - radius) <= 0.1 * radius
-        return count + 1, jnp.where(close, damping, jnp.maximum(newer, least)), z, size, least
+        return count + 1, jnp.where(close, damping, better), least, z, size
 
     size = _norm(newton)
     inside = size <= 1.1 * radius
-    guess = jnp.clip(damping, low, jnp.maximum(high, low))
-    guess = jnp.where(damping > 0, guess, jnp.maximum(low, 1e-3 * high))
-    carry = (jnp.array(0), guess, newton, jnp.where(inside, radius, size), low)
-    _, damping, z, size, _ = jax.lax.while_loop(unfinished, improve, carry)
-    return jnp.where(inside, newton, z), jnp.where(inside, 0.0, damping)
+    guess = jnp.where(damping > 0, jnp.clip(damping, least, most), jnp.maximum(least, 1e-3 * most))
+    carry = (jnp.array(0), guess, jnp.asarray(least, tri.dtype), newton, size)
+    carry = eqx.tree_at(lambda c: c[4], carry, jnp.where(inside, radius, size))
+    _, damping, _, z, _ = jax.lax.while_loop(unfinished, improve, carry)
+    return z, jnp.where(inside, 0.0, damping)
 
 
 def _next(model, x, lower, upper, radius, damping):
-    """The next trial point: its step z, the point, the damping."""
-    inverse = 1 / jnp.where(model.scale > 0, model.scale, 1)
+    """The next trial point, its step z, and the damping."""
+    tri, inverse = model.tri, _inverse(model.scale)
     if lower is None:
-        z, damping = _region(model.tri, model.head, model.free, model.newton, radius, damping)
-        return z, x + z * inverse, damping
+        z, damping = _region(tri, model.head, model.free, model.newton, radius, damping)
+        return (x + z * inverse).astype(x.dtype), z, damping
 
-    # Walk from z = 0 towards the minimiser of the model; whoever meets a bound stays there while
-    # the rest is minimised anew. The model falls along every leg, since it is convex.
-    def unfinished(carry):
-        return carry[0]
-
+    # Walk from z = 0 towards the minimiser of the model. What meets a bound stays there while the
+    # rest is minimised anew. The model is convex, so it falls along every leg.
     def leg(carry):
         _, walked, free, low, up, damping = carry
-        held = jnp.where(free, 0, walked)
-        head = model.head + model.tri @ held
-        newton, _ = _damped(model.tri, head, free, _root(model.tri))
-        z, damping = _region(model.tri, head, free, newton, radius, damping)
-        way = (z - walked) * free * inverse
+        head = model.head + tri @ jnp.where(free, 0, walked)
+        z, damping = _region(tri, head, free, _newton(tri, head, free), radius, damping)
+        way = jnp.where(free, z - walked, 0) * inverse
         here = x + walked * inverse
-        room = jnp.where(way < 0, lower - here, upper - here)
-        ratio = jnp.where(way != 0, room / jnp.where(way != 0, way, 1), jnp.inf)
-        ratio = jnp.maximum(ratio, 0)
-        part = jnp.minimum(jnp.min(ratio, initial=jnp.inf), 1)
-        hit = free & (ratio <= part) & (part < 1)
-        low, up = low | (hit & (way < 0)), up | (hit & (way > 0))
+        room = jnp.where(way < 0, lower - here, upper - here) / jnp.where(way == 0, 1, way)
+        room = jnp.where(way == 0, jnp.inf, jnp.maximum(room, 0))
+        part = jnp.minimum(jnp.min(room), 1)
+        hit = (room <= part) & (part < 1)
         walked = jnp.where(free, walked + part * (z - walked), walked)
-        return part < 1, walked, free & ~hit, low, up, damping
+        return (
+            part < 1,
+            walked,
+            free & ~hit,
+            low | (hit & (way < 0)),
+            up | (hit & (way > 0)),
+            damping,
+        )
 
     none = jnp.zeros(x.shape, bool)
-    carry = (jnp.array(True), jnp.zeros_like(x), model.free, none, none, damping)
-    _, z, _, low, up, damping = jax.lax.while_loop(unfinished, leg, carry)
-    trial = jnp.clip(x + z * inverse, lower, upper)
+    carry = (jnp.array(True), jnp.zeros_like(model.head), model.free, none, none, damping)
+    _, z, _, low, up, damping = jax.lax.while_loop(lambda c: c[0], leg, carry)
+    trial = jnp.clip((x + z * inverse).astype(x.dtype), lower, upper)
     trial = jnp.where(low, lower, jnp.where(up, upper, trial))
-    return (trial - x) * model.scale, trial, damping
+    return trial, (trial - x) * model.scale, damping
