@@ -108,6 +108,18 @@ WRONG = {
         replaced("lower: 0.05", "lower: 3, upper: 1"),
         "decay.yaml:4 model.fast.tau: lower = 3 must be below upper = 1.",
     ),
+    "no component": (
+        "data: {path: decay.csv, x: t, y: counts}\nmodel: {}\n",
+        "decay.yaml:2 model: expected at least 1 entry, found 0.",
+    ),
+    "three numbers for a range": (
+        replaced("y: counts", "y: counts, range: [1, 2, 3]"),
+        "decay.yaml:2 data.range: expected at most 2 entries, found 3.",
+    ),
+    "a tolerance below zero": (
+        GOOD + "fit: {solver: {ftol: -1}}\n",
+        "decay.yaml:7 fit.solver: ftol must lie between 0 and 1, not be -1.",
+    ),
     "start outside bounds": (
         replaced("tau: 5.0", "tau: {init: 80, lower: 1, upper: 50}"),
         "decay.yaml:5 model.slow.tau: init = 80 lies outside its bounds [1, 50].",

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +71,8 @@ def run(
         if not quiet:
             from .summary import print_summary
 
-            print_summary(outcome.plan, outcome.fit, _shown(outcome.folder))
+            with _closed_pipe_is_fine():
+                print_summary(outcome.plan, outcome.fit, _shown(outcome.folder))
         if not outcome.fit.success:
             typer.echo(f"{config}: the fit failed. {outcome.fit.message}", err=True)
             raise typer.Exit(1)
@@ -84,7 +86,9 @@ def check(config: ConfigPath, debug: Debug = False) -> None:
         from .plan import make_plan
         from .summary import print_plan
 
-        print_plan(make_plan(config))
+        plan = make_plan(config)
+        with _closed_pipe_is_fine():
+            print_plan(plan)
 
 
 def _shown(folder: Path) -> str:
@@ -99,6 +103,17 @@ def _loading(quiet: bool) -> Iterator[None]:
 
     with stage("Starting", not quiet):
         yield
+
+
+@contextlib.contextmanager
+def _closed_pipe_is_fine() -> Iterator[None]:
+    """Whoever reads our output may stop early, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Terminated(BaseException):
@@ -124,10 +139,10 @@ def _guarded(debug: bool) -> Iterator[None]:
         typer.echo("Terminated.", err=True)
         raise typer.Exit(TERMINATED) from None
     except Exception as error:
-        if debug:
-            raise
         from varpro import InputError
 
+        if debug:
+            traceback.print_exc()
         if isinstance(error, InputError):
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from None

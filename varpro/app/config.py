@@ -375,8 +375,10 @@ def _sentence(
     elif kind == "list_type":
         message = f"expected a list, not {_shown(value)}."
     elif kind in ("too_short", "too_long"):
-        count = context.get("min_length", context.get("max_length"))
-        message = f"expected {count} entries, not {context['actual_length']}."
+        few = kind == "too_short"
+        count = context["min_length" if few else "max_length"]
+        bound = f"at {'least' if few else 'most'} {count}"
+        message = f"expected {bound} entr{'y' if count == 1 else 'ies'}, found {len(value)}."
     else:
         message = detail["msg"].rstrip(".") + "."
     return complain(document, tuple(key), message)

@@ -77,6 +77,11 @@ def _pairs(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # the command line decides what that means; rich would end the program
+
+
 def _console() -> Console:
     # A pipe has no width; the default of 80 would fold long names.
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
