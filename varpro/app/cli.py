@@ -34,12 +34,13 @@ ConfigPath = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         import importlib.metadata
 
         typer.echo(f"varpro {importlib.metadata.version('varpro')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -109,7 +109,7 @@ class Section(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _remember_keys(cls, data: Any, info: pydantic.ValidationInfo) -> Any:
+    def _remember_keys(cls, data: Any, info: Any) -> Any:
         # An error says where it happened but not which keys would have been right there.
         if isinstance(data, dict) and info.context is not None:
             info.context[id(data)] = [f.alias or n for n, f in cls.model_fields.items()]
