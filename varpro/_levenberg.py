@@ -233,7 +233,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             (xtol, STOP.xtol),
             (model.cosine <= self.gtol, STOP.gtol),
             (fit, STOP.fit),
-            ((bad >= _PATIENCE) | (first & ~accepted), STOP.nonfinite),
+            ((bad >= _PATIENCE) | (~finite & (stuck | first)), STOP.nonfinite),
         ):
             stop = STOP.where(test, member, stop)
 
@@ -272,7 +272,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
         sound = jnp.all(jnp.isfinite(t))
         scale = jnp.maximum(columns, state.model.scale)
-        tri = tri * _inverse(scale)
+        tri = tri * _inverse(scale)[None, :]
         slope = head @ tri
         free = jnp.ones(p, bool)
         lower, upper = _bounds(options, y, x)
@@ -364,7 +364,7 @@ def _damped(tri, head, free, root):
     **Returns:** z, and minus half the derivative of `|| z ||^2` by `root^2`.
     """
     p = head.size
-    top = jnp.concatenate([tri * free, head[:, None]], axis=1)
+    top = jnp.concatenate([tri * free[None, :], head[:, None]], axis=1)
     low = jnp.concatenate(
         [root * jnp.eye(p, dtype=tri.dtype), jnp.zeros((p, 1), tri.dtype)], axis=1
     )
@@ -386,7 +386,7 @@ def _newton(tri, head, free):
     a parameter that has run off to where it has no effect would look converged.
     """
     inverse = _inverse(jnp.sqrt(jnp.sum(tri * tri, axis=0)))
-    return _damped(tri * inverse, head, free, _least(tri))[0] * inverse
+    return _damped(tri * inverse[None, :], head, free, _least(tri))[0] * inverse
 
 
 def _region(tri, head, free, newton, radius, damping):
