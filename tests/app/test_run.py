@@ -129,7 +129,7 @@ def test_outputs_that_are_not_wanted_are_not_written(here, varpro):
 def test_an_earlier_run_is_kept_without_overwrite(here, varpro):
     varpro("run", "decay.yaml")
     before = (here / "run" / "result.json").read_bytes()
-    change("init: 0.7", "init: 0.7, fixed: true")
+    change("init: 0.7", "init: 0.8")
     refused = varpro("run", "decay.yaml")
     assert refused.exit_code == 2
     assert refused.stderr.count("\n") == 1 and "Add --overwrite" in refused.stderr
@@ -231,7 +231,7 @@ BAD = {
     "NaN": (spoil_data(",", ",nan #"), "decay.csv:6:"),
     "ragged": (spoil_data("", "1,2,3"), "decay.csv:6:5 found 3 fields where the header has 2."),
     "start that overflows": (
-        lambda: change("{init: 0.7, lower: 0.01}", "-1e-3"),
+        lambda: change("init: 0.7, lower: 0.01", "init: -1e-3, lower: -1"),
         "decay.yaml: Column 'decay' is not finite at the start",
     ),
     "output below a file": (

@@ -114,7 +114,7 @@ def _color(i: int) -> str:
 def write_png(plan: Plan, fit: vp.FitResult, path: Path) -> None:
     """`fit.png`, on white."""
     with _style({"font.size": 11}):
-        figure(plan, fit, 7, 5.4).savefig(path, dpi=160, facecolor="white")
+        figure(plan, fit, 7.0, 5.4).savefig(path, dpi=160, facecolor="white")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def write_report(plan: Plan, fit: vp.FitResult, config: str, path: Path) -> None
     figures = {}
     if plan.config.output.plots:
         # Two sizes: letters that a desk reads well are too small on a phone.
-        figures = {"wide": svg(plan, fit, 9, 5.6, "w-"), "narrow": svg(plan, fit, 4.2, 5.0, "n-")}
+        figures = {"wide": svg(plan, fit, 9.0, 5.6, "w-"), "narrow": svg(plan, fit, 4.2, 5.0, "n-")}
     data = plan.columns
     text = environment.get_template("report.html").render(
         title=Path(plan.document.file).stem,

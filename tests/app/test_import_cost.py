@@ -1,0 +1,12 @@
+"""What importing the command line costs: nothing that only a command needs."""
+
+import subprocess
+import sys
+
+NEEDED_LATER = {"matplotlib", "xarray", "pandas", "pydantic", "rich", "jinja2", "ruamel"}
+
+
+def test_the_help_needs_none_of_the_packages_of_a_run():
+    code = f"import sys, varpro.app.cli; sys.exit(str({NEEDED_LATER!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "set()"
