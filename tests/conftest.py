@@ -1,0 +1,46 @@
+"""How every test runs: float64, type checks in the package, fixed seeds."""
+
+import os
+import pathlib
+import zlib
+
+import hypothesis
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_CACHE = _ROOT / ".cache"
+_SEED = int(os.environ.get("VARPRO_TEST_SEED", "0"))
+
+# Commands that tests start keep their caches here too, not in the home of whoever runs the tests.
+os.environ["XDG_CACHE_HOME"] = str(_CACHE / "xdg")
+
+# By `config.update` and not by environment variables: a command that a test starts must find JAX
+# as its user would.
+jax.config.update("jax_enable_x64", True)
+# Compiling is most of the time of the tests; workers and sessions share what they compiled.
+jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Before the first import of varpro: annotations of shapes and types are checked at every call.
+# Not in `app`, where pydantic and typer read the annotations and check by rules of their own, and
+# not at the doors `_fit` and `_data`, whose own answer to wrong types is what tests look at.
+_OWN_CHECKS = {"app", "__main__", "_fit", "_data"}
+_CORE = sorted({path.stem for path in (_ROOT / "varpro").iterdir()} - _OWN_CHECKS)
+jaxtyping.install_import_hook([f"varpro.{name}" for name in _CORE], "beartype.beartype")
+
+hypothesis.settings.register_profile("varpro", derandomize=_SEED == 0, deadline=None)
+hypothesis.settings.load_profile("varpro")
+
+
+def pytest_report_header() -> str:
+    return f"varpro: VARPRO_TEST_SEED={_SEED}"
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers that depend on the test's name and VARPRO_TEST_SEED (default 0) alone."""
+    return np.random.default_rng([_SEED, zlib.crc32(request.node.nodeid.encode())])
