@@ -10,7 +10,7 @@ import optimistix as optx
 import pytest
 import scipy.optimize
 
-from varpro._levenberg import STOP, LevenbergMarquardt
+from varpro._levenberg import _LARGE, STOP, LevenbergMarquardt, _triangle
 from varpro._results import InputError
 
 INF = jnp.inf
@@ -590,6 +590,26 @@ def test_single_and_double_precision_may_meet():
     solution = solve(lambda y, args: jnp.exp(-y.astype(float) * t) - np.exp(-2.5 * t), start)
     assert succeeded(solution) and solution.value.dtype == jnp.float32
     np.testing.assert_allclose(solution.value, [2.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e-2, 1e-7, 0.0])
+def test_a_large_jacobian_keeps_its_small_singular_values(gap):
+    # Well conditioned, the Gram matrix is used; near-duplicate columns must go through QR.
+    rng = np.random.default_rng(0)
+    jac, resid = rng.normal(size=(2600, 20)), rng.normal(size=2600)
+    assert jac.size * 20 >= _LARGE
+    jac[:, 7] = jac[:, 3] + gap * jac[:, 7]
+    jac *= 10.0 ** rng.integers(-8, 9, size=20)
+    tri, head = map(np.asarray, jax.jit(_triangle)(jnp.asarray(jac), jnp.asarray(resid)))
+    norms = np.linalg.norm(jac, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(tri, axis=0), norms, rtol=1e-12)
+    np.testing.assert_allclose(tri.T @ head / norms, jac.T @ resid / norms, atol=1e-11)
+    np.testing.assert_allclose(
+        np.linalg.svd(tri / norms, compute_uv=False),
+        np.linalg.svd(jac / norms, compute_uv=False),
+        rtol=1e-7,
+        atol=1e-13,
+    )
 
 
 def test_the_program_does_not_grow_with_the_number_of_parameters():
