@@ -1,5 +1,6 @@
 """What is said about a wrong configuration: one line per problem, with file, line and key."""
 
+import sys
 import textwrap
 import time
 
@@ -24,6 +25,7 @@ model:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with data, from which relative paths are read."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
     t = np.linspace(0, 10, 12)
     y = 2 * np.exp(-t / 0.6) + np.exp(-t / 4) + 0.1
     rows = "\n".join(f"{a!r},{b!r},1.0" for a, b in zip(t.tolist(), y.tolist(), strict=True))
@@ -351,6 +353,16 @@ def test_a_failing_function_of_the_user_is_named_with_its_line(here):
     assert said.startswith("decay.yaml:6 model.bg: mine:f raised NameError at ")
     assert "mine.py:2: name 'undefined' is not defined" in said
     assert not (here / "__pycache__").exists()
+
+
+def test_a_module_of_the_user_may_hold_dataclasses_and_import_its_neighbours_late(here):
+    (here / "shapes.py").write_text(
+        "import dataclasses\n\n\n@dataclasses.dataclass\nclass One:\n    value: 'float' = 1.0\n\n\n"
+        "def f(theta, x):\n    import neighbour\n\n    return {'c': 0 * x + neighbour.ONE}\n"
+    )
+    (here / "neighbour.py").write_text("import shapes\n\nONE = shapes.One().value\n")
+    made = plan(replaced("{kind: constant}", "{kind: custom, function: shapes:f}"))
+    assert made.model.column_names == ("fast", "slow", "bg.c")
 
 
 def test_a_function_beside_the_file_wins_over_an_imported_module(here):

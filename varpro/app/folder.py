@@ -44,8 +44,8 @@ class RunFolder:
                 finally:
                     shutil.rmtree(self.work, ignore_errors=True)
         except OSError as error:
-            name = error.filename or self.target
-            raise InputError(f"{name}: cannot be written ({error.strerror or error}).") from error
+            why = error.strerror or error
+            raise InputError(f"{self.target}: cannot be written ({why}).") from error
         finally:
             for parent in made:  # the deepest comes first; one that holds something stays
                 with contextlib.suppress(OSError):

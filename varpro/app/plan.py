@@ -120,7 +120,7 @@ def make_plan(path: str) -> Plan:
                 basis = vp.Custom(
                     name, function, params, tuple(component.columns) if component.columns else None
                 )
-                with _blaming(component.function):
+                with _blaming(component.function, str(source.parent if source else folder)):
                     part = basis.prepared(columns.x, np.dtype(float))
             else:
                 part = component.build(name)  # pyright: ignore[reportAttributeAccessIssue]
@@ -186,8 +186,7 @@ def _too_few(
 def _read_columns(document: Document, config: Config, folder: Path) -> Columns:
     data = config.data
     path = folder / data.path
-    shown = os.path.relpath(path) if not Path(data.path).is_absolute() else data.path
-    table = read_table(shown if len(shown) < len(str(path)) else path, data.delimiter)
+    table = read_table(_as_seen_from_here(path), data.delimiter)
 
     def column(name: str, *key: str | int) -> int:
         index = table.find(name)
@@ -269,6 +268,12 @@ def _read_columns(document: Document, config: Config, folder: Path) -> Columns:
     )
 
 
+def _as_seen_from_here(path: Path) -> Path:
+    """A path as short as the user would write it, for messages."""
+    path, here = Path(os.path.normpath(path)), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _equally_long(table: Table, x_index: int, y_indices: list[int]) -> None:
     """Columns of different length show as empty fields at the end."""
     filled = {j: [i for i, row in enumerate(table.rows) if row[j]] for j in (x_index, *y_indices)}
@@ -323,7 +328,7 @@ def _import(component: CustomComponent, folder: Path) -> tuple[Callable[..., Any
     """The function that a custom component names, and the file it stands in."""
     module_name, _, name = component.function.partition(":")
     root = os.path.normpath(folder / component.folder)
-    with _on_path(root), _blaming(component.function):
+    with _blaming(component.function, root), _first_on_path(root):
         module = _module_in(root, module_name) or _installed(module_name, root)
     function = getattr(module, name, None)
     source = getattr(module, "__file__", None)
@@ -337,12 +342,16 @@ def _import(component: CustomComponent, folder: Path) -> tuple[Callable[..., Any
 
 def _module_in(root: str, name: str) -> Any:
     """A module file of the folder, whatever else of that name is already imported."""
-    spec = None
-    if "." not in name:
-        spec = importlib.machinery.PathFinder.find_spec(name, [root])
+    importlib.invalidate_caches()
+    found = None if "." in name else importlib.machinery.PathFinder.find_spec(name, [root])
+    if found is None or found.origin is None:
+        return None
+    # Dataclasses look their module up in `sys.modules`, where its own name may be taken.
+    private = f"varpro_user_{name}"
+    spec = importlib.util.spec_from_file_location(private, found.origin)
     if spec is None or spec.loader is None:
         return None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[private] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -357,7 +366,8 @@ def _installed(name: str, root: str) -> Any:
 
 
 @contextlib.contextmanager
-def _on_path(root: str) -> Iterator[None]:
+def _first_on_path(root: str) -> Iterator[None]:
+    """Imports see a folder first; afterwards last, where it hides nothing of anybody else's."""
     # A run must not leave __pycache__ beside the user's files.
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, root)
@@ -366,21 +376,22 @@ def _on_path(root: str) -> Iterator[None]:
     finally:
         sys.path.remove(root)
         sys.dont_write_bytecode = written
+        if root not in sys.path:
+            sys.path.append(root)
 
 
 @contextlib.contextmanager
-def _blaming(function: str) -> Iterator[None]:
+def _blaming(function: str, root: str) -> Iterator[None]:
     """Whatever the user's own code raises is said in one line with the place it came from."""
     try:
         yield
     except vp.InputError:
         raise
     except Exception as error:
-        # The last frame that is not inside a library is the user's.
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames[1:] if "site-packages" not in f.filename]
-        at = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+        own = [(f.filename, f.lineno) for f in frames if f.filename.startswith(root + os.sep)]
         if isinstance(error, SyntaxError):
-            at = f" at {error.filename}:{error.lineno}"
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+            own = [(error.filename, error.lineno)]
+        at = f" at {own[-1][0]}:{own[-1][1]}" if own else ""
+        first = (str(error).strip().splitlines() or ["no message."])[0]
         raise vp.InputError(f"{function} raised {type(error).__name__}{at}: {first}") from error

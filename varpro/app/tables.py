@@ -54,10 +54,8 @@ def rounded(value: float, stderr: float) -> tuple[str, str]:
     """A value and its standard error, both to the second digit of the error."""
     if not math.isfinite(value) or not math.isfinite(stderr) or stderr <= 0:
         return f"{value:.6g}", ""
-    leading = math.floor(math.log10(stderr))
-    # Rounding may carry: 0.0996 becomes 0.10, whose second digit is one place higher.
-    leading = math.floor(math.log10(float(f"{stderr:.1e}"))) if stderr else leading
-    places = 1 - leading
+    # Rounded first, as rounding may carry: 0.0996 is 0.10, whose second digit is one place higher.
+    places = 1 - math.floor(math.log10(float(f"{stderr:.1e}")))
     largest = max(abs(value), stderr)
     if 1e-4 <= largest < 1e7 and places <= 9:
         shown = max(places, 0)
@@ -94,6 +92,8 @@ _STOPS = {
     "ftol": "the sum of squares no longer decreases (ftol)",
     "xtol": "the parameters no longer change (xtol)",
     "gtol": "the gradient is zero (gtol)",
+    "floor": "more digits are not to be had (rounding floor)",
+    "fit": "the fit is perfect",
 }
 
 
