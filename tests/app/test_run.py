@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -144,7 +145,7 @@ FAILURES = {
     "disk full": (
         OSError(errno.ENOSPC, "No space left on device"),
         2,
-        f"{os.sep}",
+        r".*run: cannot be written \(No space left on device\)\.$",
     ),
     "interrupt": (KeyboardInterrupt(), 130, "Interrupted."),
 }
@@ -160,7 +161,7 @@ def test_a_failure_while_writing_leaves_nothing_half_written(
     monkeypatch.setattr(run_module, "write_report", fail)
     done = varpro("run", "decay.yaml")
     assert done.exit_code == code
-    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert re.match(said, done.stderr) and done.stderr.count("\n") == 1
     assert names(here) == ["decay.csv", "decay.yaml"]
 
     monkeypatch.undo()
@@ -187,7 +188,7 @@ def test_a_fit_that_fails_is_written_marked_and_exits_1(here, varpro):
     change("output:", "fit: {solver: {max_steps: 1}}\noutput:")
     done = varpro("run", "decay.yaml")
     assert done.exit_code == 1
-    assert done.stderr.startswith("decay.yaml: the fit failed. ")
+    assert done.stderr == "decay.yaml: the fit failed.\n"
     assert done.stdout.startswith("The fit failed after 1 step. ")
     assert names(here / "run") == FILES
     found = json.loads((here / "run" / "result.json").read_text())
@@ -236,7 +237,7 @@ BAD = {
     ),
     "output below a file": (
         lambda: change("dir: run", "dir: decay.csv/run"),
-        f"{os.sep}",
+        r".*run: cannot be made, as .*decay\.csv is not a folder\.$",
     ),
 }
 
@@ -248,7 +249,7 @@ def test_bad_input_is_one_line_and_exit_code_2(here, varpro, spoil, said):
     done = varpro("run", "decay.yaml")
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert re.match(said, done.stderr) and done.stderr.count("\n") == 1
     assert names(here) == before
 
 

@@ -75,7 +75,9 @@ def run(
             with _closed_pipe_is_fine():
                 print_summary(outcome.plan, outcome.fit, _shown(outcome.folder))
         if not outcome.fit.success:
-            typer.echo(f"{config}: the fit failed. {outcome.fit.message}", err=True)
+            # The summary has said why.
+            why = f" {outcome.fit.message}" if quiet else ""
+            typer.echo(f"{config}: the fit failed.{why}", err=True)
             raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ crash is recognised.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -32,7 +33,10 @@ class RunFolder:
     def open(self) -> Iterator["RunFolder"]:
         """Take the lock and make the hidden folder; leave nothing behind unless published."""
         self._refuse(self.target)
-        made = [p for p in self.target.parents if not p.exists()]
+        made = list(itertools.takewhile(lambda p: not p.exists(), self.target.parents))
+        above = self.target.parents[len(made)]
+        if not above.is_dir():
+            raise InputError(f"{self.target}: cannot be made, as {above} is not a folder.")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._locked():

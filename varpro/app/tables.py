@@ -83,7 +83,7 @@ def statistics(plan: Plan, fit: vp.FitResult) -> list[tuple[str, str]]:
             "weighted residual, s.d." if weighted else "residual, s.d.",
             f"{fit.sigma_resid:.5g}{unit}",
         ),
-        ("steps", f"{fit.num_steps} ({fit.num_residuals} evaluations)"),
+        ("steps", str(fit.num_steps)),
         ("condition of the basis", f"{fit.cond:.3g}"),
     ]
 
