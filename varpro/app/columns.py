@@ -1,0 +1,161 @@
+"""The columns of a data file that a configuration asks for, checked and ready to fit."""
+
+import dataclasses
+import fnmatch
+import os
+from pathlib import Path
+
+import numpy as np
+
+import varpro as vp
+
+from .config import Config, complain, nearest
+from .loader import Document
+from .readers import Table, read_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The samples that are fitted: `x` (m,), `y` (m,) or (m, k), and what weighs them."""
+
+    x: np.ndarray
+    y: np.ndarray
+    sigma: np.ndarray | float | None
+    weights: np.ndarray | None
+    x_name: str
+    y_names: tuple[str, ...]
+    x_unit: str
+    y_unit: str
+    dropped: int
+
+
+def read_columns(document: Document, config: Config, folder: Path) -> Columns:
+    data = config.data
+    path = folder / data.path
+    table = read_table(_as_seen_from_here(path), data.delimiter)
+
+    def column(name: str, *key: str | int) -> int:
+        index = table.find(name)
+        if index is None:
+            message = f"{table.file} has no column '{name}'. {nearest(name, table.names())}"
+            raise vp.InputError(complain(document, ("data", *key), message))
+        return index
+
+    for name, wanted in data.where.items():
+        index = column(name, "where", name)
+        kept = [i for i, row in enumerate(table.rows) if row[index] == wanted]
+        if not kept:
+            seen = sorted({row[index] for row in table.rows})
+            message = f"no row of column '{name}' is '{wanted}'. {nearest(wanted, seen)}"
+            raise vp.InputError(complain(document, ("data", "where", name), message))
+        table = table.take(kept)
+
+    x_index = column(data.x, "x")
+    y_indices: list[int] = []
+    for i, name in enumerate(data.y):
+        if any(sign in name for sign in "*?[") and table.find(name) is None:
+            found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
+            found = [j for j in found if j != x_index]
+            if not found:
+                message = f"no column matches '{name}'. {nearest(name, table.names())}"
+                raise vp.InputError(complain(document, ("data", "y", i), message))
+        else:
+            found = [column(name, "y", i)]
+        y_indices += [j for j in found if j not in y_indices]
+
+    _equally_long(table, x_index, y_indices)
+    whole = len(table.rows)
+    table = _finite(table, [x_index], data.nan)
+    if data.range is not None:
+        x = table.numbers(x_index)
+        kept = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
+        if not kept.size:
+            message = f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}."
+            raise vp.InputError(complain(document, ("data", "range"), message))
+        whole -= len(table.rows) - len(kept)
+        table = table.take(kept.tolist())
+
+    weigh: dict[str, int] = {}
+    if isinstance(data.sigma, str) and data.sigma != "poisson":
+        weigh["sigma"] = column(data.sigma, "sigma")
+    if data.weights is not None:
+        weigh["weights"] = column(data.weights, "weights")
+    table = _finite(table, [*y_indices, *weigh.values()], data.nan)
+    if not table.rows:
+        raise vp.InputError(complain(document, ("data",), "no row is left to fit."))
+
+    y = np.stack([table.numbers(j) for j in y_indices], axis=1)
+    sigma: np.ndarray | float | None = data.sigma if isinstance(data.sigma, float) else None
+    if data.sigma == "poisson":
+        if y.shape[1] > 1:
+            message = "poisson needs a single y column."
+            raise vp.InputError(complain(document, ("data", "sigma"), message))
+        _refuse(table, y_indices[0], y[:, 0] < 0, "is negative, so it is no Poisson count")
+        sigma = np.sqrt(np.maximum(y[:, 0], 1.0))
+    elif "sigma" in weigh:
+        sigma = table.numbers(weigh["sigma"])
+        _refuse(table, weigh["sigma"], sigma <= 0, "is no standard deviation; it must be positive")
+    weights = None
+    if "weights" in weigh:
+        weights = table.numbers(weigh["weights"])
+        _refuse(table, weigh["weights"], weights < 0, "is no weight; it must be zero or more")
+
+    names = table.names()
+    return Columns(
+        x=table.numbers(x_index),
+        y=y[:, 0] if y.shape[1] == 1 else y,
+        sigma=sigma,
+        weights=weights,
+        x_name=names[x_index],
+        y_names=tuple(names[j] for j in y_indices),
+        x_unit=data.units.x or table.unit(x_index),
+        y_unit=data.units.y or table.unit(y_indices[0]),
+        dropped=whole - len(table.rows),
+    )
+
+
+def _as_seen_from_here(path: Path) -> Path:
+    """A path as short as the user would write it, for messages."""
+    path, here = Path(os.path.normpath(path)), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _equally_long(table: Table, x_index: int, y_indices: list[int]) -> None:
+    """Columns of different length show as empty fields at the end."""
+    filled = {j: [i for i, row in enumerate(table.rows) if row[j]] for j in (x_index, *y_indices)}
+    lengths = {j: rows[-1] + 1 if rows else 0 for j, rows in filled.items()}
+    for j in y_indices:
+        if lengths[j] != lengths[x_index]:
+            short = min(lengths[j], lengths[x_index])
+            raise vp.InputError(
+                f"{table.file}:{table.lines[short]} x ('{table.header[x_index]}') has "
+                f"{lengths[x_index]} points but y ('{table.header[j]}') has {lengths[j]}."
+            )
+
+
+def _finite(table: Table, indices: list[int], nan: str) -> Table:
+    """The rows whose numbers are finite; others are an error unless they may be dropped."""
+    bad = np.stack([~np.isfinite(table.numbers(j)) for j in indices])
+    if not bad.any():
+        return table
+    if nan == "drop":
+        return table.take(np.flatnonzero(~bad.any(axis=0)).tolist())
+    row = int(np.argmax(bad.any(axis=0)))
+    index = indices[int(np.argmax(bad[:, row]))]
+    text = table.rows[row][index]
+    what = f"'{text}' is not finite" if text else "the value is missing"
+    more = int(bad.sum()) - 1
+    also = f" ({more} more like it)" if more else ""
+    raise vp.InputError(
+        f"{table.at(row, index)} column '{table.header[index]}': {what}{also}. "
+        "Mend it, or set 'nan: drop' under data."
+    )
+
+
+def _refuse(table: Table, index: int, bad: np.ndarray, why: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise vp.InputError(
+            f"{table.at(row, index)} column '{table.header[index]}': "
+            f"{table.rows[row][index]} {why}."
+        )
