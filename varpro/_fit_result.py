@@ -6,10 +6,11 @@ from typing import Literal
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from ._params import Layout, Param
 from ._results import InputError, suggestion
+from ._types import ArrayIn
 from .basis import Model
 
 _ALMOST_ONE = 0.99
@@ -167,7 +168,7 @@ class FitResult(eqx.Module):
         wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
         with wide:
             x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-            phi, offset = _columns(self.model, x, self.alpha)
+            phi, offset = _columns(self.model, x, self.alpha)  # pyright: ignore[reportArgumentType]
         phi = np.asarray(phi)[:, list(self.model.order)]
         return phi, None if offset is None else np.asarray(offset)
 
@@ -194,8 +195,8 @@ class FitResult(eqx.Module):
 
 
 @eqx.filter_jit
-def _columns(model: Model, x: PyTree, values: np.ndarray):
-    return model.evaluate(x, values), model.offset(x, values)  # pyright: ignore[reportArgumentType]
+def _columns(model: Model, x: PyTree, values: Float[ArrayIn, " q"]):
+    return model.evaluate(x, values), model.offset(x, values)
 
 
 def _plain(value: object) -> object:

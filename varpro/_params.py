@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._results import InputError, suggestion
+from ._types import ArrayIn
 
 
 class Param(eqx.Module):
@@ -96,11 +97,11 @@ class Layout(eqx.Module):
 class Numbers(eqx.Module):
     """The numbers of the q parameters that go with a `Layout`."""
 
-    start: Float[Array, " q"]
-    lower: Float[Array, " q"]
-    upper: Float[Array, " q"]
-    prior_mean: Float[Array, " q"]
-    prior_sd: Float[Array, " q"]  # infinite: no prior
+    start: Float[ArrayIn, " q"]
+    lower: Float[ArrayIn, " q"]
+    upper: Float[ArrayIn, " q"]
+    prior_mean: Float[ArrayIn, " q"]
+    prior_sd: Float[ArrayIn, " q"]  # infinite: no prior
 
 
 class Coordinates(eqx.Module):

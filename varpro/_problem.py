@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._params import Layout, Numbers
+from ._types import ArrayIn
 from .basis import Model
 
 
@@ -129,8 +130,8 @@ class Problem(eqx.Module):
     """Columns and data; weights absorbed on the way out. `y` (m, k), `weights` (m,) or None."""
 
     columns: AbstractColumns
-    y: Inexact[Array, "m k"]
-    weights: Float[Array, " m"] | None
+    y: Inexact[ArrayIn, "m k"]
+    weights: Float[ArrayIn, " m"] | None
 
     def weighted(self, a: Array) -> Array:
         """Row i of `a` times weight i; a sample of weight zero may hold anything, even NaN."""

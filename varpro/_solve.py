@@ -16,12 +16,14 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, Inexact, PyTree
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
 from ._problem import Opaque, Problem
 from ._reduced import Jacobian, Reduced, reduced_residual
 from ._results import RESULTS, InputError
+from ._types import ArrayIn
 from .linalg import QR, AbstractPinvSolver, pinv_solve
 
 Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
@@ -89,14 +91,14 @@ class Found(eqx.Module):
 @eqx.filter_jit
 def solve(
     basis: Callable[[PyTree, PyTree], Inexact[Array, "m n"]],
-    y: Inexact[Array, "m *k"],
-    alpha0: PyTree[Array],
+    y: Shaped[ArrayIn, "m *k"],
+    alpha0: PyTree[ArrayLike],
     args: PyTree = None,
     *,
-    weights: Float[Array, " m"] | None = None,
+    weights: Float[ArrayIn, " m"] | None = None,
     offset: Callable[[PyTree, PyTree], Inexact[Array, " m"]] | None = None,
-    lower: PyTree[Array] | None = None,
-    upper: PyTree[Array] | None = None,
+    lower: PyTree[ArrayLike] | None = None,
+    upper: PyTree[ArrayLike] | None = None,
     solver: Solver | None = None,
     linear_solver: AbstractPinvSolver | None = None,
     jacobian: Jacobian | None = None,

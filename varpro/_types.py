@@ -6,7 +6,7 @@ written: batches go through `jax.vmap`.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
@@ -16,3 +16,10 @@ Matrix: TypeAlias = Inexact[Array, "m n"]
 Vector: TypeAlias = Float[Array, " p"]
 BasisFunction: TypeAlias = Callable[[PyTree, PyTree], Array]
 HostArray: TypeAlias = np.ndarray
+
+# What compiled programs take: host arrays become JAX's on the way in. Type checkers see the latter
+# alone, because that is what the code inside works on.
+if TYPE_CHECKING:
+    ArrayIn: TypeAlias = Array
+else:
+    ArrayIn = Array | np.ndarray

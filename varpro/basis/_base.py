@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._params import Param
+from .._types import ArrayIn
 
 
 def as_param(value: "Param | float | Array | None") -> "Param | None":
@@ -25,8 +26,9 @@ def as_param(value: "Param | float | Array | None") -> "Param | None":
     return value if value is None or isinstance(value, Param) else Param(value)
 
 
-def parameter(default: "Param | float | None" = None) -> "Param | None":
+def parameter(default: "Param | float | None" = None) -> Any:
     """A dataclass field for a nonlinear parameter, keyword only, converted by `as_param`."""
+    # Any, as for `dataclasses.field`: what is returned describes the field and is not its value.
     return eqx.field(default=default, converter=as_param, kw_only=True)
 
 
@@ -109,7 +111,7 @@ def _parts(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
     return basis.parts if isinstance(basis, Sum) else (basis,)
 
 
-def column(x: Array) -> Array:
+def column(x: ArrayIn) -> Array:
     """`x` as a column (m, 1), so that parameters (g,) broadcast to (m, g)."""
     return jnp.asarray(x)[:, None]
 

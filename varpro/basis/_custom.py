@@ -14,7 +14,9 @@ from .._results import InputError
 from ._base import AbstractBasis, as_param
 
 
-def _params(value: "Mapping[str, Param | float] | None") -> tuple[tuple[str, Param], ...]:
+def _params(
+    value: "Mapping[str, Param | float] | tuple[tuple[str, Param], ...] | None",
+) -> tuple[tuple[str, Param], ...]:
     items = value.items() if isinstance(value, Mapping) else (value or ())
     return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
 

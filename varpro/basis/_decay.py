@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from .._params import Param
 from .._results import InputError
+from .._types import ArrayIn
 from ._base import AbstractBasis, column, parameter
 
 
@@ -30,7 +31,7 @@ class Exp(AbstractBasis):
         if (self.tau is None) == (self.rate is None):
             raise InputError(f"Exp '{self.name}' needs either tau or rate.")
 
-    def evaluate(self, x: Array, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
         if "rate" in values:
             return jnp.exp(-values["rate"] * column(x))
         return jnp.exp(-column(x) / values["tau"])

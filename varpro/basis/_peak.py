@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from .._params import Param
 from .._results import InputError
+from .._types import ArrayIn
 from ._base import FWHM_PER_SIGMA, AbstractBasis, column, parameter
 
 
@@ -31,7 +32,7 @@ class Gaussian(AbstractBasis):
     def __check_init__(self):
         _needs_center_and_width(self)
 
-    def evaluate(self, x: Array, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
         width = values["width"] if "width" in values else values["fwhm"] / FWHM_PER_SIGMA
         return jnp.exp(-0.5 * ((column(x) - values["center"]) / width) ** 2)
 
@@ -56,7 +57,7 @@ class Lorentzian(AbstractBasis):
     def __check_init__(self):
         _needs_center_and_width(self)
 
-    def evaluate(self, x: Array, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
         width = values["width"] if "width" in values else 0.5 * values["fwhm"]
         return 1.0 / (1.0 + ((column(x) - values["center"]) / width) ** 2)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._results import InputError
+from .._types import ArrayIn
 from ._base import AbstractBasis
 
 
@@ -15,7 +16,7 @@ class Constant(AbstractBasis):
 
     name: str
 
-    def evaluate(self, x: Array, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
         return jnp.ones((jnp.shape(x)[0], 1), jnp.result_type(x, float))
 
 
@@ -39,5 +40,5 @@ class Polynomial(AbstractBasis):
     def column_names(self) -> tuple[str, ...]:
         return tuple(f"{self.name}.{i}" for i in range(self.degree + 1))
 
-    def evaluate(self, x: Array, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
         return jnp.vander(x, self.degree + 1, increasing=True)
