@@ -438,6 +438,15 @@ def test_parameters_that_run_off_are_no_success():
     assert not succeeded(solution)
 
 
+def test_a_plateau_where_the_jacobian_underflows_is_no_success():
+    def fn(y, args):  # least at infinity; from y = 745 on the derivative is exactly zero
+        return jnp.stack([jnp.exp(-y[0]) + 1, y[1] - 2, jnp.ones(())])
+
+    solution = solve(fn, [1.0, 1.0])
+    assert not succeeded(solution)
+    assert stopped(solution, "vanished", "stuck")
+
+
 def test_max_steps_is_a_failure_with_the_best_point_so_far():
     solution = solve(rosenbrock, [-1.2, 1.0], max_steps=5)
     assert bool(solution.result == optx.RESULTS.nonlinear_max_steps_reached)
@@ -460,6 +469,14 @@ def test_parameters_without_effect_and_duplicates_are_survived():
     assert succeeded(solution)
     assert float(solution.value[0] + solution.value[1]) == pytest.approx(float(alone.value[0]))
     assert float(solution.value[2]) == 5.0
+
+
+def test_twins_move_together():
+    t = np.linspace(0, 1, 20)
+    data = np.exp(-3 * t) + 0.01 * np.cos(9 * t)
+    solution = solve(lambda y, args: jnp.exp(-(y[0] + y[1]) * t) - data, [0.6, 0.6])
+    assert succeeded(solution)
+    np.testing.assert_allclose(solution.value[0], solution.value[1], rtol=1e-6)
 
 
 def test_fewer_residuals_than_parameters():

@@ -35,6 +35,7 @@ class STOP(eqx.Enumeration):
     floor = "The rounding floor is reached: further steps are lost in the rounding of the residual."
     fit = "The fit is perfect: the residual is zero compared with the one at the start."
     stuck = "No step reduces the cost although the gradient is not zero. Is the Jacobian right?"
+    vanished = "A parameter has run off to where the residual no longer depends on it."
     nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
 
 
@@ -49,6 +50,7 @@ class _Model(eqx.Module):
     newton: Float[Array, " p"]  # Gauss-Newton step z of the free parameters
     reduction: Float[Array, ""]  # of the cost by that step, relative
     cosine: Float[Array, ""]  # largest between r and a free column of J
+    vanished: Bool[Array, ""]  # has a free column become nothing?
     norm: Float[Array, ""]  # || r ||
     length: Float[Array, ""]  # || D x ||
     reach: Float[Array, ""]  # the same with the column norms of J at x in place of D
@@ -126,6 +128,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             newton=vector,
             reduction=zero,
             cosine=zero,
+            vanished=jnp.array(False),
             norm=zero,
             length=zero,
             reach=zero,
@@ -222,16 +225,19 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             _norm(model.tri @ model.newton) <= _norm(change)
         )
         floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
-        stuck = ~first & ~accepted & (radius <= eps * model.length)
+        stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
         # Zero against the contributions of x to r. The second bound ends convergence to x = 0.
         fit = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
+        gtol = model.cosine <= self.gtol
         stop = STOP.running
         for test, member in (
             (stuck, STOP.stuck),
             (floor | (stuck & flat), STOP.floor),
             (ftol, STOP.ftol),
             (xtol, STOP.xtol),
-            (model.cosine <= self.gtol, STOP.gtol),
+            (gtol, STOP.gtol),
+            # A gradient that is zero because the column of J has become so proves no optimum.
+            ((stuck | floor | ftol | xtol | gtol) & model.vanished, STOP.vanished),
             (fit, STOP.fit),
             ((bad >= _PATIENCE) | (~finite & (stuck | first)), STOP.nonfinite),
         ):
@@ -276,6 +282,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             free = ~(outward | (lower == upper))
         newton = _newton(tri, head, free)
         image = tri @ newton
+        eps = float(jnp.finfo(tri.dtype).eps)
         model = _Model(
             resid=resid,
             tri=tri,
@@ -285,6 +292,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             newton=newton,
             reduction=-jnp.sum(image * (2 * head + image)) * _inverse(norm) ** 2,
             cosine=jnp.max(jnp.abs(slope * scale * _inverse(columns)) * free) * _inverse(norm),
+            vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
             norm=norm,
             length=_norm(scale * x),
             reach=_norm(columns * x),
@@ -292,8 +300,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         return model, sound
 
     def terminate(self, fn, y, args, options, state, tags):
+        lost = (state.stop == STOP.stuck) | (state.stop == STOP.vanished)
         result = optx.RESULTS.where(
-            state.stop == STOP.stuck, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
+            lost, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
         )
         result = optx.RESULTS.where(state.stop == STOP.nonfinite, optx.RESULTS.nonfinite, result)
         return state.stop != STOP.running, result
@@ -398,8 +407,15 @@ def _damped(tri, head, free, root):
 
 
 def _least(tri):
-    """Square root of the least damping: what the rounding of `tri` does to a singular value."""
-    return 4 * tri.shape[0] ** 0.5 * float(jnp.finfo(tri.dtype).eps)
+    """Square root of the least damping.
+
+    What the rounding of `tri` does to a singular value; but when a column is a combination of
+    others, enough to keep rounding from moving parameters along the null space.
+    """
+    p, eps = tri.shape[0], float(jnp.finfo(tri.dtype).eps)
+    columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
+    pivots = jnp.where(columns > 0, jnp.abs(jnp.diagonal(tri)) * _inverse(columns), 1)
+    return jnp.where(jnp.min(pivots) <= 64 * p * eps, eps**0.25, 4 * p**0.5 * eps)
 
 
 def _newton(tri, head, free):
@@ -437,7 +453,7 @@ def _region(tri, head, free, newton, radius, damping):
     size = _norm(newton)
     inside = size <= 1.1 * radius
     guess = jnp.where(damping > 0, jnp.clip(damping, least, most), jnp.maximum(least, 1e-3 * most))
-    carry = (jnp.array(0), guess, jnp.asarray(least, tri.dtype), newton, size)
+    carry = (jnp.array(0), guess, least, newton, size)
     carry = eqx.tree_at(lambda c: c[4], carry, jnp.where(inside, radius, size))
     _, damping, _, z, _ = jax.lax.while_loop(unfinished, improve, carry)
     return z, jnp.where(inside, 0.0, damping)
