@@ -17,22 +17,29 @@ _die() {
 }
 
 # Starts the interpreter and does not trust its name: a version manager's shim may exist and fail.
-_recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+# Debian's own Python comes without ensurepip, and then cannot make an environment.
+_usable() {
+    "$1" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
 
 _find_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
-        _recent "$PYTHON" || _die "PYTHON=$PYTHON is not a working Python >= 3.11"
+        _usable "$PYTHON" || _die "PYTHON=$PYTHON is not a working Python >= 3.11 with venv"
         printf '%s' "$PYTHON"
         return
     fi
-    for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do
-        if _recent "$candidate"; then
+    while IFS= read -r candidate; do
+        if _usable "$candidate"; then
             printf '%s' "$candidate"
             return
         fi
-    done
-    _die "found no Python >= 3.11; install one, or name one: PYTHON=/path/to/python $0"
+    done < <(
+        type -ap python3 python3.13 python3.12 python3.11 python3.14 python || true
+        printf '%s\n' "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python3
+    )
+    _die "found no Python >= 3.11 with venv (Debian: apt install python3-venv);" \
+        "install one, or name one: PYTHON=/path/to/python $0"
 }
 
 # The path is part of the stamp because scripts in a venv, and the editable install, contain it.
@@ -48,11 +55,10 @@ PY
 
 _install() {
     local python
-    if ! { _recent "$VENV_PYTHON" && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; }; then
+    if ! { _usable "$VENV_PYTHON" && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; }; then
         python="$(_find_python)"
         _say "creating .venv with $("$python" --version) ($python)"
-        "$python" -m venv --clear .venv ||
-            _die "$python cannot make a virtual environment; on Debian: apt install python3-venv"
+        "$python" -m venv --clear .venv || _die "$python cannot make a virtual environment"
     fi
     _say "installing varpro and its tools into .venv (minutes the first time, then never again)"
     "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check \
@@ -61,7 +67,7 @@ _install() {
     _say "ready"
 }
 
-if ! { [ -f .venv/varpro-stamp ] && _recent "$VENV_PYTHON" &&
+if ! { [ -f .venv/varpro-stamp ] && _usable "$VENV_PYTHON" &&
     [ "$(_stamp)" = "$(cat .venv/varpro-stamp)" ]; }; then
     _install
 fi
