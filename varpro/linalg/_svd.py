@@ -1,14 +1,21 @@
 """The singular value decomposition: any matrix, of any rank."""
 
+import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact
+from jaxtyping import Array, Inexact
 
-from ._factor import AbstractFactor, AbstractPinvSolver, adjoint
-from ._frames import TwoSided
+from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
+from ._two_sided import Diagonal, Explicit, Reflectors, Turned, TwoSided, decide_rank
+
+# From this ratio of sides on, QR first and the SVD of the triangle are faster.
+_ELONGATED = 1.5
 
 
 class SVD(AbstractPinvSolver):
     """Singular value decomposition: minimum-norm solutions for every rank.
+
+    `A = U S V^H`, with one rank mask for every verb. An elongated matrix is first reduced to a
+    triangle by QR; its long singular vectors are never formed.
 
     **Arguments:**
 
@@ -16,37 +23,22 @@ class SVD(AbstractPinvSolver):
         `max(m, n) * eps` by default.
     """
 
-    rcond: float | None = None
+    rcond: float | None = eqx.field(static=True, default=None)
 
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
-        u, s, vh = jnp.linalg.svd(a, full_matrices=False)
-        mask = significant(s, a.shape, self.rcond)
-        rank, cond = rank_and_cond(s, mask)
-        t = jnp.diag(jnp.where(mask, s, 1.0)).astype(a.dtype)
-        return TwoSided(u * mask, t, adjoint(vh) * mask, rank, cond, _diagonal)
-
-
-def significant(
-    sizes: Float[Array, " r"], shape: tuple[int, ...], rcond: float | None
-) -> Bool[Array, " r"]:
-    """Which of `sizes` (largest first) count as nonzero. The one decision about rank.
-
-    NaN counts as nonzero, so that NaN in gives NaN out rather than rank zero.
-    """
-    if sizes.size == 0:
-        return jnp.zeros(0, bool)
-    rcond = max(shape) * jnp.finfo(sizes.dtype).eps if rcond is None else rcond
-    return ~(sizes <= rcond * sizes[0])
-
-
-def rank_and_cond(sizes: Float[Array, " r"], mask: Bool[Array, " r"]) -> tuple[Array, Array]:
-    """Numerical rank; condition number, infinite below full rank and 1 for an empty matrix."""
-    if sizes.size == 0:
-        return jnp.array(0), jnp.ones((), sizes.dtype)
-    full = jnp.all(mask)
-    return jnp.sum(mask), jnp.where(full, sizes[0] / jnp.where(full, jnp.min(sizes), 1.0), jnp.inf)
-
-
-def _diagonal(t: Array, b: Array, trans: str) -> Array:
-    # The singular values are real: the same for every transposition.
-    return b / jnp.diagonal(t).real[:, None]
+        m, n = a.shape
+        a = constant(a)
+        outer = None
+        square = a
+        if max(m, n) >= _ELONGATED * min(m, n):
+            raw, taus = jnp.linalg.qr(a if m > n else adjoint(a), mode="raw")
+            outer = Reflectors(raw.T, taus)
+            r = jnp.triu(raw.T[: taus.shape[0]])
+            square = r if m > n else adjoint(r)
+        u, s, vh = jnp.linalg.svd(square, full_matrices=False)
+        mask, rank, cond = decide_rank(s, a.shape, self.rcond)
+        left, right = Explicit(u * mask), Explicit(adjoint(vh) * mask)
+        if outer is not None:
+            left, right = (Turned(outer, left), right) if m > n else (left, Turned(outer, right))
+        core = Diagonal(jnp.where(mask, s, jnp.ones_like(s)))
+        return TwoSided(left, core, right, rank, cond, full_columns=False, full_rows=False)

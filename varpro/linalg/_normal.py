@@ -1,0 +1,169 @@
+"""Normal equations with any solver for positive definite systems. Assumes full rank."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float, Inexact, Int, PyTree
+
+from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
+from ._two_sided import cutoff, decide_rank
+
+
+class Normal(AbstractPinvSolver):
+    """Normal equations: the cheapest way where the condition number allows its square.
+
+    `A^H A x = A^H b` if tall or square, `A A^H y = b` with `x = A^H y` if wide. Full rank is
+    assumed: a matrix that `inner` cannot solve with gives NaN. For an inner solver other than
+    Cholesky the rank is not looked at and `cond` of the factor is NaN.
+
+    **Arguments:**
+
+    - `inner`: any lineax solver for positive definite systems, iterative ones too.
+        `lineax.Cholesky()` by default. Where it reports a failure, the answer is NaN.
+    """
+
+    inner: lx.AbstractLinearSolver = eqx.field(static=True, default=lx.Cholesky())
+
+    def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
+        m, n = a.shape
+        a = constant(a)
+        tall = a if m >= n else adjoint(a)
+        kind = TallNormal if m >= n else WideNormal
+        if isinstance(self.inner, lx.Cholesky):
+            chol = jnp.linalg.cholesky(adjoint(tall) @ tall)
+            diagonal = jnp.abs(jnp.diagonal(chol))
+            # Cholesky fails as a whole; then all that is known is that some column is dependent.
+            failed = jnp.any(jnp.isnan(diagonal))
+            # The squares of these are what rounding disturbs.
+            _, rank, cond = decide_rank(
+                diagonal, a.shape, cutoff(diagonal.dtype, a.shape, None) ** 0.5
+            )
+            rank = jnp.where(failed, min(m, n) - 1, rank)
+            gram = CholeskyGram(chol)
+        else:
+            gram = InnerGram(_inner_state(self.inner, tall), self.inner)
+            rank = jnp.array(min(m, n))
+            cond = jnp.full((), jnp.nan, jnp.finfo(a.dtype).dtype)
+        return kind(a, gram, rank, cond, full_columns=m >= n, full_rows=m <= n)
+
+
+class TallNormal(AbstractFactor):
+    """A with full column rank, known by its Gram matrix `A^H A`."""
+
+    a: Inexact[Array, "m n"]
+    gram: "CholeskyGram | InnerGram"
+    rank: Int[Array, ""]
+    cond: Float[Array, ""]
+    full_columns: bool = eqx.field(static=True)
+    full_rows: bool = eqx.field(static=True)
+
+    def pinv(self, b: Array) -> Array:
+        return self.gram.inv(adjoint(self.a) @ b)
+
+    def pinv_h(self, c: Array) -> Array:
+        return self.a @ self.gram.inv(c)
+
+    def gram_inv(self, c: Array) -> Array:
+        return self.gram.inv(c)
+
+    def onto_range(self, b: Array) -> Array:
+        return self.a @ self.gram.inv(adjoint(self.a) @ b)
+
+    def onto_rows(self, c: Array) -> Array:
+        return c
+
+    def solve(
+        self, b: Array | None, g: Array | None = None, z: Array | None = None
+    ) -> tuple[Array, Array]:
+        right = g if b is None else adjoint(self.a) @ b
+        assert right is not None
+        if b is not None and g is not None:
+            right = right + g
+        x = self.gram.inv(right)
+        return x, self.a @ x
+
+
+class WideNormal(AbstractFactor):
+    """A with full row rank, known by its Gram matrix `A A^H`."""
+
+    a: Inexact[Array, "m n"]
+    gram: "CholeskyGram | InnerGram"
+    rank: Int[Array, ""]
+    cond: Float[Array, ""]
+    full_columns: bool = eqx.field(static=True)
+    full_rows: bool = eqx.field(static=True)
+
+    def pinv(self, b: Array) -> Array:
+        return adjoint(self.a) @ self.gram.inv(b)
+
+    def pinv_h(self, c: Array) -> Array:
+        return self.gram.inv(self.a @ c)
+
+    def gram_inv(self, c: Array) -> Array:
+        return self.pinv(self.pinv_h(c))
+
+    def onto_range(self, b: Array) -> Array:
+        return b
+
+    def onto_rows(self, c: Array) -> Array:
+        return adjoint(self.a) @ self.gram.inv(self.a @ c)
+
+    def solve(
+        self, b: Array | None, g: Array | None = None, z: Array | None = None
+    ) -> tuple[Array, Array]:
+        image = b if g is None else self.pinv_h(g)
+        assert image is not None
+        if b is not None and g is not None:
+            image = image + b
+        if z is None:
+            return self.pinv(image), image
+        return z + self.pinv(image - self.a @ z), image
+
+
+class CholeskyGram(eqx.Module):
+    """`G = L L^H`."""
+
+    lower: Inexact[Array, "r r"]
+
+    def inv(self, v: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+        """`G^{-1} v`."""
+        half = jax.scipy.linalg.solve_triangular(self.lower, v, lower=True)
+        return jax.scipy.linalg.solve_triangular(self.lower, half, lower=True, trans="C")
+
+
+class InnerGram(eqx.Module):
+    """G as a lineax solver sees it, which is always real."""
+
+    state: PyTree
+    solver: lx.AbstractLinearSolver = eqx.field(static=True)
+
+    def inv(self, v: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+        """`G^{-1} v`, NaN where the inner solver fails."""
+        # Its transpose is told, because iterations have none; its matrix carries no tangent.
+        return jax.lax.custom_linear_solve(
+            lambda x: x,
+            v,
+            lambda _, y: self._columns(y),
+            lambda _, y: self._columns(y.conj()).conj(),
+        )
+
+    def _columns(self, v: Array) -> Array:
+        stacked = jnp.concatenate([v.real, v.imag]) if jnp.iscomplexobj(v) else v
+        x = jax.vmap(self._column, in_axes=1, out_axes=1)(stacked)
+        return jax.lax.complex(*jnp.split(x, 2)) if jnp.iscomplexobj(v) else x
+
+    def _column(self, v: Array) -> Array:
+        x, result, _ = self.solver.compute(self.state, v, {})
+        # lineax's CG answers zero, and success, to a NaN.
+        good = (result == lx.RESULTS.successful) & jnp.all(jnp.isfinite(v))
+        return jnp.where(good, x, jnp.full_like(x, jnp.nan))
+
+
+def _inner_state(solver: lx.AbstractLinearSolver, tall: Inexact[Array, "big small"]) -> PyTree:
+    """The state of `solver` for `A^H A`, as a real matrix of twice the size if A is complex."""
+    if jnp.iscomplexobj(tall):
+        tall = jnp.block([[tall.real, -tall.imag], [tall.imag, tall.real]])
+    operator = lx.MatrixLinearOperator(tall)
+    gram = lx.TaggedLinearOperator(operator.T @ operator, lx.positive_semidefinite_tag)
+    return solver.init(gram, {})
