@@ -1,17 +1,16 @@
-"""One factorisation, five verbs, and the one derivative rule that all of them share.
+"""One factorisation, five verbs, and the one derivative rule that all solvers share.
 
-The rule is that of `solve`, which does the work of all five verbs at once:
+The rule needs the five verbs in one combination, which a factor offers as `solve`:
 
     x = A^+ b + (A^H A)^+ g + (I - A^+ A) z        and its image        A x = A A^+ b + A^{+H} g
 
-With ' for tangents, at constant rank, and s = b - A x:
+With ' for tangents, at constant rank, and c = A^+ b, r = b - A c (docs/theory/derivatives.md):
 
-    x' = solve(b' - A' x,  g' + A'^H s + A^+ A' (I - A^+ A) g,  z' + A'^H A^{+H} (x - z))
-    (A x)' = A' x + image of the same solve
+    c' = x and (A c)' = A' c + A x   for   x = solve(b' - A' c, A'^H r, A'^H A^{+H} c)
 
-So the derivative of a solve is a solve with the same factor, to any order. The factor is held
-constant, which is right only because A itself travels along: s and A^{+H} (x - z) are functions of
-A that the next order differentiates again. See docs/theory/derivatives.md for the derivation.
+The rule is linear in tangents, and JAX drops custom rules from what it is about to transpose. So
+in `x` no second rule can tell how the factor depends on A: taking the factor as constant gives
+jvp(grad) wrong values. `attached` makes `solve` a function of A in plain operations instead.
 """
 
 import abc
@@ -19,10 +18,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Inexact, Int
-
-Columns = Inexact[Array, "_ k"]
 
 # Up to here products of tangents with few columns are written as a multiplied sum.
 _FEW_COLUMNS = 8
@@ -32,9 +28,8 @@ class AbstractFactor(eqx.Module):
     """A factored `A` (m, n) of numerical rank r. One rank decision serves all verbs.
 
     `rank` is the numerical rank and `cond` the estimated condition number, infinite below full
-    rank, NaN where unknown. The verbs are linear functions of plain arrays; they are
-    differentiable in their argument and not in A. `varpro.linalg.pinv_solve` and `project_out`
-    are differentiable in both.
+    rank, NaN where unknown. The verbs are for values: `varpro.linalg.pinv_solve` and `project_out`
+    are what to differentiate.
     """
 
     rank: eqx.AbstractVar[Int[Array, ""]]
@@ -65,13 +60,22 @@ class AbstractFactor(eqx.Module):
 
     @abc.abstractmethod
     def solve(
-        self, b: Columns | None, g: Columns | None = None, z: Columns | None = None
+        self,
+        b: Inexact[Array, "m k"],
+        g: Inexact[Array, "n k"] | None = None,
+        z: Inexact[Array, "n k"] | None = None,
     ) -> tuple[Inexact[Array, "n k"], Inexact[Array, "m k"]]:
         """`x = A^+ b + (A^H A)^+ g + (I - A^+ A) z` and `A x`, sharing all that can be shared.
 
-        Of the minimisers of `1/2 ||A x - b||^2 - Re <g, x>` it is the one nearest to z, where g
-        is first projected onto the row space. None means zero and costs nothing; b and g are
-        not both None.
+        Of the minimisers of `1/2 ||A x - b||^2 - Re <g, x>` it is the one nearest to z. None means
+        zero and costs nothing; g is None where the rows are full, z where the columns are.
+        """
+
+    @abc.abstractmethod
+    def attached(self, a: Inexact[Array, "m n"]) -> "AbstractFactor":
+        """The same factor as a function of its matrix `a`, differentiable to any order.
+
+        Its verbs can be transposed, too: derivatives in either mode are made of them.
         """
 
 
@@ -103,41 +107,26 @@ def _constant_jvp(primals, tangents):
 
 
 @eqx.filter_custom_jvp
-def solve(
-    factor: AbstractFactor, a: Array, b: Array | None, g: Array | None, z: Array | None
-) -> tuple[Array, Array]:
-    """`factor.solve(b, g, z)`, differentiable in a, b, g and z to any order."""
-    return factor.solve(b, g, z)
+def solve(factor: AbstractFactor, a: Array, b: Array) -> tuple[Array, Array]:
+    """`A^+ b` and `A A^+ b`, differentiable in a and b to any order."""
+    return factor.solve(b)
 
 
 @solve.def_jvp
 def _solve_jvp(primals, tangents):
-    factor, a, b, g, z = primals
-    _, t_a, t_b, t_g, t_z = tangents
-    x, image = solve(factor, a, b, g, z)
+    factor, a, b = primals
+    _, t_a, t_b = tangents
+    c, image = solve(factor, a, b)
+    moving = factor.attached(a)
     if t_a is None:
-        if t_b is None and t_g is None:
-            t_b = jnp.zeros_like(image)
-        return (x, image), solve(factor, a, t_b, t_g, t_z)
-    moved = t_a @ x
-    t_b = _plus(t_b, -moved)
-    if not (factor.full_rows and g is None):
-        # s = b - A x, and it vanishes when A A^+ = I.
-        s = -(a @ x) if b is None else b - a @ x
-        t_g = _plus(t_g, _adjoint_times(t_a, s))
-    if not factor.full_columns:
-        # I - A^+ A = 0 otherwise.
-        lifted = solve(factor, a, None, x if z is None else x - z, None)[1]
-        t_z = _plus(t_z, _adjoint_times(t_a, lifted))
-        if g is not None:
-            outside = solve(factor, a, jnp.zeros_like(image), None, g)[0]
-            t_g = _plus(t_g, solve(factor, a, t_a @ outside, None, None)[0])
-    t_x, t_image = solve(factor, a, t_b, t_g, t_z)
-    return (x, image), (t_x, moved + t_image)
-
-
-def _plus(x: Array | None, y: Array) -> Array:
-    return y if x is None else x + y
+        return (c, image), moving.solve(t_b)
+    moved = t_a @ c
+    v = -moved if t_b is None else t_b - moved
+    # r vanishes when A A^+ = I, and the term of z when A^+ A = I.
+    g = None if factor.full_rows else _adjoint_times(t_a, b - a @ c)
+    z = None if factor.full_columns else _adjoint_times(t_a, moving.pinv_h(c))
+    t_c, t_image = moving.solve(v, g, z)
+    return (c, image), (t_c, moved + t_image)
 
 
 def _adjoint_times(t_a: Inexact[Array, "m n"], s: Inexact[Array, "m k"]) -> Inexact[Array, "n k"]:

@@ -1,6 +1,5 @@
 """The same derivative for users of lineax: its operators and its solver objects."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -51,7 +50,7 @@ def linear_solve(
     dtype = jnp.result_type(matrix, flat)
     matrix, flat = matrix.astype(dtype), flat.astype(dtype)
     factor = ours.factor(jax.lax.stop_gradient(matrix))
-    coef = solve(factor, matrix, flat[:, None], None, None)[0][:, 0]
+    coef = solve(factor, matrix, flat[:, None])[0][:, 0]
     result = lx.RESULTS.where(
         jnp.all(jnp.isfinite(coef)),
         lx.RESULTS.successful,

@@ -7,6 +7,7 @@ import lineax as lx
 from jaxtyping import Array, Float, Inexact, Int, PyTree
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
+from ._full_rank import AttachedTall, WideFactor
 from ._two_sided import cutoff, decide_rank
 
 
@@ -28,24 +29,25 @@ class Normal(AbstractPinvSolver):
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
         m, n = a.shape
         a = constant(a)
-        tall = a if m >= n else adjoint(a)
-        kind = TallNormal if m >= n else WideNormal
-        if isinstance(self.inner, lx.Cholesky):
-            chol = jnp.linalg.cholesky(adjoint(tall) @ tall)
-            diagonal = jnp.abs(jnp.diagonal(chol))
-            # Cholesky fails as a whole; then all that is known is that some column is dependent.
-            failed = jnp.any(jnp.isnan(diagonal))
-            # The squares of these are what rounding disturbs.
-            _, rank, cond = decide_rank(
-                diagonal, a.shape, cutoff(diagonal.dtype, a.shape, None) ** 0.5
-            )
-            rank = jnp.where(failed, min(m, n) - 1, rank)
-            gram = CholeskyGram(chol)
-        else:
-            gram = InnerGram(_inner_state(self.inner, tall), self.inner)
-            rank = jnp.array(min(m, n))
-            cond = jnp.full((), jnp.nan, jnp.finfo(a.dtype).dtype)
-        return kind(a, gram, rank, cond, full_columns=m >= n, full_rows=m <= n)
+        if m < n:
+            return WideFactor(self._tall(adjoint(a)))
+        return self._tall(a)
+
+    def _tall(self, a: Inexact[Array, "m n"]) -> "TallNormal":
+        m, n = a.shape
+        if not isinstance(self.inner, lx.Cholesky):
+            gram = InnerGram(_inner_state(self.inner, a), self.inner)
+            rank, cond = jnp.array(n), jnp.full((), jnp.nan, jnp.finfo(a.dtype).dtype)
+            return TallNormal(a, gram, rank, cond, full_columns=True, full_rows=m == n)
+        lower = jnp.linalg.cholesky(adjoint(a) @ a)
+        diagonal = jnp.abs(jnp.diagonal(lower))
+        # The squares of these are what rounding disturbs. And Cholesky fails as a whole: all that
+        # is known then is that some column depends on the others.
+        rcond = cutoff(diagonal.dtype, a.shape, None) ** 0.5
+        _, rank, cond = decide_rank(diagonal, a.shape, rcond)
+        rank = jnp.where(jnp.any(jnp.isnan(diagonal)), n - 1, rank)
+        gram = CholeskyGram(lower)
+        return TallNormal(a, gram, rank, cond, full_columns=True, full_rows=m == n)
 
 
 class TallNormal(AbstractFactor):
@@ -74,51 +76,14 @@ class TallNormal(AbstractFactor):
         return c
 
     def solve(
-        self, b: Array | None, g: Array | None = None, z: Array | None = None
+        self, b: Array, g: Array | None = None, z: Array | None = None
     ) -> tuple[Array, Array]:
-        right = g if b is None else adjoint(self.a) @ b
-        assert right is not None
-        if b is not None and g is not None:
-            right = right + g
-        x = self.gram.inv(right)
+        right = adjoint(self.a) @ b
+        x = self.gram.inv(right if g is None else right + g)
         return x, self.a @ x
 
-
-class WideNormal(AbstractFactor):
-    """A with full row rank, known by its Gram matrix `A A^H`."""
-
-    a: Inexact[Array, "m n"]
-    gram: "CholeskyGram | InnerGram"
-    rank: Int[Array, ""]
-    cond: Float[Array, ""]
-    full_columns: bool = eqx.field(static=True)
-    full_rows: bool = eqx.field(static=True)
-
-    def pinv(self, b: Array) -> Array:
-        return adjoint(self.a) @ self.gram.inv(b)
-
-    def pinv_h(self, c: Array) -> Array:
-        return self.gram.inv(self.a @ c)
-
-    def gram_inv(self, c: Array) -> Array:
-        return self.pinv(self.pinv_h(c))
-
-    def onto_range(self, b: Array) -> Array:
-        return b
-
-    def onto_rows(self, c: Array) -> Array:
-        return adjoint(self.a) @ self.gram.inv(self.a @ c)
-
-    def solve(
-        self, b: Array | None, g: Array | None = None, z: Array | None = None
-    ) -> tuple[Array, Array]:
-        image = b if g is None else self.pinv_h(g)
-        assert image is not None
-        if b is not None and g is not None:
-            image = image + b
-        if z is None:
-            return self.pinv(image), image
-        return z + self.pinv(image - self.a @ z), image
+    def attached(self, a: Array) -> AbstractFactor:
+        return AttachedTall(self, a)
 
 
 class CholeskyGram(eqx.Module):
@@ -140,15 +105,6 @@ class InnerGram(eqx.Module):
 
     def inv(self, v: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
         """`G^{-1} v`, NaN where the inner solver fails."""
-        # Its transpose is told, because iterations have none; its matrix carries no tangent.
-        return jax.lax.custom_linear_solve(
-            lambda x: x,
-            v,
-            lambda _, y: self._columns(y),
-            lambda _, y: self._columns(y.conj()).conj(),
-        )
-
-    def _columns(self, v: Array) -> Array:
         stacked = jnp.concatenate([v.real, v.imag]) if jnp.iscomplexobj(v) else v
         x = jax.vmap(self._column, in_axes=1, out_axes=1)(stacked)
         return jax.lax.complex(*jnp.split(x, 2)) if jnp.iscomplexobj(v) else x
@@ -160,10 +116,10 @@ class InnerGram(eqx.Module):
         return jnp.where(good, x, jnp.full_like(x, jnp.nan))
 
 
-def _inner_state(solver: lx.AbstractLinearSolver, tall: Inexact[Array, "big small"]) -> PyTree:
+def _inner_state(solver: lx.AbstractLinearSolver, a: Inexact[Array, "m n"]) -> PyTree:
     """The state of `solver` for `A^H A`, as a real matrix of twice the size if A is complex."""
-    if jnp.iscomplexobj(tall):
-        tall = jnp.block([[tall.real, -tall.imag], [tall.imag, tall.real]])
-    operator = lx.MatrixLinearOperator(tall)
+    if jnp.iscomplexobj(a):
+        a = jnp.block([[a.real, -a.imag], [a.imag, a.real]])
+    operator = lx.MatrixLinearOperator(a)
     gram = lx.TaggedLinearOperator(operator.T @ operator, lx.positive_semidefinite_tag)
     return solver.init(gram, {})

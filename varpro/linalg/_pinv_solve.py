@@ -31,7 +31,7 @@ def pinv_solve(
     """
     a, columns = prepared(a, b)
     factor = (QR() if solver is None else solver).factor(jax.lax.stop_gradient(a))
-    coef, _ = solve(factor, a, columns, None, None)
+    coef, _ = solve(factor, a, columns)
     return coef[:, 0] if jnp.ndim(b) == 1 else coef
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
-from ._two_sided import Explicit, Lower, TwoSided, decide_rank
+from ._two_sided import Frame, Lower, TwoSided, decide_rank
 
 
 class PivotedQR(AbstractPinvSolver):
@@ -35,5 +35,4 @@ class PivotedQR(AbstractPinvSolver):
         # A masked row of R leaves a zero column in `upper`.
         upper = upper + jnp.diag((~mask).astype(a.dtype))
         v = jnp.zeros_like(z).at[order].set(z * mask)
-        u = Explicit(q * mask)
-        return TwoSided(u, Lower(upper), Explicit(v), rank, cond, False, False)
+        return TwoSided(Frame(q * mask), Lower(upper), Frame(v), rank, cond)

@@ -42,7 +42,7 @@ def project_out(
         raise ValueError(f"jacobian must be 'full' or 'kaufman', but is {jacobian!r}.")
     a, columns = prepared(a, y)
     factor = (QR() if solver is None else solver).factor(jax.lax.stop_gradient(a))
-    coef, image = solve(factor, a, columns, None, None)
+    coef, image = solve(factor, a, columns)
     resid = columns - image if jacobian == "full" else _kaufman(factor, a, columns)
     return (resid[:, 0], coef[:, 0]) if jnp.ndim(y) == 1 else (resid, coef)
 
@@ -57,8 +57,8 @@ def _kaufman(factor, a: Array, y: Array) -> Array:
 def _kaufman_jvp(primals, tangents):
     factor, a, y = primals
     _, t_a, t_y = tangents
-    coef, _ = solve(factor, a, y, None, None)
+    coef, _ = solve(factor, a, y)
     v = jnp.zeros_like(y) if t_y is None else t_y
     if t_a is not None:
         v = v - t_a @ coef
-    return _kaufman(factor, a, y), v - solve(factor, a, v, None, None)[1]
+    return _kaufman(factor, a, y), v - factor.attached(a).onto_range(v)

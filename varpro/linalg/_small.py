@@ -8,8 +8,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact
 
-from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
-from ._two_sided import AbstractCore, Explicit, TwoSided, cutoff, decide_rank
+from ._factor import AbstractFactor, AbstractPinvSolver, constant
+from ._two_sided import AbstractCore, Frame, TwoSided, cutoff, decide_rank
 
 _LIMIT = 8
 
@@ -58,14 +58,19 @@ class Small(AbstractPinvSolver):
         ]
         for i, line in enumerate(lower):
             line[i] = jnp.where(mask[i], line[i], jnp.ones_like(line[i]))
-        left, right = Explicit(jnp.stack(u, axis=1)), Explicit(jnp.stack(v, axis=1))
-        return TwoSided(left, Unrolled(lower), right, rank, cond, False, False)
+        left, right = Frame(jnp.stack(u, axis=1)), Frame(jnp.stack(v, axis=1))
+        return TwoSided(left, Unrolled(lower), right, rank, cond)
 
 
 class Unrolled(AbstractCore):
     """T = L, a lower triangle as a list of lines, solved with by substitution."""
 
     lines: list[list[Inexact[Array, ""]]]
+
+    def matrix(self) -> Array:
+        zero = jnp.zeros_like(self.lines[0][0])
+        r = len(self.lines)
+        return jnp.stack([jnp.stack(x + [zero] * (r - len(x))) for x in self.lines])
 
     def inv(self, t: Array) -> Array:
         x = []

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
-from ._two_sided import Diagonal, Explicit, Reflectors, Turned, TwoSided, decide_rank
+from ._reflectors import reflectors_and_triangle
+from ._two_sided import Diagonal, Frame, TwoSided, decide_rank
 
 # From this ratio of sides on, QR first and the SVD of the triangle are faster.
 _ELONGATED = 1.5
@@ -28,17 +29,13 @@ class SVD(AbstractPinvSolver):
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
         m, n = a.shape
         a = constant(a)
-        outer = None
-        square = a
+        outer, square = None, a
         if max(m, n) >= _ELONGATED * min(m, n):
-            raw, taus = jnp.linalg.qr(a if m > n else adjoint(a), mode="raw")
-            outer = Reflectors(raw.T, taus)
-            r = jnp.triu(raw.T[: taus.shape[0]])
-            square = r if m > n else adjoint(r)
+            outer, r = reflectors_and_triangle(a if m > n else adjoint(a))
+            square = jnp.triu(r) if m > n else adjoint(jnp.triu(r))
         u, s, vh = jnp.linalg.svd(square, full_matrices=False)
         mask, rank, cond = decide_rank(s, a.shape, self.rcond)
-        left, right = Explicit(u * mask), Explicit(adjoint(vh) * mask)
-        if outer is not None:
-            left, right = (Turned(outer, left), right) if m > n else (left, Turned(outer, right))
-        core = Diagonal(jnp.where(mask, s, jnp.ones_like(s)))
-        return TwoSided(left, core, right, rank, cond, full_columns=False, full_rows=False)
+        left = Frame(u * mask, outer if m > n else None)
+        right = Frame(adjoint(vh) * mask, outer if m < n else None)
+        core = Diagonal(jnp.where(mask, s, jnp.ones_like(s)).astype(a.dtype))
+        return TwoSided(left, core, right, rank, cond)

@@ -1,9 +1,17 @@
-"""A = U T V^H: the five verbs of every orthogonal factorisation.
+"""A = U T V^H of any rank: the five verbs of every rank-revealing factorisation.
 
-U (m, r) and V (n, r) have orthonormal columns and T is small and easily solved with; the classes
-below say how each is kept. Masked columns, those beyond the numerical rank, are zero in U and in V
-and T has a one there on its diagonal, so the one mask serves every verb. A frame that is the
-identity costs nothing: `onto_rows` of a tall QR returns its argument.
+U (m, r) and V (n, r) have orthonormal columns and T is small and easily solved with. Masked
+columns, those beyond the numerical rank, are zero in U and in V and T has a one there on its
+diagonal, so the one mask serves every verb.
+
+U, T and V are not functions of A: only U U^H, V V^H and U T V^H are. For derivatives the simplest
+motion is chosen, the one that does not turn U and V within their own ranges:
+
+    T' = U^H A' V,    U' = (I - U U^H) A' V T^{-1},    V' = (I - V V^H) A'^H U T^{-H}
+
+T' is a full matrix although T may be a triangle or a diagonal, so nothing divides by a difference
+of singular values, and no derivative passes through a QR or an SVD of JAX. A first derivative
+never uses these motions; they make the second and higher ones right.
 """
 
 import abc
@@ -11,26 +19,18 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ._factor import AbstractFactor, adjoint
-
-
-class AbstractFrame(eqx.Module):
-    """A matrix with orthonormal (or masked) columns."""
-
-    @abc.abstractmethod
-    def into(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "r k"]:
-        """`U^H b`."""
-
-    @abc.abstractmethod
-    def out(self, t: Inexact[Array, "r k"]) -> Inexact[Array, "m k"]:
-        """`U t`."""
+from ._reflectors import Reflectors
 
 
 class AbstractCore(eqx.Module):
     """A small nonsingular T."""
+
+    @abc.abstractmethod
+    def matrix(self) -> Inexact[Array, "r r"]:
+        """T."""
 
     @abc.abstractmethod
     def inv(self, t: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
@@ -41,16 +41,36 @@ class AbstractCore(eqx.Module):
         """`T^{-H} t`."""
 
 
+class Frame(eqx.Module):
+    """U = `matrix`, or U = `outer` times `matrix` with Householder reflections as outer."""
+
+    matrix: Inexact[Array, "_ r"]
+    outer: Reflectors | None = None
+
+    def into(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "r k"]:
+        """`U^H b`."""
+        return adjoint(self.matrix) @ (b if self.outer is None else self.outer.into(b))
+
+    def out(self, t: Inexact[Array, "r k"]) -> Inexact[Array, "m k"]:
+        """`U t`."""
+        t = self.matrix @ t
+        return t if self.outer is None else self.outer.out(t)
+
+    def explicit(self) -> Inexact[Array, "m r"]:
+        """U."""
+        return self.matrix if self.outer is None else self.outer.out(self.matrix)
+
+
 class TwoSided(AbstractFactor):
     """A = U T V^H of numerical rank `rank`."""
 
-    u: AbstractFrame
+    u: Frame
     core: AbstractCore
-    v: AbstractFrame
+    v: Frame
     rank: Int[Array, ""]
     cond: Float[Array, ""]
-    full_columns: bool = eqx.field(static=True)
-    full_rows: bool = eqx.field(static=True)
+    full_columns: bool = eqx.field(static=True, default=False)
+    full_rows: bool = eqx.field(static=True, default=False)
 
     def pinv(self, b: Array) -> Array:
         return self.v.out(self.core.inv(self.u.into(b)))
@@ -68,119 +88,97 @@ class TwoSided(AbstractFactor):
         return self.v.out(self.v.into(c))
 
     def solve(
-        self, b: Array | None, g: Array | None = None, z: Array | None = None
+        self, b: Array, g: Array | None = None, z: Array | None = None
     ) -> tuple[Array, Array]:
-        t = None if b is None else self.u.into(b)
+        t = self.u.into(b)
         if g is not None:
-            lifted = self.core.inv_h(self.v.into(g))
-            t = lifted if t is None else t + lifted
-        assert t is not None
+            t = t + self.core.inv_h(self.v.into(g))
         x = self.core.inv(t)
-        if z is None or self.full_columns:
-            return self.v.out(x), self.u.out(t)
-        return self.v.out(x - self.v.into(z)) + z, self.u.out(t)
+        if z is not None:
+            return self.v.out(x - self.v.into(z)) + z, self.u.out(t)
+        return self.v.out(x), self.u.out(t)
 
-
-class Identity(AbstractFrame):
-    """U = I."""
-
-    def into(self, b: Array) -> Array:
-        return b
-
-    def out(self, t: Array) -> Array:
-        return t
-
-
-class Explicit(AbstractFrame):
-    """U as a matrix."""
-
-    matrix: Inexact[Array, "m r"]
-
-    def into(self, b: Array) -> Array:
-        return adjoint(self.matrix) @ b
-
-    def out(self, t: Array) -> Array:
-        return self.matrix @ t
-
-
-class Reflectors(AbstractFrame):
-    """U = Q, the first r columns of a product of Householder reflections, as LAPACK keeps them.
-
-    A few vectors are reflected, in one block also when `vmap` brings them one by one; for more
-    vectors than columns Q is formed, because one product with it is then cheaper.
-    """
-
-    packed: Inexact[Array, "m r"]
-    taus: Inexact[Array, " r"]
-
-    def into(self, b: Array) -> Array:
-        packed, taus = self.packed, self.taus
-        missing = packed.shape[0] - taus.shape[0]
-        # Both directions as maps from (m, k) to (m, k): `_with_transpose` wants square ones.
-        wide = _with_transpose(
-            lambda y: _padded(_q_h(packed, taus, y), missing),
-            lambda y: _q(packed, taus, y[: taus.shape[0]].conj()).conj(),
-            b,
-        )
-        return wide[: taus.shape[0]]
-
-    def out(self, t: Array) -> Array:
-        packed, taus = self.packed, self.taus
-        missing = packed.shape[0] - taus.shape[0]
-        return _with_transpose(
-            lambda y: _q(packed, taus, y[: taus.shape[0]]),
-            lambda y: _padded(_q_h(packed, taus, y.conj()).conj(), missing),
-            _padded(t, missing),
-        )
-
-
-class Turned(AbstractFrame):
-    """U = Q W with Householder reflections Q and a small matrix W."""
-
-    outer: Reflectors
-    inner: Explicit
-
-    def into(self, b: Array) -> Array:
-        return self.inner.into(self.outer.into(b))
-
-    def out(self, t: Array) -> Array:
-        return self.outer.out(self.inner.out(t))
+    def attached(self, a: Array) -> AbstractFactor:
+        parts = self.u.explicit(), self.core.matrix(), self.v.explicit()
+        u, t, v = _moving(self.core, parts, a)
+        return TwoSided(Frame(u), AttachedCore(self.core, t), Frame(v), self.rank, self.cond)
 
 
 class Diagonal(AbstractCore):
     """T = diag(s), real."""
 
-    s: Float[Array, " r"]
+    s: Inexact[Array, " r"]
+
+    def matrix(self) -> Array:
+        return jnp.diag(self.s)
 
     def inv(self, t: Array) -> Array:
-        return t / self.s[:, None].astype(t.dtype)
+        return t / self.s[:, None]
 
     def inv_h(self, t: Array) -> Array:
-        return self.inv(t)
-
-
-class Upper(AbstractCore):
-    """T = R, an upper triangle; what lies below the diagonal is not read."""
-
-    r: Inexact[Array, "r r"]
-
-    def inv(self, t: Array) -> Array:
-        return jax.scipy.linalg.solve_triangular(self.r, t)
-
-    def inv_h(self, t: Array) -> Array:
-        return jax.scipy.linalg.solve_triangular(self.r, t, trans="C")
+        return t / self.s[:, None]
 
 
 class Lower(AbstractCore):
-    """T = R^H, kept as the upper triangle R."""
+    """T = R^H with an upper triangle R."""
 
     r: Inexact[Array, "r r"]
 
+    def matrix(self) -> Array:
+        return adjoint(self.r)
+
     def inv(self, t: Array) -> Array:
-        return Upper(self.r).inv_h(t)
+        return jax.scipy.linalg.solve_triangular(self.r, t, trans="C")
 
     def inv_h(self, t: Array) -> Array:
-        return Upper(self.r).inv(t)
+        return jax.scipy.linalg.solve_triangular(self.r, t)
+
+
+class AttachedCore(AbstractCore):
+    """`core` as a function of `t`, its matrix, which may move as a full one."""
+
+    core: AbstractCore
+    t: Inexact[Array, "r r"]
+
+    def matrix(self) -> Array:
+        return self.t
+
+    def inv(self, t: Array) -> Array:
+        return jax.lax.custom_linear_solve(
+            lambda x: self.t @ x,
+            t,
+            lambda _, y: self.core.inv(y),
+            lambda _, y: self.core.inv_h(y.conj()).conj(),
+        )
+
+    def inv_h(self, t: Array) -> Array:
+        return jax.lax.custom_linear_solve(
+            lambda x: adjoint(self.t) @ x,
+            t,
+            lambda _, y: self.core.inv_h(y),
+            lambda _, y: self.core.inv(y.conj()).conj(),
+        )
+
+
+@eqx.filter_custom_jvp
+def _moving(core: AbstractCore, parts: tuple[Array, Array, Array], a: Array):
+    """U, T and V as functions of `a`."""
+    return parts
+
+
+@_moving.def_jvp
+def _moving_jvp(primals, tangents):
+    core, parts, a = primals
+    _, _, t_a = tangents
+    u, t, v = _moving(core, parts, a)
+    if t_a is None:
+        return (u, t, v), (None, None, None)
+    attached = AttachedCore(core, t)
+    av, ah_u = t_a @ v, adjoint(t_a) @ u
+    t_t = adjoint(u) @ av
+    t_u = adjoint(attached.inv_h(adjoint(av - u @ t_t)))
+    t_v = adjoint(attached.inv(adjoint(ah_u - v @ adjoint(t_t))))
+    return (u, t, v), (t_u, t_t, t_v)
 
 
 def decide_rank(
@@ -202,47 +200,3 @@ def decide_rank(
 def cutoff(dtype: jnp.dtype, shape: tuple[int, int], rcond: float | None) -> float:
     """The size, relative to the largest, at which a number stops counting as nonzero."""
     return max(shape) * float(jnp.finfo(dtype).eps) if rcond is None else rcond
-
-
-def _with_transpose(apply, apply_transposed, b: Array) -> Array:
-    # JAX knows no transpose of `ormqr`, nor of a function with its own batching rule. As the
-    # "solve" of a linear system both are told; the system's own matrix is never used, since the
-    # factor carries no tangent.
-    return jax.lax.custom_linear_solve(
-        lambda x: x, b, lambda _, y: apply(y), lambda _, y: apply_transposed(y)
-    )
-
-
-def _padded(t: Array, missing: int) -> Array:
-    return jnp.concatenate([t, jnp.zeros((missing, t.shape[1]), t.dtype)])
-
-
-def _plain_q_h(packed: Array, taus: Array, b: Array) -> Array:
-    if b.shape[1] > taus.shape[0]:
-        return adjoint(jax.lax.linalg.householder_product(packed, taus)) @ b
-    return jax.lax.linalg.ormqr(packed, taus, b, transpose=True)[: taus.shape[0]]
-
-
-def _plain_q(packed: Array, taus: Array, t: Array) -> Array:
-    if t.shape[1] > taus.shape[0]:
-        return jax.lax.linalg.householder_product(packed, taus) @ t
-    return jax.lax.linalg.ormqr(packed, taus, _padded(t, packed.shape[0] - taus.shape[0]))
-
-
-def _in_one_block(plain):
-    """`plain(packed, taus, b)`, with a batch of b's under one factor as more columns of one b."""
-    apply = custom_vmap(plain)
-
-    @apply.def_vmap
-    def rule(size, batched, packed, taus, b):
-        if batched[0] or batched[1]:
-            axes = [0 if flag else None for flag in batched]
-            return jax.vmap(plain, in_axes=axes)(packed, taus, b), True
-        columns = jnp.moveaxis(b, 0, 1).reshape(b.shape[1], -1)
-        out = apply(packed, taus, columns)
-        return jnp.moveaxis(out.reshape(out.shape[0], size, -1), 1, 0), True
-
-    return apply
-
-
-_q_h, _q = _in_one_block(_plain_q_h), _in_one_block(_plain_q)
