@@ -38,3 +38,20 @@ def test_import_changes_no_setting_of_jax_and_loads_nothing_heavy():
     seen = json.loads(done.stdout)
     assert seen["changed"] == []
     assert not HEAVY & set(seen["modules"])
+
+
+def test_public_names_for_type_checkers_are_the_ones_at_run_time():
+    import ast
+    import pathlib
+
+    import varpro
+
+    tree = ast.parse(pathlib.Path(varpro.__file__).read_text(encoding="utf-8"))
+    shown = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    assert shown == set(varpro.__all__)
+    assert all(getattr(varpro, name) is not None for name in shown)

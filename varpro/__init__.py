@@ -1,26 +1,62 @@
 """Variable projection for separable nonlinear least squares: y ~ Phi(alpha) c."""
 
-from . import basis as basis, linalg as linalg
-from ._fit import fit as fit
-from ._fit_result import Estimate as Estimate, FitResult as FitResult
-from ._levenberg import LevenbergMarquardt as LevenbergMarquardt
-from ._params import Param as Param
-from ._results import (
-    RESULTS as RESULTS,
-    FitError as FitError,
-    InputError as InputError,
-    VarproError as VarproError,
-)
-from ._solve import Solution as Solution, solve as solve
-from .basis import (
-    AbstractBasis as AbstractBasis,
-    Constant as Constant,
-    Custom as Custom,
-    Exp as Exp,
-    Gaussian as Gaussian,
-    Lorentzian as Lorentzian,
-    Offset as Offset,
-    Polynomial as Polynomial,
-)
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import basis as basis, linalg as linalg
+    from ._fit import fit as fit
+    from ._fit_result import Estimate as Estimate, FitResult as FitResult
+    from ._levenberg import LevenbergMarquardt as LevenbergMarquardt
+    from ._params import Param as Param
+    from ._results import (
+        RESULTS as RESULTS,
+        FitError as FitError,
+        InputError as InputError,
+        VarproError as VarproError,
+    )
+    from ._solve import Solution as Solution, solve as solve
+    from .basis import (
+        AbstractBasis as AbstractBasis,
+        Constant as Constant,
+        Custom as Custom,
+        Exp as Exp,
+        Gaussian as Gaussian,
+        Lorentzian as Lorentzian,
+        Offset as Offset,
+        Polynomial as Polynomial,
+    )
 
 __version__ = "0.1.0"
+
+# Public names by the module that holds them, imported on first use: JAX takes a second or more, and
+# the command line has no use for it to show its help.
+_NAMES = {
+    "_fit": ("fit",),
+    "_fit_result": ("Estimate", "FitResult"),
+    "_levenberg": ("LevenbergMarquardt",),
+    "_params": ("Param",),
+    "_results": ("RESULTS", "FitError", "InputError", "VarproError"),
+    "_solve": ("Solution", "solve"),
+    "basis": (
+        *("AbstractBasis", "Constant", "Custom", "Exp", "Gaussian", "Lorentzian"),
+        *("Offset", "Polynomial"),
+    ),
+}
+_MODULES = ("basis", "linalg")
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = [*_MODULES, *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

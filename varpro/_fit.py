@@ -261,7 +261,7 @@ def _assemble(
         weights=data.weights,
         success=success,
         status=result_name(result),
-        message=RESULTS[result],
+        message=_message(result, stats),
         stop=_stop_name(stats),
         cost=float(out["cost"]),
         chisq=chisq,
@@ -299,5 +299,18 @@ def _root(variance: np.ndarray, scale: float) -> np.ndarray:
 def _stop_name(stats: dict[str, PyTree]) -> str:
     """The test that ended the run, by name; "" for solvers that do not tell."""
     stop = stats.get("stop")
-    names = ("ftol", "xtol", "gtol", "floor", "fit", "stuck", "nonfinite", "running")
+    names = (
+        *("ftol", "xtol", "gtol", "floor", "fit"),
+        *("stuck", "vanished", "nonfinite", "running"),
+    )
     return "" if stop is None else next(n for n in names if stop == getattr(STOP, n))
+
+
+def _message(result: RESULTS, stats: dict[str, PyTree]) -> str:
+    """One sentence on how the run ended."""
+    if result == RESULTS.nonlinear_max_steps_reached:
+        return (
+            f"The limit of {int(stats['num_steps'])} steps came before any test was met. Give "
+            "better starts or a larger max_steps."
+        )
+    return STOP[stats["stop"]] if "stop" in stats else RESULTS[result]

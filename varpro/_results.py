@@ -14,19 +14,11 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     """How a fit ended; extends `optimistix.RESULTS`."""
 
     successful = ""
-    nonfinite_start = (
-        "The residual is not finite at the starting point. Give a start at which every basis "
-        "column is finite."
-    )
-    not_stationary = (
-        "The solver stopped where the gradient is not zero, so this is not an optimum. Try other "
-        "starts, or bounds that keep the parameters where the basis is well behaved."
-    )
 
 
 _NAMES = (
-    *("successful", "nonfinite_start", "not_stationary", "nonlinear_max_steps_reached"),
-    *("nonlinear_divergence", "nonfinite", "singular", "breakdown", "stagnation"),
+    *("successful", "nonlinear_max_steps_reached", "nonlinear_divergence", "nonfinite"),
+    *("singular", "breakdown", "stagnation"),
 )
 
 
