@@ -1,36 +1,30 @@
-"""One factorisation, five verbs, and the one derivative rule that all solvers share.
+"""One factorisation, five verbs, and how a factor depends on its matrix.
 
-The rule needs the five verbs in one combination, which a factor offers as `solve`:
+A factor writes A = U T V^H with orthonormal columns in U and V (either may be the identity) and a
+small nonsingular T. All verbs are products with U and V and solves with T.
 
-    x = A^+ b + (A^H A)^+ g + (I - A^+ A) z        and its image        A x = A A^+ b + A^{+H} g
+Derivatives of any order need to know how U, T and V move with A. They are not unique: only
+U U^H, V V^H and U T V^H are. So the simplest motion is chosen, the one that does not turn U and V
+within their own ranges. With ' for tangents, at constant rank:
 
-With ' for tangents, at constant rank, and c = A^+ b, r = b - A c (docs/theory/derivatives.md):
+    T' = U^H A' V,    U' = (I - U U^H) A' V T^{-1},    V' = (I - V V^H) A'^H U T^{-H}
 
-    c' = x and (A c)' = A' c + A x   for   x = solve(b' - A' c, A'^H r, A'^H A^{+H} c)
-
-The rule is linear in tangents, and JAX drops custom rules from what it is about to transpose. So
-in `x` no second rule can tell how the factor depends on A: taking the factor as constant gives
-jvp(grad) wrong values. `attached` makes `solve` a function of A in plain operations instead.
+T' is a full matrix although T may be a triangle or a diagonal, so nothing here divides by a
+difference of singular values, and no derivative passes through a QR or an SVD of JAX. A first
+derivative of a solve never uses these motions (see `_pinv_solve`); they make the second and higher
+ones right, where a factor held constant would lose terms.
 """
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Int
-
-# Up to here products of tangents with few columns are written as a multiplied sum.
-_FEW_COLUMNS = 8
 
 
 class AbstractFactor(eqx.Module):
-    """A factored `A` (m, n) of numerical rank r. One rank decision serves all verbs.
-
-    `rank` is the numerical rank and `cond` the estimated condition number, infinite below full
-    rank, NaN where unknown. The verbs are for values: `varpro.linalg.pinv_solve` and `project_out`
-    are what to differentiate.
-    """
+    """A factored `A` (m, n) of numerical rank r. One rank decision serves all five verbs."""
 
     rank: eqx.AbstractVar[Int[Array, ""]]
     cond: eqx.AbstractVar[Float[Array, ""]]
@@ -59,23 +53,10 @@ class AbstractFactor(eqx.Module):
         """`A^+ A c`: the orthogonal projection onto the row space of A."""
 
     @abc.abstractmethod
-    def solve(
-        self,
-        b: Inexact[Array, "m k"],
-        g: Inexact[Array, "n k"] | None = None,
-        z: Inexact[Array, "n k"] | None = None,
-    ) -> tuple[Inexact[Array, "n k"], Inexact[Array, "m k"]]:
-        """`x = A^+ b + (A^H A)^+ g + (I - A^+ A) z` and `A x`, sharing all that can be shared.
-
-        Of the minimisers of `1/2 ||A x - b||^2 - Re <g, x>` it is the one nearest to z. None means
-        zero and costs nothing; g is None where the rows are full, z where the columns are.
-        """
-
-    @abc.abstractmethod
     def attached(self, a: Inexact[Array, "m n"]) -> "AbstractFactor":
-        """The same factor as a function of its matrix `a`, differentiable to any order.
+        """The same factor as a differentiable function of its matrix `a`.
 
-        Its verbs can be transposed, too: derivatives in either mode are made of them.
+        Also in the form that is cheapest when many vectors follow.
         """
 
 
@@ -84,7 +65,7 @@ class AbstractPinvSolver(eqx.Module):
 
     @abc.abstractmethod
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
-        """Factor `a` once, for any number of verbs."""
+        """Factor `a` once, for any number of verbs. Not to be differentiated as it stands."""
 
 
 def adjoint(a: Inexact[Array, "m n"]) -> Inexact[Array, "n m"]:
@@ -92,49 +73,33 @@ def adjoint(a: Inexact[Array, "m n"]) -> Inexact[Array, "n m"]:
     return a.conj().T
 
 
-@jax.custom_jvp
-def constant(a: Array) -> Array:
-    """`a`, with an error where a factorisation itself would be differentiated."""
-    return a
+def small_solve(
+    t: Inexact[Array, "r r"], b: Inexact[Array, "r k"], solve: Callable, *, h: bool = False
+) -> Inexact[Array, "r k"]:
+    """`T^{-1} b` or `T^{-H} b`, where `solve(t, b, trans)` does it for trans "N", "T" and "C".
 
-
-@constant.defjvp
-def _constant_jvp(primals, tangents):
-    raise TypeError(
-        "A factorisation was differentiated by its matrix. Differentiate varpro.linalg.pinv_solve "
-        "or varpro.linalg.project_out, or factor jax.lax.stop_gradient(a)."
+    Differentiable in `t` as a full matrix, whatever structure `solve` makes use of.
+    """
+    frozen = jax.lax.stop_gradient(t)
+    if not h:
+        return jax.lax.custom_linear_solve(
+            lambda x: t @ x,
+            b,
+            lambda _, y: solve(frozen, y, "N"),
+            lambda _, y: solve(frozen, y, "T"),
+        )
+    return jax.lax.custom_linear_solve(
+        lambda x: adjoint(t) @ x,
+        b,
+        lambda _, y: solve(frozen, y, "C"),
+        lambda _, y: solve(frozen, y.conj(), "N").conj(),
     )
 
 
-@eqx.filter_custom_jvp
-def solve(factor: AbstractFactor, a: Array, b: Array) -> tuple[Array, Array]:
-    """`A^+ b` and `A A^+ b`, differentiable in a and b to any order."""
-    return factor.solve(b)
+def triangular(lower: bool) -> Callable:
+    """The `solve` of `small_solve` for a triangle."""
 
+    def solve(t: Array, b: Array, trans: str) -> Array:
+        return jax.scipy.linalg.solve_triangular(t, b, lower=lower, trans=trans)
 
-@solve.def_jvp
-def _solve_jvp(primals, tangents):
-    factor, a, b = primals
-    _, t_a, t_b = tangents
-    c, image = solve(factor, a, b)
-    moving = factor.attached(a)
-    if t_a is None:
-        return (c, image), moving.solve(t_b)
-    moved = t_a @ c
-    v = -moved if t_b is None else t_b - moved
-    # r vanishes when A A^+ = I, and the term of z when A^+ A = I.
-    g = None if factor.full_rows else _adjoint_times(t_a, b - a @ c)
-    z = None if factor.full_columns else _adjoint_times(t_a, moving.pinv_h(c))
-    t_c, t_image = moving.solve(v, g, z)
-    return (c, image), (t_c, moved + t_image)
-
-
-def _adjoint_times(t_a: Inexact[Array, "m n"], s: Inexact[Array, "m k"]) -> Inexact[Array, "n k"]:
-    """`A'^H s`.
-
-    Under vmap over many A' a matrix product would first transpose each of them in memory, which
-    takes ten times longer than this reduction over their rows.
-    """
-    if s.shape[1] > _FEW_COLUMNS:
-        return adjoint(t_a) @ s
-    return jnp.sum(t_a.conj()[:, :, None] * s[:, None, :], axis=0)
+    return solve

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, triangular
-from ._frames import TwoSided, rank_and_cond, significant
+from ._frames import TwoSided, cutoff, rank_and_cond, significant
 
 
 class PivotedQR(AbstractPinvSolver):
@@ -28,7 +28,7 @@ class PivotedQR(AbstractPinvSolver):
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
         q, r, pivots = jax.scipy.linalg.qr(a, mode="economic", pivoting=True)
         sizes = jnp.abs(jnp.diagonal(r))
-        mask = significant(sizes, a.shape, self.rcond)
+        mask = significant(sizes, cutoff(a, self.rcond))
         rank, cond = rank_and_cond(sizes, mask)
         # The pivots put what is significant first, so the columns of Z beyond the rank are those
         # of zeros in R^H; S is made nonsingular there and the mask keeps them out of every verb.
