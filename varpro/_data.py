@@ -27,6 +27,11 @@ class Data(eqx.Module):
     vector: bool
 
     @property
+    def real(self) -> np.dtype:
+        """The floating type of everything real in the fit."""
+        return _real_dtype(self.y)
+
+    @property
     def effective(self) -> int:
         """The number of real observations that carry weight, over all columns."""
         parts = 2 if np.iscomplexobj(self.y) else 1
@@ -51,7 +56,7 @@ def prepare_data(
         raise InputError(f"y is empty (shape {y.shape}). Give at least one sample.")
     vector, m = y.ndim == 1, y.shape[0]
     y = y.reshape(m, -1)
-    real = np.dtype(y.real.dtype)
+    real = _real_dtype(y)
     x = jax.tree.map(lambda leaf: _axis(leaf, m, y.shape, real), x)
 
     keep = _mask(mask, m)
@@ -90,6 +95,10 @@ def _floating(name: str, value: object) -> np.ndarray:
         wide = array.dtype in (np.longdouble, np.clongdouble)
         return array.astype(complex if np.iscomplexobj(array) else float) if wide else array
     return array.astype(np.float64)
+
+
+def _real_dtype(y: np.ndarray) -> np.dtype:
+    return np.finfo(y.dtype).dtype
 
 
 def _axis(leaf: object, m: int, shape: tuple[int, ...], real: np.dtype) -> np.ndarray:

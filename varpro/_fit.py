@@ -87,8 +87,8 @@ def fit(
     data = prepare_data(
         x, y, sigma=sigma, weights=weights, mask=mask, absolute_sigma=absolute_sigma, nan=nan
     )
-    with _precision(data.y.real.dtype):
-        basis = _named(model, init or {}).prepared(data.x, data.y.real.dtype)
+    with _precision(data.real):
+        basis = _named(model, init or {}).prepared(data.x, data.real)
         built = build_model(basis)
         params = _starts(basis, init or {}, bounds or {})
         fix = [fix] if isinstance(fix, str) else fix
@@ -166,7 +166,7 @@ def _checked(
     prior: tuple[int, ...],
 ) -> dict[str, PyTree]:
     """Run the compiled program, after a look at the basis where it starts."""
-    real = data.y.real.dtype
+    real = data.real
     numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
     problem = Problem(
         Assembled(bare(built), bare(layout), numbers, data.x, prior),
@@ -191,13 +191,11 @@ def _program(
     columns = problem.columns
     assert isinstance(columns, Assembled)
     start = jnp.asarray(coordinates.start)
-    limits = (coordinates.lower, coordinates.upper) if bounded else (None, None)
-    lower, upper = (None if b is None else jnp.asarray(b) for b in limits)
+    lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
+    limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
-    theta, solution = solve_problem(problem, start, lower, upper, how)
-    on_bound = jnp.zeros(theta.shape, bool)
-    if bounded:
-        on_bound = (theta <= lower) | (theta >= upper)
+    theta, solution = solve_problem(problem, start, *limits, how)
+    on_bound = (theta <= lower) | (theta >= upper)
     blocks = covariance_blocks(problem, theta, on_bound)
     transform = (
         jax.jacfwd(columns.values)(theta)

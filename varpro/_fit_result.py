@@ -228,8 +228,8 @@ def _text(fit: FitResult) -> str:
     for name in (*fit.names, *fit.columns):
         one = fit[name]
         if np.ndim(one.value):
-            values = np.asarray(one.value)
-            span = f"{values.real.min():.5g} ... {values.real.max():.5g}"
+            values = np.real(one.value)
+            span = f"{values.min():.5g} ... {values.max():.5g}"
             rows.append((name, span, "", f"{values.size} right-hand sides"))
             continue
         note = "fixed" if one.fixed else "on its bound" if one.at_bound else ""
@@ -237,7 +237,7 @@ def _text(fit: FitResult) -> str:
             note = f"= {one.tied_to}"
         if not one.fixed and np.isinf(one.stderr):
             note = "not determined by the data"
-        rows.append((name, *_rounded(one.value, one.stderr), note))
+        rows.append((name, *_rounded(one.value, one.stderr), note))  # pyright: ignore[reportArgumentType]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines.append("")
     for name, value, error, note in rows:

@@ -21,7 +21,7 @@ from .._params import Param
 from .._types import ArrayIn
 
 
-def as_param(value: "Param | float | Array | None") -> "Param | None":
+def as_param(value: "Param | float | None") -> "Param | None":
     """A plain number means `Param(number)`; None means that the parameter is not used."""
     return value if value is None or isinstance(value, Param) else Param(value)
 
