@@ -73,7 +73,7 @@ def power(theta, x):
 
 def kowalik_osborne(theta, x):
     divisor = x**2 + x * theta["b3"] + theta["b4"]
-    return {"square": x**2 / divisor, "line": x / divisor}
+    return {"curve": x**2 / divisor, "line": x / divisor}
 
 
 def cycles(theta, x):
@@ -192,7 +192,7 @@ NIST = {
         lambda b, x: b[0] * (x**2 + x * b[1]) / (x**2 + x * b[2] + b[3]),
         kowalik_osborne,
         lambda b: {"b3": b[2], "b4": b[3]},
-        lambda v: [v["square"], v["line"] / v["square"], v["b3"], v["b4"]],
+        lambda v: [v["curve"], v["line"] / v["curve"], v["b3"], v["b4"]],
         {"b3": 1, "b4": 2, "line": 1},
     ),
     "MGH17": decays("one", "two", background=True),
@@ -224,6 +224,22 @@ def lre(found, certified) -> float:
     error = np.abs(np.asarray(found, float) - certified) / np.abs(certified)
     worst = float(np.max(np.where(np.isfinite(error), error, 1.0)))
     return max(-np.log10(max(worst, 1e-16)), 0.0)
+
+
+def alignment(form: Form, problem: oracles.Oracle, b) -> float:
+    """Largest cosine between the residual and a column of the Jacobian, both of the published model.
+
+    Zero where the sum of squares is stationary, whatever the units.
+    """
+    b, tiny = np.asarray(b, float), 1e-30
+    weights = 1.0 if problem.weights is None else problem.weights
+    resid = weights * (problem.y - form.full(b, problem.x))
+    found = [0.0]
+    for unit_vector in np.eye(b.size):
+        column = weights * np.imag(form.full(b + 1j * tiny * unit_vector, problem.x)) / tiny
+        size = np.linalg.norm(column) * np.linalg.norm(resid)
+        found.append(abs(column @ resid) / size if size > 0 else 0.0)
+    return max(found)
 
 
 def start_of(form: Form, b, x_unit: float = 1.0) -> dict[str, float]:
