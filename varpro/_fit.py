@@ -71,7 +71,7 @@ def fit(
     - `nan`: "raise" (default) or "drop" samples that are not finite.
     - `share`: "all": one set of nonlinear parameters for all columns of Y, the default for (m, k).
     - `solver`: `vp.LevenbergMarquardt()` by default; any optimistix solver.
-    - `linear_solver`: `vp.linalg.QR()` by default.
+    - `linear_solver`: `vp.linalg.SVD()` by default, which every rank suits.
     - `jacobian`: "kaufman" (default) or "full".
     - `max_steps`: trial points at most; 256 by default.
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.

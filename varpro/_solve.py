@@ -24,7 +24,7 @@ from ._problem import Opaque, Problem
 from ._reduced import Jacobian, Reduced, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
-from .linalg import QR, AbstractPinvSolver, pinv_solve
+from .linalg import SVD, AbstractPinvSolver, pinv_solve
 
 Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
 
@@ -75,7 +75,7 @@ def search(
         raise InputError(f"max_steps must be at least 1, not {steps}.")
     return Search(
         LevenbergMarquardt() if solver is None else solver,
-        QR() if linear_solver is None else linear_solver,
+        SVD() if linear_solver is None else linear_solver,
         jacobian,
         steps,
     )
@@ -121,7 +121,7 @@ def solve(
     - `lower`, `upper`: bounds, pytrees like `alpha0` (scalars broadcast to every entry).
     - `solver`: `LevenbergMarquardt()` by default, or any optimistix least-squares solver or
         minimiser (those know no bounds).
-    - `linear_solver`: factors the basis; `varpro.linalg.QR()` by default.
+    - `linear_solver`: factors the basis; `varpro.linalg.SVD()` by default, which every rank suits.
     - `jacobian`: "kaufman" (default) or "full", the Golub-Pereyra Jacobian.
     - `max_steps`: trial points at most, 256 by default.
 
