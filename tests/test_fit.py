@@ -280,3 +280,33 @@ def test_undetermined_parameters_have_infinite_errors():
     assert twins.rank == 2
     assert np.isinf(twins["fast"].stderr) and np.isinf(twins["slow"].stderr)
     np.testing.assert_allclose(twins["fast"].value, twins["slow"].value, rtol=1e-9)
+
+
+def test_many_starts_find_the_global_optimum_and_repeat_by_seed():
+    peaks = vp.Gaussian("a", center=18.0, width=1.0) + vp.Constant("bg")
+    y = 3.0 * np.exp(-0.5 * ((T - 5.0) / 0.8) ** 2) + np.exp(-0.5 * ((T - 17.0) / 0.8) ** 2)
+    bounds = {"a.center": (0.0, 20.0), "a.width": (0.2, 5.0)}
+    one = vp.fit(peaks, T, y + 0.01 * NOISE[:, 0], bounds=bounds)
+    many, again = (
+        vp.fit(peaks, T, y + 0.01 * NOISE[:, 0], bounds=bounds, starts=16, seed=4) for _ in range(2)
+    )
+    assert abs(one["a.center"].value - 5.0) > 1.0 and abs(many["a.center"].value - 5.0) < 0.2
+    assert many.success and many.cost < 0.5 * one.cost
+    assert many.start_costs.shape == (16,) and many.cost == many.start_costs.min()
+    assert np.array_equal(many.alpha, again.alpha)
+
+
+def test_start_points_stay_inside_their_bounds():
+    from varpro._multistart import start_points
+    from varpro._params import Coordinates
+
+    box = Coordinates(
+        np.array([1.0, 3.0, 0.0, 2.0]),
+        np.array([1e-3, -5.0, -np.inf, 1.5]),
+        np.array([1e3, 5.0, np.inf, np.inf]),
+    )
+    points = start_points(box, 65, 1)
+    assert points.shape == (65, 4) and np.array_equal(points[0], box.start)
+    assert np.all((points >= box.lower) & (points <= box.upper))
+    # Spread by logarithm over six decades: about half below the geometric middle.
+    assert 20 < np.sum(points[1:, 0] < 1.0) < 44

@@ -12,14 +12,19 @@ from jaxtyping import Array, PyTree
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._levenberg import STOP
+from ._multistart import start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian
 from ._results import RESULTS, FitError, InputError, result_name, suggestion
-from ._solve import Search, Solver, search, solve_problem
+from ._solve import Search, Solution, Solver, search, solve_problem
 from ._stats import covariance_blocks
+from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import AbstractPinvSolver
+
+# Starts that are searched at the same time: all wait for the slowest of them.
+_LANES = 8
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -44,6 +49,8 @@ def fit(
     linear_solver: AbstractPinvSolver | None = None,
     jacobian: Jacobian | None = None,
     max_steps: int | None = None,
+    starts: int = 1,
+    seed: int = 0,
     throw: bool = False,
 ) -> FitResult:
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
@@ -74,6 +81,9 @@ def fit(
     - `linear_solver`: `vp.linalg.SVD()` by default, which every rank suits.
     - `jacobian`: "kaufman" (default) or "full".
     - `max_steps`: trial points at most; 256 by default.
+    - `starts`: how many starts to try, the given one and scrambled Sobol points of the box that the
+        bounds make (see `varpro._multistart`); the fit of least cost is returned.
+    - `seed`: of those points; the same seed gives the same fit.
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
 
     **Returns:** a `FitResult`.
@@ -84,6 +94,8 @@ def fit(
     if share not in (None, "all"):
         raise InputError(f"share must be 'all' or left out, not {share!r}.")
     how = search(solver, linear_solver, jacobian, max_steps)
+    if starts < 1:
+        raise InputError(f"starts must be at least 1, not {starts}.")
     data = prepare_data(
         x, y, sigma=sigma, weights=weights, mask=mask, absolute_sigma=absolute_sigma, nan=nan
     )
@@ -96,7 +108,8 @@ def fit(
         layout, numbers, coordinates = build_layout(params, fix=fix, tie=tie, order=chains)  # pyright: ignore[reportArgumentType]
         _enough_data(data, len(layout.free), len(built.columns))
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
-        out = _checked(basis, built, layout, numbers, coordinates, data, how, prior)
+        points = start_points(coordinates, starts, seed)
+        out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
         out = jax.tree.map(np.asarray, out)
     result = _assemble(built, layout, params, data, out)
     if throw and not result.success:
@@ -156,11 +169,11 @@ def _enough_data(data: Data, nonlinear: int, columns: int) -> None:
 
 
 def _checked(
-    basis: AbstractBasis,
     built: Model,
     layout: Layout,
     numbers: Numbers,
     coordinates: Coordinates,
+    points: np.ndarray,
     data: Data,
     how: Search,
     prior: tuple[int, ...],
@@ -174,7 +187,7 @@ def _checked(
         data.weights,  # pyright: ignore[reportArgumentType]
     )
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
-    out = _program(problem, coordinates, how, bounded)
+    out = _program(problem, coordinates, points.astype(real), how, bounded)
     if not np.all(out["start_finite"]):
         column = built.columns[int(np.argmin(out["start_finite"]))]
         values = dict(zip(layout.names, np.asarray(out["start"]).tolist(), strict=True))
@@ -185,7 +198,7 @@ def _checked(
 
 @eqx.filter_jit
 def _program(
-    problem: Problem, coordinates: Coordinates, how: Search, bounded: bool
+    problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:
     """Everything that is computed for a fit, one program per shape."""
     columns = problem.columns
@@ -194,7 +207,8 @@ def _program(
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
-    theta, solution = solve_problem(problem, start, *limits, how)
+    solution, start_costs = _best(problem, jnp.asarray(points), limits, how)
+    theta = solution.value
     on_bound = (theta <= lower) | (theta >= upper)
     blocks = covariance_blocks(problem, theta, on_bound)
     transform = (
@@ -213,6 +227,7 @@ def _program(
         "fitted": fitted if offset is None else fitted + offset[:, None],
         "cost": solution.cost,
         "chisq": jnp.sum(jnp.abs(solution.resid) ** 2),
+        "start_costs": start_costs,
         "result": solution.result,
         "stats": solution.stats,
         "value_variance": blocks.value_variance(transform),
@@ -223,6 +238,23 @@ def _program(
         "cond": blocks.cond,
         "cond_jac": blocks.cond_jac,
     }
+
+
+def _best(
+    problem: Problem, points: Array, limits: tuple[Array | None, Array | None], how: Search
+) -> tuple[Solution, Array]:
+    """The solution of least cost over all starts, and the costs where each of them ended."""
+    if len(points) == 1:
+        solution = solve_problem(problem, points[0], *limits, how)
+        return solution, solution.cost[None]
+    many = jax.lax.map(
+        lambda point: solve_problem(problem, point, *limits, how), points, batch_size=_LANES
+    )
+    costs = jnp.where(jnp.isfinite(many.cost), many.cost, jnp.inf)
+    # Of equal costs, one that passed a test of convergence.
+    failed = many.result != RESULTS.successful
+    best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
+    return jax.tree.map(lambda a: a[best], many), costs
 
 
 def _assemble(
@@ -262,6 +294,7 @@ def _assemble(
         message=_message(result, stats),
         stop=_stop_name(stats),
         cost=float(out["cost"]),
+        start_costs=out["start_costs"],
         chisq=chisq,
         num_data=data.effective,
         num_free=len(layout.free),

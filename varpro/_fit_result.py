@@ -47,7 +47,8 @@ class FitResult(eqx.Module):
     - `x`, `y`, `fitted`, `weights`: data and model, unweighted, of the shape of y.
     - `success`, `status`, `message`, `stop`: whether it converged, the `RESULTS` member by name, a
         sentence, and the test that ended the run.
-    - `cost`: half the weighted sum of squares, priors included; `chisq`: the sum of squares.
+    - `cost`: half the weighted sum of squares, priors included; `chisq`: the sum of squares;
+        `start_costs`: where each of several starts ended.
     - `num_data`, `num_free`, `dof`: real observations of positive weight, free nonlinear parameters,
         and degrees of freedom (data less free nonlinear less linear parameters).
     - `cov_names`, `covariance`: joint covariance of free parameters and coefficients (those of the
@@ -69,6 +70,7 @@ class FitResult(eqx.Module):
     message: str
     stop: str
     cost: float
+    start_costs: np.ndarray
     chisq: float
     num_data: int
     num_free: int

@@ -146,10 +146,8 @@ def solve(
         offset = eqx.filter_closure_convert(offset, alpha0, args)
     columns = Opaque(basis, offset, args, unravel)
     problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
-    theta, solution = solve_problem(
-        problem, theta0, _like(lower, alpha0), _like(upper, alpha0), how
-    )
-    del theta
+    bounds = _like(lower, alpha0), _like(upper, alpha0)
+    solution = solve_problem(problem, theta0, *bounds, how)
     shaped = (solution.coef, solution.resid)
     if y.ndim == 1:
         shaped = tuple(a[:, 0] for a in shaped)
@@ -164,7 +162,7 @@ def solve_problem(
     lower: Float[Array, " p"] | None,
     upper: Float[Array, " p"] | None,
     how: Search,
-) -> tuple[Float[Array, " p"], Solution]:
+) -> Solution:
     """Solve in the free coordinates; `value` of the solution is theta, coefficients are (n, k)."""
     theta, found = optimum(problem, (lower, upper), theta0, how=how)
     phi, y = problem.phi(theta), problem.target(theta)
@@ -175,7 +173,7 @@ def solve_problem(
     prior = problem.columns.prior(theta)
     if prior is not None:
         cost = cost + 0.5 * jnp.sum(prior**2)
-    return theta, Solution(theta, coef, resid, cost, found.result, found.stats)
+    return Solution(theta, coef, resid, cost, found.result, found.stats)
 
 
 @eqx.filter_custom_jvp

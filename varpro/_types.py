@@ -5,17 +5,10 @@ sides. `phi` (m n), `alpha` (p), `y` (m k), `coef` (n k), `resid` (m k). A batch
 written: batches go through `jax.vmap`.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Array, Float, Inexact, PyTree
-
-Alpha: TypeAlias = PyTree[Array]
-Matrix: TypeAlias = Inexact[Array, "m n"]
-Vector: TypeAlias = Float[Array, " p"]
-BasisFunction: TypeAlias = Callable[[PyTree, PyTree], Array]
-HostArray: TypeAlias = np.ndarray
+from jaxtyping import Array
 
 # What compiled programs take: host arrays become JAX's on the way in. Type checkers see the latter
 # alone, because that is what the code inside works on.
