@@ -15,12 +15,12 @@ def start_points(coordinates: Coordinates, count: int, seed: int) -> np.ndarray:
     logarithm, between other finite bounds evenly. A coordinate that lacks a bound is spread over
     `start * 10^(-0.5 ... 0.5)`, or over -1 ... 1 if it starts at zero, and kept inside its bounds.
     """
-    from scipy.stats import qmc  # half a second to import, and few need it
-
     start, lower, upper = coordinates.start, coordinates.lower, coordinates.upper
     p = start.size
     if count == 1 or p == 0:
         return start[None].repeat(count, axis=0)
+    from scipy.stats import qmc  # takes a second to import, and most fits have one start
+
     sobol = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(seed))
     unit = sobol.random_base2(int(np.ceil(np.log2(count))))[: count - 1]
     points = np.empty((count, p))
