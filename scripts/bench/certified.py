@@ -1,6 +1,6 @@
 """Digits of every published NIST problem, and what becomes of random starts.
 
-    python scripts/bench/certified.py [--jacobian kaufman full] [--linear qr svd] [--random 20]
+    python scripts/bench/certified.py [--jacobian kaufman full] [--linear default qr] [--random 20]
 
 Per run: LRE (agreeing digits, worst parameter) of values and of standard deviations, trial points,
 the test that ended it, and whether success was claimed. A false claim is a success with fewer than
@@ -22,7 +22,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))
 import oracles  # noqa: E402
 from published_models import NIST, alignment, lre, published, run  # noqa: E402
 
-LINEAR = {"qr": vp.linalg.QR(), "svd": vp.linalg.SVD()}
+LINEAR = {
+    "default": None,
+    "qr": vp.linalg.QR(),
+    "pivoted": vp.linalg.PivotedQR(),
+    "svd": vp.linalg.SVD(),
+}
 # As arrays, tolerances are no part of the compiled program.
 SOLVERS = {
     "default": jax.tree.map(np.float64, vp.LevenbergMarquardt()),
@@ -99,7 +104,7 @@ def random_starts(names, count: int, **options) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jacobian", nargs="+", default=["kaufman"], choices=["kaufman", "full"])
-    parser.add_argument("--linear", nargs="+", default=["qr"], choices=list(LINEAR))
+    parser.add_argument("--linear", nargs="+", default=["default"], choices=list(LINEAR))
     parser.add_argument("--random", type=int, default=20, help="random starts per problem")
     parser.add_argument("--problem", nargs="+", default=list(NIST), choices=list(NIST))
     given = parser.parse_args()
