@@ -14,7 +14,7 @@ from varpro.linalg import QR, SVD, Normal, PivotedQR, Small, pinv_solve, project
 FULL_RANK = {
     "QR": QR(),
     "Normal": Normal(),
-    "NormalCG": Normal(lx.CG(rtol=1e-15, atol=1e-15, max_steps=50)),
+    "NormalCG": Normal(lx.CG(rtol=1e-13, atol=1e-13)),
 }
 ANY_RANK = {"PivotedQR": PivotedQR(), "SVD": SVD(), "Small": Small()}
 SOLVERS = FULL_RANK | ANY_RANK
@@ -106,6 +106,7 @@ CASES = [
     (name, shape, dtype)
     for name in SOLVERS
     for shape, dtype in [("tall", "float32"), ("wide", "complex64")]
+    if name != "NormalCG"  # its tolerance is below single precision
 ]
 
 

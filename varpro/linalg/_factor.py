@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Int
 
 
@@ -71,6 +72,17 @@ class AbstractPinvSolver(eqx.Module):
 def adjoint(a: Inexact[Array, "m n"]) -> Inexact[Array, "n m"]:
     """`A^H`."""
     return a.conj().T
+
+
+def adjoint_times(t_a: Inexact[Array, "m n"], r: Inexact[Array, "m k"]) -> Inexact[Array, "n k"]:
+    """`A'^H r`.
+
+    Under vmap over many A' a matrix product first transposes each of them in memory; for few
+    columns a sum over their rows reads them once, as they lie.
+    """
+    if r.shape[1] > 2:
+        return adjoint(t_a) @ r
+    return jnp.stack([jnp.sum(t_a.conj() * column[:, None], axis=0) for column in r.T], axis=1)
 
 
 def small_solve(

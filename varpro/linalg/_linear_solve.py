@@ -9,7 +9,7 @@ import lineax as lx
 from jaxtyping import Array, Inexact, PyTree
 
 from ._factor import AbstractPinvSolver
-from ._normal import Normal, gram_solve
+from ._normal import Normal, gram_solve, inner_solve
 from ._pinv_solve import solve_and_estimate
 from ._qr import QR
 from ._svd import SVD
@@ -101,7 +101,7 @@ def _matrix_free(
     )
     state = inner.init(gram, {})
     x, result = gram_solve(
-        lambda v: second(first(v)), right, lambda v: inner.compute(state, v, {})[:2], has_aux=True
+        lambda v: second(first(v)), right, lambda v: inner_solve(inner, state, v), has_aux=True
     )
     return (x if tall else backward(x)), result
 

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Inexact, Int, PyTree
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint
 from ._frames import cutoff, rank_and_cond, significant
@@ -22,7 +22,7 @@ class Normal(AbstractPinvSolver):
     **Arguments:**
 
     - `inner`: a lineax solver of positive definite systems, direct or iterative; a Cholesky
-        factorisation by default.
+        factorisation by default. Where it reports a failure the answer is NaN.
 
     Only a Cholesky factorisation estimates rank and condition; with other solvers the rank is the
     assumed one and the condition NaN.
@@ -54,12 +54,10 @@ class _Cholesky(eqx.Module):
 
 class _Inner(eqx.Module):
     solver: lx.AbstractLinearSolver
-    state: object
+    state: PyTree
 
     def __call__(self, b: Array) -> Array:
-        # Not `lx.linear_solve`, which raises where it does not converge.
-        column = lambda v: self.solver.compute(self.state, v, {})[0]  # noqa: E731
-        return jax.vmap(column, 1, 1)(b)
+        return jax.vmap(lambda v: inner_solve(self.solver, self.state, v)[0], 1, 1)(b)
 
 
 class _TallGram(AbstractFactor):
@@ -121,6 +119,17 @@ class _WideGram(AbstractFactor):
 
     def _inverse(self, b: Array) -> Array:
         return gram_solve(lambda x: self.a @ (adjoint(self.a) @ x), b, self.solve)
+
+
+def inner_solve(
+    solver: lx.AbstractLinearSolver, state: PyTree, v: Inexact[Array, " r"]
+) -> tuple[Inexact[Array, " r"], lx.RESULTS]:
+    """Solution and result; NaN where the solver fails, as nobody sees the result of a tangent."""
+    # Not `lx.linear_solve`, which raises where it does not converge.
+    x, result, _ = solver.compute(state, v, {})
+    # lineax's CG answers zero, and success, to a NaN.
+    good = (result == lx.RESULTS.successful) & jnp.all(jnp.isfinite(v))
+    return jnp.where(good, x, jnp.nan), result
 
 
 def gram_solve(matvec: Callable, b: Array, solve: Callable, *, has_aux: bool = False):

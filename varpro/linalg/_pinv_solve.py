@@ -9,7 +9,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Inexact
 
-from ._factor import AbstractFactor, AbstractPinvSolver, adjoint
+from ._factor import AbstractFactor, AbstractPinvSolver, adjoint_times
 from ._qr import QR
 
 
@@ -121,7 +121,7 @@ def _project_out(solver: AbstractPinvSolver, exact: bool) -> Callable:
         if not isinstance(t_a, SymbolicZero):
             t_c = _add_curvature(t_c, factor, c, r, t_a)
             if exact and not factor.full_rows:
-                t_r = t_r - factor.pinv_h(adjoint(t_a) @ r)
+                t_r = t_r - factor.pinv_h(adjoint_times(t_a, r))
         return (r, c), (t_r, t_c)
 
     project.defjvp(rule, symbolic_zeros=True)
@@ -143,8 +143,8 @@ def _minus(t_b, t_a, c: Array) -> Array | None:
 def _add_curvature(t_c: Array, factor: AbstractFactor, c: Array, r: Array, t_a: Array) -> Array:
     """Add the terms of c' beyond `A^+ (b' - A' c)`; each vanishes where A has full rank that way."""
     if not factor.full_rows:
-        t_c = t_c + factor.gram_inv(adjoint(t_a) @ r)
+        t_c = t_c + factor.gram_inv(adjoint_times(t_a, r))
     if not factor.full_columns:
-        z = adjoint(t_a) @ factor.pinv_h(c)
+        z = adjoint_times(t_a, factor.pinv_h(c))
         t_c = t_c + z - factor.onto_rows(z)
     return t_c
