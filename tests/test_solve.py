@@ -37,7 +37,7 @@ def test_forward_and_reverse_derivatives_by_the_data(jacobian):
     d = jnp.asarray(RNG.normal(size=T.size))
     f = lambda y: outputs(y, jacobian=jacobian)  # noqa: E731
     _, forward = jax.jvp(f, (Y,), (d,))
-    np.testing.assert_allclose(forward, central(f, Y, d, 1e-4), rtol=2e-6)
+    np.testing.assert_allclose(forward, central(f, Y, d, 1e-4), rtol=2e-6, atol=1e-6)
     back = jax.jacrev(f)(Y)
     np.testing.assert_allclose(back @ d, forward, rtol=1e-9)
 
@@ -46,7 +46,9 @@ def test_derivatives_by_weights_arguments_and_closed_over_arrays():
     w = jnp.asarray(1.0 + 0.3 * RNG.random(T.size))
     d = jnp.asarray(RNG.normal(size=T.size))
     f = lambda w: outputs(weights=w)  # noqa: E731
-    np.testing.assert_allclose(jax.jvp(f, (w,), (d,))[1], central(f, w, d, 1e-4), rtol=3e-6)
+    np.testing.assert_allclose(
+        jax.jvp(f, (w,), (d,))[1], central(f, w, d, 1e-4), rtol=3e-6, atol=1e-6
+    )
     f = lambda s: outputs(t=s * T)  # noqa: E731
     one = jnp.array(1.0)
     np.testing.assert_allclose(jax.jacfwd(f)(one), central(f, one, 1.0, 1e-4), rtol=2e-6, atol=2e-6)

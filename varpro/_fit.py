@@ -99,6 +99,10 @@ def fit(
     data = prepare_data(
         x, y, sigma=sigma, weights=weights, mask=mask, absolute_sigma=absolute_sigma, nan=nan
     )
+    # Tolerances enter compiled programs as arrays: new ones do not compile anew.
+    how = jax.tree.map(
+        lambda leaf: np.asarray(leaf, data.real) if isinstance(leaf, float) else leaf, how
+    )
     with _precision(data.real):
         basis = _named(model, init or {}).prepared(data.x, data.real)
         built = build_model(basis)

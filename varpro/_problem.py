@@ -165,6 +165,22 @@ class Problem(eqx.Module):
         return self.columns.apply_derivative_h(theta, self.weighted(r))
 
 
+def column_scale(phi: Inexact[Array, "m n"]) -> Float[Array, " n"]:
+    """Powers of two near the column norms; 1 for a column that is zero or not finite.
+
+    Divided by them, columns have comparable size, so that neither the numerical rank nor the
+    condition number depends on units, and no digit is lost on the way.
+    """
+    phi = jax.lax.stop_gradient(phi)
+    # Through the largest entry, for squares of huge or tiny columns overflow or vanish.
+    largest = jnp.max(jnp.abs(phi), axis=0, initial=0.0)
+    usable = (largest > 0) & jnp.isfinite(largest)
+    largest = jnp.where(usable, largest, jnp.ones_like(largest))
+    norm = largest * jnp.sqrt(jnp.sum(jnp.abs(phi / largest) ** 2, axis=0))
+    exponent = jnp.frexp(jnp.where(usable, norm, jnp.ones_like(norm)))[1]
+    return jnp.where(usable, jnp.ldexp(jnp.ones_like(norm), exponent), jnp.ones_like(norm))
+
+
 def _as_matrix(phi: Array) -> Array:
     phi = jnp.asarray(phi)
     return phi[:, None] if phi.ndim == 1 else phi

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
-from ._problem import Problem
+from ._problem import Problem, column_scale
 from .linalg import AbstractFactor, AbstractPinvSolver
 
 Jacobian = Literal["kaufman", "full"]
@@ -26,7 +26,8 @@ Jacobian = Literal["kaufman", "full"]
 class Point(eqx.Module):
     """All that one evaluation knows: what the Jacobian at the same theta reuses."""
 
-    factor: AbstractFactor
+    factor: AbstractFactor  # of Phi with its columns divided by `scale`
+    scale: Float[Array, " n"]
     coef: Inexact[Array, "n k"]
     block: Inexact[Array, "m j"]  # the residual, or R Qc
     turned: Inexact[Array, "n j"]  # C, or C Qc
@@ -45,8 +46,9 @@ class Reduced(eqx.Module):
         problem = self.problem
         phi, y = problem.phi(theta), problem.target(theta)
         y = y.astype(jnp.result_type(phi, y))
-        factor = self.linear_solver.factor(phi)
-        coef = factor.pinv(y)
+        scale = column_scale(phi)
+        factor = self.linear_solver.factor(phi / scale)
+        coef = factor.pinv(y) / scale[:, None]
         resid = y - phi @ coef
         n, k = coef.shape
         if self.jacobian_kind == "kaufman" and k > n:
@@ -59,7 +61,7 @@ class Reduced(eqx.Module):
             block, turned, extra, gain = resid, coef, None, jnp.ones((k,), coef.dtype)
         prior = problem.columns.prior(theta)
         rows = [_real_rows(block.reshape(-1)), *(r for r in (extra, prior) if r is not None)]
-        return jnp.concatenate(rows), Point(factor, coef, block, turned, gain)
+        return jnp.concatenate(rows), Point(factor, scale, coef, block, turned, gain)
 
     def jacobian(self, theta: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
         """The Jacobian of `evaluate` at the same theta."""
@@ -74,7 +76,7 @@ class Reduced(eqx.Module):
         v = v - point.factor.onto_range(v)
         if self.jacobian_kind == "full":
             u = problem.apply_derivative_h(theta, point.block)
-            v = v - point.factor.pinv_h(u.reshape(-1, j * p))
+            v = v - point.factor.pinv_h(u.reshape(-1, j * p) / point.scale[:, None])
         rows = [_real_rows(v.reshape(m * j, p))]
         if self.jacobian_kind == "kaufman" and point.coef.shape[1] > point.coef.shape[0]:
             rows.append(jnp.zeros((1, p), rows[0].dtype))

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
-from ._problem import Opaque, Problem
+from ._problem import Opaque, Problem, column_scale
 from ._reduced import Jacobian, Reduced, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
@@ -167,7 +167,7 @@ def solve_problem(
     theta, found = optimum(problem, (lower, upper), theta0, how=how)
     phi, y = problem.phi(theta), problem.target(theta)
     y = y.astype(jnp.result_type(phi, y))
-    coef = pinv_solve(phi, y, how.linear_solver)
+    coef = _coefficients(phi, y, how)
     resid = y - phi @ coef
     cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
     prior = problem.columns.prior(theta)
@@ -229,7 +229,7 @@ def _optimum_jvp(primals, tangents, *, how: Search):
         # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
         # the reduced cost; its own derivative must see the coefficients move.
         phi, y = problem.phi(theta), problem.target(theta)
-        coef = pinv_solve(phi, y.astype(jnp.result_type(phi, y)), how.linear_solver)
+        coef = _coefficients(phi, y.astype(jnp.result_type(phi, y)), how)
         return jax.grad(_cost_at)(theta, problem, coef)
 
     on_lower, on_upper = (
@@ -248,6 +248,11 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     left = jnp.where(moving[:, None], hessian, jnp.eye(theta.size, dtype=hessian.dtype))
     t_theta = _solve_scaled(left, right)
     return (theta, found), (t_theta, jax.tree.map(lambda _: None, found))
+
+
+def _coefficients(phi: Array, y: Array, how: Search) -> Array:
+    scale = column_scale(phi)
+    return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
 
 
 def _cost_at(theta, problem, coef):

@@ -26,7 +26,7 @@ _LOST = 1e-6
 class Blocks(eqx.Module):
     """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell."""
 
-    theta: Float[Array, "p p"]
+    half: Float[Array, "s p"]  # its gram matrix is cov(theta), so no variance comes out negative
     gram_inv: Inexact[Array, "n n"]
     gain: Inexact[Array, "k n p"]
     lost_theta: Bool[Array, " p"]
@@ -38,22 +38,23 @@ class Blocks(eqx.Module):
 
     def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
         """Variances of parameter values whose derivative by theta is `transform`."""
-        variance = jnp.einsum("qp,pr,qr->q", transform, self.theta, transform)
+        variance = jnp.sum((self.half @ transform.T) ** 2, axis=0)
         variance = jnp.where((transform != 0) @ self.lost_theta, jnp.inf, variance)
         return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
 
     def coef_variance(self) -> Float[Array, "n k"]:
         """Variances of all coefficients."""
-        spread = jnp.einsum("knp,pr,knr->nk", self.gain, self.theta, self.gain.conj()).real
+        spread = jnp.sum(jnp.abs(jnp.einsum("sp,knp->snk", self.half, self.gain)) ** 2, axis=0)
         variance = jnp.diag(self.gram_inv).real[:, None] + spread
         return jnp.where(self._coef_lost().T, jnp.inf, variance)
 
     def joint(self, transform: Float[Array, "q p"], column: int) -> Float[Array, "s s"]:
         """Joint covariance of parameter values and the coefficients of one column, values first."""
         gain = self.gain[column]
-        cross = -gain @ self.theta @ transform.T
-        values = transform @ self.theta @ transform.T
-        coef = self.gram_inv + gain @ self.theta @ gain.conj().T
+        values, gains = self.half @ transform.T, self.half @ gain.conj().T
+        cross = -gains.conj().T @ values
+        coef = self.gram_inv + gains.conj().T @ gains
+        values = values.T @ values
         joint = jnp.block([[values, cross.conj().T], [cross, coef]]).real
         lost = jnp.concatenate([(transform != 0) @ self.lost_theta, self._coef_lost()[column]])
         bound = (transform != 0) @ self.on_bound
@@ -83,28 +84,29 @@ def covariance_blocks(
     p = theta.size
     eye = jnp.eye(n, dtype=coef.dtype)
     lost_coef = 1.0 - jnp.diag(factor.onto_rows(eye)).real > _LOST
-    gram_inv = factor.gram_inv(eye)
+    gram_inv = factor.gram_inv(eye) / point.scale[:, None] / point.scale
     if p == 0:
         none = jnp.zeros((0,), bool)
         gain = jnp.zeros((k, n, 0), coef.dtype)
-        covariance, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
+        half, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
     else:
         jac = jnp.where(on_bound, 0.0, reduced.jacobian(theta, point))
         size = jnp.linalg.norm(jac, axis=0)
         scale = jnp.where(size > 0, size, jnp.ones_like(size))
-        jac_factor = SVD().factor(jac / scale)
+        jac_factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
         eye_p = jnp.eye(p, dtype=jac.dtype)
-        covariance = jac_factor.gram_inv(eye_p) / scale[:, None] / scale
+        half = jac_factor.pinv_h(eye_p) / scale
         lost_theta = (1.0 - jnp.diag(jac_factor.onto_rows(eye_p)) > _LOST) & ~on_bound
         cond_jac = jac_factor.cond
         v = problem.apply_derivative(theta, coef)
         tangent = problem.target_derivative(theta)
         if tangent is not None:
             v = v - tangent[:, None, :]
-        gain = factor.pinv(v.reshape(-1, k * p)).reshape(n, k, p).transpose(1, 0, 2)
+        gain = factor.pinv(v.reshape(-1, k * p)) / point.scale[:, None]
+        gain = gain.reshape(n, k, p).transpose(1, 0, 2)
         gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
     return Blocks(
-        covariance,
+        half,
         gram_inv,
         gain,
         lost_theta,

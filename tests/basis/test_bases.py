@@ -121,3 +121,11 @@ def test_custom_function_may_return_dict_tuple_or_array(out):
 def test_wrong_bases_are_refused_by_name(make, message):
     with pytest.raises(vp.InputError, match=message):
         make()
+
+
+def test_columns_of_a_dict_keep_their_own_order():
+    x = np.linspace(0.0, 2.0, 30)
+    function = lambda th, x: {"z": x, "a": jnp.exp(-th["r"] * x)}  # noqa: E731
+    fit = vp.fit(function, x, 2.0 * x + 5.0 * np.exp(-3.0 * x), init={"r": 2.5})
+    assert fit.columns == ("z", "a")
+    np.testing.assert_allclose([fit["z"].value, fit["a"].value], [2.0, 5.0], rtol=1e-6)

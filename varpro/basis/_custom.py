@@ -67,15 +67,25 @@ class Custom(AbstractBasis):
         """The same basis with its columns named, after one abstract call of the function."""
         label = self.name or getattr(self.function, "__name__", "the basis")
         theta = {k: jax.ShapeDtypeStruct((), dtype) for k in self.parameters}
+        keys: list[str] = []
+
+        def traced(theta, x):
+            # Seen from outside, JAX sorts the keys of a dict; the columns keep their own order.
+            out = self.function(theta, x)
+            if not isinstance(out, Mapping):
+                return out
+            keys[:] = list(map(str, out))
+            return tuple(out.values())
+
         try:
-            out = jax.eval_shape(self.function, theta, x)
+            out = jax.eval_shape(traced, theta, x)
         except KeyError as error:
             raise InputError(
                 f"{label} asked for the parameter {error}, which has no start. Give one in init=; "
                 f"known: {', '.join(self.parameters) or 'none'}."
             ) from error
-        if isinstance(out, Mapping):
-            return Custom(self.name, self.function, self.params, tuple(out))
+        if keys:
+            return Custom(self.name, self.function, self.params, tuple(keys))
         if isinstance(out, tuple | list):
             count = len(out)
         elif out.ndim in (1, 2):
