@@ -191,7 +191,8 @@ def _checked(
         data.weights,  # pyright: ignore[reportArgumentType]
     )
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
-    out = _program(problem, coordinates, points.astype(real), how, bounded)
+    points = points.astype(real)
+    out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
     if not np.all(out["start_finite"]):
         column = built.columns[int(np.argmin(out["start_finite"]))]
         values = dict(zip(layout.names, np.asarray(out["start"]).tolist(), strict=True))

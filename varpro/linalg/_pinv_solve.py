@@ -98,7 +98,7 @@ def solve_and_estimate(solver: AbstractPinvSolver) -> Callable:
         still = np.zeros((), jax.dtypes.float0), jnp.zeros_like(factor.cond)
         return (c, factor.rank, factor.cond), (t_c, *still)
 
-    solve.defjvp(rule, symbolic_zeros=True)
+    solve.defjvp(rule, symbolic_zeros=True)  # pyright: ignore[reportArgumentType]
     return solve
 
 

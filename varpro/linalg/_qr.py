@@ -55,7 +55,8 @@ class _TallReflectors(AbstractFactor):
     def attached(self, a: Array) -> AbstractFactor:
         q = jax.lax.linalg.householder_product(self.packed, self.taus)
         q, r = _tall_frame((q, _triangle(self.packed)), a)
-        return _TallQ(q, r, self.rank, self.cond, self.full_columns, self.full_rows)
+        flags = {"full_columns": self.full_columns, "full_rows": self.full_rows}
+        return _TallQ(q=q, r=r, rank=self.rank, cond=self.cond, **flags)
 
 
 class _WideReflectors(AbstractFactor):
@@ -87,7 +88,8 @@ class _WideReflectors(AbstractFactor):
         q = jax.lax.linalg.householder_product(self.packed, self.taus)
         # The adjoint of a wide matrix is tall, and moves like one.
         q, r = _tall_frame((q, _triangle(self.packed)), adjoint(a))
-        return _WideQ(q, r, self.rank, self.cond, self.full_columns, self.full_rows)
+        flags = {"full_columns": self.full_columns, "full_rows": self.full_rows}
+        return _WideQ(q=q, r=r, rank=self.rank, cond=self.cond, **flags)
 
 
 class _TallQ(AbstractFactor):
