@@ -1,10 +1,4 @@
-"""The normal equations: `A^H A` of a tall matrix or `A A^H` of a wide one. Assumes full rank.
-
-The verbs are products with A and solves with its Gram matrix. What depends on A stays visible in
-those products, so no rule about frames is needed for derivatives.
-"""
-
-from collections.abc import Callable
+"""Normal equations with any solver for positive definite systems. Assumes full rank."""
 
 import equinox as eqx
 import jax
@@ -12,150 +6,122 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Inexact, Int, PyTree
 
-from ._factor import AbstractFactor, AbstractPinvSolver, adjoint
-from ._frames import cutoff, rank_and_cond, significant
+from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
+from ._full_rank import AttachedTall, WideFactor
+from ._two_sided import cutoff, decide_rank
 
 
 class Normal(AbstractPinvSolver):
-    """Solve with the Gram matrix: fastest for well-conditioned matrices, at half the digits.
+    """Normal equations: the cheapest way where the condition number allows its square.
+
+    `A^H A x = A^H b` if tall or square, `A A^H y = b` with `x = A^H y` if wide. Full rank is
+    assumed: a matrix that `inner` cannot solve with gives NaN. For an inner solver other than
+    Cholesky the rank is not looked at and `cond` of the factor is NaN.
 
     **Arguments:**
 
-    - `inner`: a lineax solver of positive definite systems, direct or iterative; a Cholesky
-        factorisation by default. Where it reports a failure the answer is NaN.
-
-    Only a Cholesky factorisation estimates rank and condition; with other solvers the rank is the
-    assumed one and the condition NaN.
+    - `inner`: any lineax solver for positive definite systems, iterative ones too.
+        `lineax.Cholesky()` by default. Where it reports a failure, the answer is NaN.
     """
 
-    inner: lx.AbstractLinearSolver = lx.Cholesky()
+    inner: lx.AbstractLinearSolver = eqx.field(static=True, default=lx.Cholesky())
 
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
         m, n = a.shape
-        cls = _TallGram if m >= n else _WideGram
-        if type(self.inner) is lx.Cholesky:
-            lower = jax.scipy.linalg.cholesky(_gram(a), lower=True)
-            sizes = jnp.abs(jnp.diagonal(lower))
-            # Rounding in the Gram matrix hides what is smaller than the root of eps.
-            mask = significant(sizes, cutoff(a, None) ** 0.5)
-            solve, estimate = _Cholesky(lower), rank_and_cond(sizes, mask)
-        else:
-            solve = _Inner(self.inner, self.inner.init(gram_operator(a), {}))
-            estimate = jnp.array(min(m, n)), jnp.array(jnp.nan, a.real.dtype)
-        return cls(a, solve, *estimate, full_columns=m >= n, full_rows=m <= n)
+        a = constant(a)
+        if m < n:
+            return WideFactor(self._tall(adjoint(a)))
+        return self._tall(a)
+
+    def _tall(self, a: Inexact[Array, "m n"]) -> "TallNormal":
+        m, n = a.shape
+        if not isinstance(self.inner, lx.Cholesky):
+            gram = InnerGram(_inner_state(self.inner, a), self.inner)
+            rank, cond = jnp.array(n), jnp.full((), jnp.nan, jnp.finfo(a.dtype).dtype)
+            return TallNormal(
+                a=a, gram=gram, rank=rank, cond=cond, full_columns=True, full_rows=m == n
+            )
+        lower = jnp.linalg.cholesky(adjoint(a) @ a)
+        diagonal = jnp.abs(jnp.diagonal(lower))
+        # The squares of these are what rounding disturbs. And Cholesky fails as a whole: all that
+        # is known then is that some column depends on the others.
+        rcond = cutoff(diagonal.dtype, a.shape, None) ** 0.5
+        _, rank, cond = decide_rank(diagonal, a.shape, rcond)
+        rank = jnp.where(jnp.any(jnp.isnan(diagonal)), n - 1, rank)
+        gram = CholeskyGram(lower)
+        return TallNormal(a=a, gram=gram, rank=rank, cond=cond, full_columns=True, full_rows=m == n)
 
 
-class _Cholesky(eqx.Module):
-    lower: Array
-
-    def __call__(self, b: Array) -> Array:
-        return jax.scipy.linalg.cho_solve((self.lower, True), b)
-
-
-class _Inner(eqx.Module):
-    solver: lx.AbstractLinearSolver
-    state: PyTree
-
-    def __call__(self, b: Array) -> Array:
-        return jax.vmap(lambda v: inner_solve(self.solver, self.state, v)[0], 1, 1)(b)
-
-
-class _TallGram(AbstractFactor):
-    """`G = A^H A`; full column rank, so `A^+ A = I`."""
+class TallNormal(AbstractFactor):
+    """A with full column rank, known by its Gram matrix `A^H A`."""
 
     a: Inexact[Array, "m n"]
-    solve: Callable[[Array], Array]
+    gram: "CholeskyGram | InnerGram"
     rank: Int[Array, ""]
     cond: Float[Array, ""]
     full_columns: bool = eqx.field(static=True)
     full_rows: bool = eqx.field(static=True)
 
     def pinv(self, b: Array) -> Array:
-        return self.gram_inv(adjoint(self.a) @ b)
+        return self.gram.inv(adjoint(self.a) @ b)
 
     def pinv_h(self, c: Array) -> Array:
-        return self.a @ self.gram_inv(c)
+        return self.a @ self.gram.inv(c)
 
     def gram_inv(self, c: Array) -> Array:
-        return gram_solve(lambda x: adjoint(self.a) @ (self.a @ x), c, self.solve)
+        return self.gram.inv(c)
 
     def onto_range(self, b: Array) -> Array:
-        return self.a @ self.pinv(b)
+        return self.a @ self.gram.inv(adjoint(self.a) @ b)
 
     def onto_rows(self, c: Array) -> Array:
         return c
 
-    def attached(self, a: Array) -> AbstractFactor:
-        return eqx.tree_at(lambda f: f.a, self, a)
-
-
-class _WideGram(AbstractFactor):
-    """`G = A A^H`; full row rank, so `A A^+ = I`."""
-
-    a: Inexact[Array, "m n"]
-    solve: Callable[[Array], Array]
-    rank: Int[Array, ""]
-    cond: Float[Array, ""]
-    full_columns: bool = eqx.field(static=True)
-    full_rows: bool = eqx.field(static=True)
-
-    def pinv(self, b: Array) -> Array:
-        return adjoint(self.a) @ self._inverse(b)
-
-    def pinv_h(self, c: Array) -> Array:
-        return self._inverse(self.a @ c)
-
-    def gram_inv(self, c: Array) -> Array:
-        return self.pinv(self.pinv_h(c))
-
-    def onto_range(self, b: Array) -> Array:
-        return b
-
-    def onto_rows(self, c: Array) -> Array:
-        return self.pinv(self.a @ c)
+    def solve(
+        self, b: Array, g: Array | None = None, z: Array | None = None
+    ) -> tuple[Array, Array]:
+        right = adjoint(self.a) @ b
+        x = self.gram.inv(right if g is None else right + g)
+        return x, self.a @ x
 
     def attached(self, a: Array) -> AbstractFactor:
-        return eqx.tree_at(lambda f: f.a, self, a)
-
-    def _inverse(self, b: Array) -> Array:
-        return gram_solve(lambda x: self.a @ (adjoint(self.a) @ x), b, self.solve)
+        return AttachedTall(self, a)
 
 
-def inner_solve(
-    solver: lx.AbstractLinearSolver, state: PyTree, v: Inexact[Array, " r"]
-) -> tuple[Inexact[Array, " r"], lx.RESULTS]:
-    """Solution and result; NaN where the solver fails, as nobody sees the result of a tangent."""
-    # Not `lx.linear_solve`, which raises where it does not converge.
-    x, result, _ = solver.compute(state, v, {})
-    # lineax's CG answers zero, and success, to a NaN.
-    good = (result == lx.RESULTS.successful) & jnp.all(jnp.isfinite(v))
-    return jnp.where(good, x, jnp.nan), result
+class CholeskyGram(eqx.Module):
+    """`G = L L^H`."""
+
+    lower: Inexact[Array, "r r"]
+
+    def inv(self, v: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+        """`G^{-1} v`."""
+        half = jax.scipy.linalg.solve_triangular(self.lower, v, lower=True)
+        return jax.scipy.linalg.solve_triangular(self.lower, half, lower=True, trans="C")
 
 
-def gram_solve(matvec: Callable, b: Array, solve: Callable, *, has_aux: bool = False):
-    """`G^{-1} b` for a Hermitian G, differentiable by whatever `matvec` depends on.
+class InnerGram(eqx.Module):
+    """G as a lineax solver sees it, which is always real."""
 
-    With `has_aux`, `solve` returns something beside the solution, and so does this.
-    """
+    state: PyTree
+    solver: lx.AbstractLinearSolver = eqx.field(static=True)
 
-    def transposed(_, v):
-        if not has_aux:
-            return solve(v.conj()).conj()
-        x, aux = solve(v.conj())
-        return x.conj(), aux
+    def inv(self, v: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+        """`G^{-1} v`, NaN where the inner solver fails."""
+        stacked = jnp.concatenate([v.real, v.imag]) if jnp.iscomplexobj(v) else v
+        x = jax.vmap(self._column, in_axes=1, out_axes=1)(stacked)
+        return jax.lax.complex(*jnp.split(x, 2)) if jnp.iscomplexobj(v) else x
 
-    return jax.lax.custom_linear_solve(
-        matvec, b, lambda _, v: solve(v), transposed, has_aux=has_aux
-    )
-
-
-def _gram(a: Array) -> Array:
-    return adjoint(a) @ a if a.shape[0] >= a.shape[1] else a @ adjoint(a)
+    def _column(self, v: Array) -> Array:
+        x, result, _ = self.solver.compute(self.state, v, {})
+        # lineax's CG answers zero, and success, to a NaN.
+        good = (result == lx.RESULTS.successful) & jnp.all(jnp.isfinite(v))
+        return jnp.where(good, x, jnp.full_like(x, jnp.nan))
 
 
-def gram_operator(a: Array) -> lx.AbstractLinearOperator:
-    """The smaller Gram matrix, never formed unless the solver asks for its entries."""
-    size = jax.ShapeDtypeStruct((min(a.shape),), a.dtype)
-    tall = a.shape[0] >= a.shape[1]
-    matvec = (lambda x: adjoint(a) @ (a @ x)) if tall else (lambda x: a @ (adjoint(a) @ x))
-    return lx.FunctionLinearOperator(matvec, size, lx.positive_semidefinite_tag)
+def _inner_state(solver: lx.AbstractLinearSolver, a: Inexact[Array, "m n"]) -> PyTree:
+    """The state of `solver` for `A^H A`, as a real matrix of twice the size if A is complex."""
+    if jnp.iscomplexobj(a):
+        a = jnp.block([[a.real, -a.imag], [a.imag, a.real]])
+    operator = lx.MatrixLinearOperator(a)
+    gram = lx.TaggedLinearOperator(operator.T @ operator, lx.positive_semidefinite_tag)
+    return solver.init(gram, {})

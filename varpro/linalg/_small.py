@@ -1,103 +1,119 @@
-"""Factors of narrow matrices in unrolled arithmetic, for batches of small problems.
+"""Few columns, many matrices: an orthogonalisation without LAPACK, for `vmap` over lanes.
 
-LAPACK is called once for each matrix of a batch; for a handful of columns the call costs more than
-its work. Here every step is elementwise or a sum, so `vmap` runs the whole batch in each step.
+LAPACK is called once per matrix, which for n <= 8 costs more than the arithmetic. Here every step
+is elementwise or a sum, unrolled over the columns, so that XLA vectorises it over the batch.
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact
 
-from ._factor import AbstractFactor, AbstractPinvSolver, adjoint
-from ._frames import TwoSided, cutoff, rank_and_cond
+from ._factor import AbstractFactor, AbstractPinvSolver, constant
+from ._two_sided import AbstractCore, Frame, TwoSided, cutoff, decide_rank
 
 _LIMIT = 8
 
 
 class Small(AbstractPinvSolver):
-    """Gram-Schmidt with reorthogonalisation, unrolled, for at most 8 columns (or rows, if wide).
+    """Pivoted Gram-Schmidt with reorthogonalisation, unrolled, for at most 8 columns: every rank.
 
-    `A = Q R` by columns, then `R^H = Z S` from the last column to the first, so that
-    `A = Q S^H Z^H` with a triangular S^H. At full column rank R is a triangle already and Z comes
-    out diagonal, exactly: the result then does not depend on the units of the columns.
+    A complete orthogonal decomposition `A = U L V^H` as in `PivotedQR`. Made for `vmap` over many
+    small problems; for a single matrix `QR` is as good.
 
     **Arguments:**
 
-    - `rcond`: a column counts as dependent on those before it if what is left of it is at or below
-        `rcond` times the norm of that column; `max(m, n) * eps` by default.
+    - `rcond`: columns whose part outside the span of the earlier ones is at or below `rcond` times
+        the largest column count as zero; `max(m, n) * eps` by default.
 
-    **Raises:** `ValueError` in `factor`, if both sides of the matrix exceed 8.
+    **Raises:** `ValueError` for more than 8 columns.
 
-    Reference: Giraud, Langou and Rozloznik (2005), on orthogonalising twice.
+    Reference: Giraud, Langou & Rozloznik (2005), on why reorthogonalising once is enough.
     """
 
-    rcond: float | None = None
+    rcond: float | None = eqx.field(static=True, default=None)
 
     def factor(self, a: Inexact[Array, "m n"]) -> AbstractFactor:
         m, n = a.shape
-        if min(m, n) > _LIMIT:
+        if n > _LIMIT:
             raise ValueError(
-                f"Small() takes at most {_LIMIT} columns, or rows if the matrix is wide, but got "
-                f"a matrix with min(m, n) = {min(m, n)}, n = {n}. Use QR() or SVD()."
+                f"Small() takes at most {_LIMIT} columns, but the matrix has shape {a.shape}. "
+                "Use QR(), PivotedQR() or SVD()."
             )
-        tall = a if m >= n else adjoint(a)
-        q, r, mask = _gram_schmidt(tall, cutoff(a, self.rcond), backward=False)
-        sizes = jnp.abs(jnp.diagonal(r))
-        z, s, _ = _gram_schmidt(adjoint(jnp.where(mask[:, None], r, 0)), 0.0, backward=True)
-        rank, cond = rank_and_cond(sizes, mask)
-        if m >= n:
-            return TwoSided(q, adjoint(s), z, rank, cond, _upper)
-        return TwoSided(z, s, q, rank, cond, _lower)
+        a = constant(a)
+        # Squares neither overflow nor underflow after this.
+        scale = jnp.max(jnp.abs(a), initial=0.0)
+        scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, jnp.ones_like(scale))
+        scaled = a / scale.astype(a.dtype)
+        u, sizes = _pivoted_columns(scaled, min(m, n), cutoff(scale.dtype, a.shape, self.rcond))
+        mask, rank, cond = decide_rank(sizes, a.shape, self.rcond)
+        rows = [_dot(scaled, q) for q in u]  # row i of U^H A, conjugated
+        v = []
+        for i, row in enumerate(rows):
+            for _ in range(2):
+                for q in v:
+                    row = row - q * jnp.sum(q.conj() * row)
+            v.append(_unit(row, jnp.sqrt(jnp.sum(jnp.abs(row) ** 2)), mask[i]))
+        lower = [
+            [scale * jnp.sum(row.conj() * q) for q in v[: i + 1]] for i, row in enumerate(rows)
+        ]
+        for i, line in enumerate(lower):
+            line[i] = jnp.where(mask[i], line[i], jnp.ones_like(line[i]))
+        left, right = Frame(jnp.stack(u, axis=1)), Frame(jnp.stack(v, axis=1))
+        return TwoSided(u=left, core=Unrolled(lower), v=right, rank=rank, cond=cond)
 
 
-def _gram_schmidt(
-    a: Inexact[Array, "m n"], rcond: float, *, backward: bool
-) -> tuple[Inexact[Array, "m n"], Inexact[Array, "n n"], Bool[Array, " n"]]:
-    """`A = Q R` and which columns are independent; of the others Q is zero and R_jj is one.
+class Unrolled(AbstractCore):
+    """T = L, a lower triangle as a list of lines, solved with by substitution."""
 
-    R is upper triangular, or lower triangular if the columns are taken backward.
-    """
-    n = a.shape[1]
-    q: dict[int, Array] = {}
-    r = [[jnp.zeros((), a.dtype)] * n for _ in range(n)]
-    mask = [jnp.array(False)] * n
-    for j in reversed(range(n)) if backward else range(n):
-        # Powers of a unit would overflow in the norm; a column of zeros is left alone.
-        unit = jnp.max(jnp.abs(a[:, j]))
-        unit = jnp.where(unit == 0, 1, unit)
-        v = a[:, j] / unit
-        before = _norm(v)
-        # Once leaves a nearly dependent column far from orthogonal; twice is enough.
-        for _ in range(2):
-            for i, qi in q.items():
-                part = jnp.sum(qi.conj() * v)
-                v = v - part * qi
-                r[i][j] = r[i][j] + part * unit
-        after = _norm(v)
-        mask[j] = ~(after <= rcond * before)
-        q[j] = jnp.where(mask[j], v / jnp.where(mask[j], after, 1), 0)
-        r[j][j] = jnp.where(mask[j], after * unit, 1).astype(a.dtype)
-    if n == 0:
-        return a, jnp.zeros((0, 0), a.dtype), jnp.zeros(0, bool)
-    columns = jnp.stack([q[j] for j in range(n)], axis=1)
-    return columns, jnp.stack([jnp.stack(row) for row in r]), jnp.stack(mask)
+    lines: list[list[Inexact[Array, ""]]]
+
+    def matrix(self) -> Array:
+        zero = jnp.zeros_like(self.lines[0][0])
+        r = len(self.lines)
+        return jnp.stack([jnp.stack(x + [zero] * (r - len(x))) for x in self.lines])
+
+    def inv(self, t: Array) -> Array:
+        x = []
+        for i, line in enumerate(self.lines):
+            done = sum(
+                (entry * xj for entry, xj in zip(line, x, strict=False)), jnp.zeros_like(t[i])
+            )
+            x.append((t[i] - done) / line[i])
+        return jnp.stack(x)
+
+    def inv_h(self, t: Array) -> Array:
+        r = len(self.lines)
+        x = [t[i] for i in range(r)]
+        for i in reversed(range(r)):
+            x[i] = x[i] / self.lines[i][i].conj()
+            for j in range(i):
+                x[j] = x[j] - self.lines[i][j].conj() * x[i]
+        return jnp.stack(x)
 
 
-def _norm(v: Inexact[Array, " m"]) -> Float[Array, ""]:
-    return jnp.sqrt(jnp.sum((v * v.conj()).real))
+def _pivoted_columns(
+    a: Inexact[Array, "m n"], steps: int, rcond: float
+) -> tuple[list[Inexact[Array, " m"]], Float[Array, " r"]]:
+    """Orthonormal columns that span the range of `a`, largest first, zero beyond its rank."""
+    found, sizes, rest = [], [], a
+    for _ in range(steps):
+        pick = jnp.argmax(jnp.sum(jnp.abs(rest) ** 2, axis=0))
+        q = jnp.sum(jnp.where(jnp.arange(a.shape[1]) == pick, rest, jnp.zeros_like(rest)), axis=1)
+        for earlier in found:
+            q = q - earlier * jnp.sum(earlier.conj() * q)
+        size = jnp.sqrt(jnp.sum(jnp.abs(q) ** 2))
+        sizes.append(size)
+        q = _unit(q, size, ~(size <= rcond * sizes[0]))
+        rest = rest - q[:, None] * _dot(rest, q).conj()
+        found.append(q)
+    return found, jnp.stack(sizes)
 
 
-def _substitute(t: Array, b: Array, trans: str, *, lower: bool) -> Array:
-    t = {"N": t, "T": t.T, "C": adjoint(t)}[trans]
-    lower ^= trans != "N"
-    x: dict[int, Array] = {}
-    for i in range(len(t)) if lower else reversed(range(len(t))):
-        x[i] = (b[i] - sum((t[i, j] * x[j] for j in x), jnp.zeros_like(b[i]))) / t[i, i]
-    return jnp.stack([x[i] for i in range(len(t))]) if x else b
+def _dot(a: Inexact[Array, "m n"], q: Inexact[Array, " m"]) -> Inexact[Array, " n"]:
+    """`A^H q`."""
+    return jnp.sum(a.conj() * q[:, None], axis=0)
 
 
-def _upper(t: Array, b: Array, trans: str) -> Array:
-    return _substitute(t, b, trans, lower=False)
-
-
-def _lower(t: Array, b: Array, trans: str) -> Array:
-    return _substitute(t, b, trans, lower=True)
+def _unit(q: Array, size: Float[Array, ""], keep: Bool[Array, ""]) -> Array:
+    safe = jnp.where(keep, size, jnp.ones_like(size)).astype(q.dtype)
+    return jnp.where(keep, q / safe, jnp.zeros_like(q))

@@ -1,0 +1,200 @@
+"""How a differentiated solve is computed, under which transformations, and what it says when wrong."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+
+from varpro.linalg import (
+    QR,
+    SVD,
+    Normal,
+    PivotedQR,
+    Small,
+    linear_solve,
+    pinv_solve,
+    project_out,
+)
+
+SOLVERS = {
+    "QR": QR(),
+    "PivotedQR": PivotedQR(),
+    "SVD": SVD(),
+    "Small": Small(),
+    "Normal": Normal(),
+    "NormalCG": Normal(lx.CG(rtol=1e-13, atol=1e-13)),
+}
+FACTORISATIONS = r"\b(geqrf|geqp3|qr|svd|cholesky|eigh|lu)\[?\b"
+COUNTS = {"QR": 1, "PivotedQR": 2, "SVD": 2, "Small": 0, "Normal": 1}
+
+
+def _normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng([seed, *shape]).normal(size=shape))
+
+
+def _cost(solver):
+    return lambda a, b: jnp.sum(pinv_solve(a, b, solver) ** 3)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("shape", [(9, 3), (3, 8)])
+def test_every_derivative_of_a_solve_shares_one_factorisation(name, shape):
+    a, b = _normal(*shape), _normal(shape[0])
+    cost = _cost(SOLVERS[name])
+    for work in (
+        cost,
+        jax.grad(cost),
+        lambda a, b: jax.jvp(cost, (a, b), (a, b)),
+        lambda a, b: jax.jvp(jax.grad(cost), (a, b), (a, b)),
+    ):
+        text = str(jax.make_jaxpr(work)(a, b))
+        # The second of SVD is that of the triangle, the second of PivotedQR that of its rows.
+        assert len(re.findall(rf"= {FACTORISATIONS}", text)) == COUNTS[name]
+
+
+def test_projections_that_are_the_identity_cost_nothing():
+    tall, wide, c = _normal(7, 3), _normal(3, 7), _normal(3, 2)
+    for solver in (QR(), Normal()):
+        assert solver.factor(tall).onto_rows(c) is c
+        assert solver.factor(wide).onto_range(c) is c
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4)])
+def test_the_five_verbs_are_products_with_the_pseudoinverse(name, shape):
+    a = _normal(*shape) + 1j * _normal(*shape, seed=1)
+    m, n = shape
+    b, c = _normal(m, 5) + 0j, _normal(n, 5) + 0j
+    factor, p = SOLVERS[name].factor(a), np.linalg.pinv(a)
+    for got, want in [
+        (factor.pinv(b), p @ b),
+        (factor.pinv_h(c), p.conj().T @ c),
+        (factor.gram_inv(c), p @ p.conj().T @ c),
+        (factor.onto_range(b), a @ p @ b),
+        (factor.onto_rows(c), p @ a @ c),
+    ]:
+        np.testing.assert_allclose(got, want, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["PivotedQR", "SVD", "Small"])
+def test_one_mask_serves_rank_and_all_verbs(name):
+    a = _normal(7, 2) @ _normal(2, 4)
+    factor, p, c = SOLVERS[name].factor(a), np.linalg.pinv(a, rcond=1e-10), _normal(4, 2)
+    assert factor.rank == 2 and factor.cond == jnp.inf
+    np.testing.assert_allclose(factor.onto_rows(c), p @ a @ c, atol=1e-12)
+    np.testing.assert_allclose(factor.gram_inv(c), p @ p.T @ c, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7)])
+def test_vmap_and_scan_agree_with_a_loop(name, shape):
+    m, _ = shape
+    a, b = _normal(4, *shape), _normal(4, m)
+    work = jax.value_and_grad(_cost(SOLVERS[name]), argnums=(0, 1))
+    one = jax.jit(work)
+
+    def loop(axes):
+        rows = [
+            one(a[i] if axes[0] == 0 else a[0], b[i] if axes[1] == 0 else b[0]) for i in range(4)
+        ]
+        return jax.tree.map(lambda *x: jnp.stack(x), *rows)
+
+    for axes in ((0, 0), (0, None), (None, 0)):
+        args = [x if axis == 0 else x[0] for x, axis in zip((a, b), axes, strict=True)]
+        found = jax.jit(jax.vmap(work, in_axes=axes))(*args)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), found, loop(axes))
+    _, scanned = jax.jit(lambda a, b: jax.lax.scan(lambda _, ab: (None, work(*ab)), None, (a, b)))(
+        a, b
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), scanned, loop((0, 0)))
+
+
+@pytest.mark.parametrize("count", [2, 20])
+@pytest.mark.parametrize("shape", [(9, 3), (3, 9)])
+def test_few_and_many_tangents_take_both_paths_of_q_and_agree(shape, count):
+    a, b, t_a = _normal(*shape), _normal(shape[0]), _normal(count, *shape)
+
+    def push(t):
+        return jax.jvp(lambda a: project_out(a, b), (a,), (t,))[1]
+
+    many = jax.vmap(push)
+    forms_q = "householder_product" in str(jax.make_jaxpr(many)(t_a))
+    assert forms_q == (count > 3)
+    r, c = many(t_a)
+    for i in range(count):
+        np.testing.assert_allclose(r[i], push(t_a[i])[0], atol=1e-12)
+        np.testing.assert_allclose(c[i], push(t_a[i])[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_nan_in_gives_nan_out_and_no_exception(name, where):
+    a, b = _normal(7, 3), _normal(7)
+    a, b = (a.at[1, 1].set(jnp.nan), b) if where == "a" else (a, b.at[1].set(jnp.nan))
+    cost = _cost(SOLVERS[name])
+    value, grad = jax.jit(jax.value_and_grad(cost))(a, b)
+    assert jnp.isnan(value) and jnp.isnan(grad).all()
+    assert jnp.isnan(jax.jvp(cost, (a, b), (a, b))[1])
+
+
+@pytest.mark.parametrize("name", ["PivotedQR", "SVD", "Small"])
+def test_a_zero_matrix_has_rank_zero_and_derivative_zero(name):
+    a, b = jnp.zeros((5, 3)), _normal(5)
+    value, grad = jax.value_and_grad(_cost(SOLVERS[name]))(a, b)
+    assert SOLVERS[name].factor(a).rank == 0 and value == 0 and not grad.any()
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r"\(7, 3\) and \(6,\)"):
+        pinv_solve(_normal(7, 3), _normal(6))
+    with pytest.raises(ValueError, match="at most 8 columns"):
+        Small().factor(_normal(20, 9))
+    with pytest.raises(ValueError, match="the vector is"):
+        linear_solve(lx.MatrixLinearOperator(_normal(7, 3)), _normal(6), lx.QR())
+    with pytest.raises(TypeError, match="pinv_solve"):
+        jax.grad(lambda a: QR().factor(a).pinv(a)[0, 0])(_normal(4, 2))
+
+
+@pytest.mark.parametrize(
+    "solver", [lx.QR(), lx.SVD(), lx.Normal(lx.Cholesky()), lx.Normal(lx.CG(1e-13, 1e-13))]
+)
+@pytest.mark.parametrize("kind", ["matrix", "pytree", "function"])
+def test_lineax_operators_and_solvers_give_what_lineax_gives(solver, kind):
+    left, right = _normal(6, 2), _normal(6)
+
+    def value(linear_solve, left, right):
+        if kind == "matrix":
+            operator, vector = lx.MatrixLinearOperator(left), right
+        else:
+            tree = {
+                "x": {"u": left[:4, 0], "v": left[:4, 1:]},
+                "y": {"u": left[4:, 0], "v": left[4:, 1:]},
+            }
+            shape = {
+                "u": jax.ShapeDtypeStruct((), left.dtype),
+                "v": jax.ShapeDtypeStruct((1,), left.dtype),
+            }
+            out = {
+                "x": jax.ShapeDtypeStruct((4,), left.dtype),
+                "y": jax.ShapeDtypeStruct((2,), left.dtype),
+            }
+            operator = lx.PyTreeLinearOperator(tree, out)
+            if kind == "function":
+                operator = lx.FunctionLinearOperator(operator.mv, shape)
+            vector = {"x": right[:4], "y": right[4:]}
+        return linear_solve(operator, vector, solver).value
+
+    ours, theirs = (lambda *args, f=f: value(f, *args) for f in (linear_solve, lx.linear_solve))
+    args = (left, right), (_normal(6, 2, seed=1), _normal(6, seed=1))
+    found, wanted = (jax.jit(lambda f=f: jax.jvp(f, *args))() for f in (ours, theirs))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), found, wanted)
+
+
+def test_unknown_solvers_are_those_of_lineax():
+    operator = lx.MatrixLinearOperator(_normal(3, 3))
+    solution = linear_solve(operator, _normal(3), lx.LU())
+    assert solution.stats == {}
+    assert set(linear_solve(operator, _normal(3), lx.QR()).stats) == {"rank", "cond"}
