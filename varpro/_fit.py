@@ -15,9 +15,9 @@ from ._levenberg import STOP
 from ._multistart import start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._problem import Assembled, Problem
-from ._reduced import Jacobian
+from ._reduced import Jacobian, Point, Reduced
 from ._results import RESULTS, FitError, InputError, result_name, suggestion
-from ._solve import Search, Solution, Solver, search, solve_problem
+from ._solve import Found, Search, Solver, cost_at, locate, search
 from ._stats import covariance_blocks
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
@@ -212,29 +212,32 @@ def _program(
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
-    solution, start_costs = _best(problem, jnp.asarray(points), limits, how)
-    theta = solution.value
+    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    theta, found, point, start_costs = _best(reduced, jnp.asarray(points), limits, how)
     on_bound = (theta <= lower) | (theta >= upper)
-    blocks = covariance_blocks(problem, theta, on_bound)
+    blocks = covariance_blocks(reduced, theta, point, on_bound)
     transform = (
         jax.jacfwd(columns.values)(theta)
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
     free = np.array(columns.layout.free, dtype=int)
-    fitted = columns.phi(theta) @ solution.coef
+    fitted = columns.phi(theta) @ point.coef
     offset = columns.offset(theta)
+    if offset is not None:
+        fitted = fitted + offset[:, None]
+    resid = problem.weighted(problem.y - fitted)
     return {
         "start_finite": jnp.isfinite(used).all(axis=0),
         "start": columns.values(start),
         "values": columns.values(theta),
-        "coef": solution.coef,
-        "fitted": fitted if offset is None else fitted + offset[:, None],
-        "cost": solution.cost,
-        "chisq": jnp.sum(jnp.abs(solution.resid) ** 2),
+        "coef": point.coef,
+        "fitted": fitted,
+        "cost": cost_at(theta, problem, point.coef),
+        "chisq": jnp.sum(jnp.abs(resid) ** 2),
         "start_costs": start_costs,
-        "result": solution.result,
-        "stats": solution.stats,
+        "result": found.result,
+        "stats": found.stats,
         "value_variance": blocks.value_variance(transform),
         "coef_variance": blocks.coef_variance(),
         "joint": blocks.joint(transform[free], 0),
@@ -246,20 +249,30 @@ def _program(
 
 
 def _best(
-    problem: Problem, points: Array, limits: tuple[Array | None, Array | None], how: Search
-) -> tuple[Solution, Array]:
-    """The solution of least cost over all starts, and the costs where each of them ended."""
+    reduced: Reduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
+) -> tuple[Array, Found, Point, Array]:
+    """The optimum of least cost over all starts, and the costs where each of them ended."""
+    problem = reduced.problem
+
+    def ended(point):
+        theta, found, at = locate(problem, limits, point, how)
+        return theta, found, at, cost_at(theta, problem, at.coef)
+
     if len(points) == 1:
-        solution = solve_problem(problem, points[0], *limits, how)
-        return solution, solution.cost[None]
-    many = jax.lax.map(
-        lambda point: solve_problem(problem, point, *limits, how), points, batch_size=_LANES
-    )
-    costs = jnp.where(jnp.isfinite(many.cost), many.cost, jnp.inf)
+        theta, found, at, cost = ended(points[0])
+        return theta, found, at, cost[None]
+
+    def lane(point):
+        theta, found, _, cost = ended(point)
+        return theta, found, cost
+
+    theta, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
     # Of equal costs, one that passed a test of convergence.
-    failed = many.result != RESULTS.successful
+    failed = found.result != RESULTS.successful
     best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
-    return jax.tree.map(lambda a: a[best], many), costs
+    theta, found = jax.tree.map(lambda a: a[best], (theta, found))
+    return theta, found, reduced.evaluate(theta)[1], costs
 
 
 def _assemble(

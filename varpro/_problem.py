@@ -174,11 +174,11 @@ def column_scale(phi: Inexact[Array, "m n"]) -> Float[Array, " n"]:
     phi = jax.lax.stop_gradient(phi)
     # Through the largest entry, for squares of huge or tiny columns overflow or vanish.
     largest = jnp.max(jnp.abs(phi), axis=0, initial=0.0)
-    usable = (largest > 0) & jnp.isfinite(largest)
-    largest = jnp.where(usable, largest, jnp.ones_like(largest))
-    norm = largest * jnp.sqrt(jnp.sum(jnp.abs(phi / largest) ** 2, axis=0))
-    exponent = jnp.frexp(jnp.where(usable, norm, jnp.ones_like(norm)))[1]
-    return jnp.where(usable, jnp.ldexp(jnp.ones_like(norm), exponent), jnp.ones_like(norm))
+    safe = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones_like(largest))
+    norm = largest * jnp.sqrt(jnp.sum(jnp.abs(phi / safe) ** 2, axis=0))
+    # No bits of the mantissa left: the nearest power of two.
+    power = jax.lax.reduce_precision(norm, jnp.finfo(norm.dtype).nexp, 0)
+    return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(power))
 
 
 def _as_matrix(phi: Array) -> Array:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
 from ._problem import Opaque, Problem, column_scale
-from ._reduced import Jacobian, Reduced, reduced_residual
+from ._reduced import Jacobian, Point, Reduced, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
 from .linalg import SVD, AbstractPinvSolver, pinv_solve
@@ -147,45 +147,26 @@ def solve(
     columns = Opaque(basis, offset, args, unravel)
     problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
     bounds = _like(lower, alpha0), _like(upper, alpha0)
-    solution = solve_problem(problem, theta0, *bounds, how)
-    shaped = (solution.coef, solution.resid)
+    theta, found = optimum(problem, bounds, theta0, how=how)
+    phi, target = problem.phi(theta), problem.target(theta)
+    coef = _coefficients(phi, target.astype(jnp.result_type(phi, target)), how)
+    resid, cost = target - phi @ coef, cost_at(theta, problem, coef)
     if y.ndim == 1:
-        shaped = tuple(a[:, 0] for a in shaped)
-    return eqx.tree_at(
-        lambda s: (s.value, s.coef, s.resid), solution, (unravel(solution.value), *shaped)
-    )
+        coef, resid = coef[:, 0], resid[:, 0]
+    return Solution(unravel(theta), coef, resid, cost, found.result, found.stats)
 
 
-def solve_problem(
-    problem: Problem,
-    theta0: Float[Array, " p"],
-    lower: Float[Array, " p"] | None,
-    upper: Float[Array, " p"] | None,
-    how: Search,
-) -> Solution:
-    """Solve in the free coordinates; `value` of the solution is theta, coefficients are (n, k)."""
-    theta, found = optimum(problem, (lower, upper), theta0, how=how)
-    phi, y = problem.phi(theta), problem.target(theta)
-    y = y.astype(jnp.result_type(phi, y))
-    coef = _coefficients(phi, y, how)
-    resid = y - phi @ coef
-    cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
-    prior = problem.columns.prior(theta)
-    if prior is not None:
-        cost = cost + 0.5 * jnp.sum(prior**2)
-    return Solution(theta, coef, resid, cost, found.result, found.stats)
-
-
-@eqx.filter_custom_jvp
-def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
-    """The optimal theta and how it was found."""
+def locate(
+    problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], how: Search
+) -> tuple[Float[Array, " p"], Found, Point]:
+    """The optimal theta, how it was found, and what the last evaluation knows. Not to be
+    differentiated."""
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
     lower, upper = bounds
     if theta0.size == 0:
+        theta, stats, result = theta0, {"num_steps": jnp.array(0)}, RESULTS.successful
         _, point = reduced.evaluate(theta0)
-        stats = {"num_steps": jnp.array(0), "rank": point.factor.rank, "cond": point.factor.cond}
-        return theta0, Found(RESULTS.successful, stats)
-    if isinstance(how.solver, LevenbergMarquardt):
+    elif isinstance(how.solver, LevenbergMarquardt):
         options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
         solution = optx.least_squares(
             _evaluate,
@@ -197,6 +178,8 @@ def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how
             max_steps=how.max_steps,
             throw=False,
         )
+        theta, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
+        point = solution.aux
     else:
         if lower is not None or upper is not None:
             raise InputError(
@@ -211,10 +194,17 @@ def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how
             max_steps=how.max_steps,
             throw=False,
         )
-    _, point = reduced.evaluate(solution.value)
-    stats = {k: v for k, v in solution.stats.items() if k != "max_steps"}
+        theta, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
+        _, point = reduced.evaluate(theta)
+    stats = {k: v for k, v in stats.items() if k != "max_steps"}
     stats |= {"rank": point.factor.rank, "cond": point.factor.cond}
-    return solution.value, Found(RESULTS.promote(solution.result), stats)
+    return theta, Found(result, stats), point
+
+
+@eqx.filter_custom_jvp
+def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
+    """The optimal theta and how it was found."""
+    return locate(problem, bounds, theta0, how)[:2]
 
 
 @optimum.def_jvp
@@ -230,7 +220,7 @@ def _optimum_jvp(primals, tangents, *, how: Search):
         # the reduced cost; its own derivative must see the coefficients move.
         phi, y = problem.phi(theta), problem.target(theta)
         coef = _coefficients(phi, y.astype(jnp.result_type(phi, y)), how)
-        return jax.grad(_cost_at)(theta, problem, coef)
+        return jax.grad(cost_at)(theta, problem, coef)
 
     on_lower, on_upper = (
         jnp.zeros(theta.shape, bool) if b is None else at(theta, b)
@@ -255,7 +245,10 @@ def _coefficients(phi: Array, y: Array, how: Search) -> Array:
     return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
 
 
-def _cost_at(theta, problem, coef):
+def cost_at(
+    theta: Float[Array, " p"], problem: Problem, coef: Inexact[Array, "n k"]
+) -> Float[Array, ""]:
+    """`1/2 || residual ||^2` with these coefficients, with priors."""
     resid = problem.target(theta) - problem.phi(theta) @ coef
     cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
     prior = problem.columns.prior(theta)

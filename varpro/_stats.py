@@ -15,8 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from ._problem import Problem
-from ._reduced import Reduced
+from ._reduced import Point, Reduced
 from .linalg import SVD
 
 # A parameter of which more than this fraction (squared) lies outside the row space is undetermined.
@@ -68,11 +67,16 @@ class Blocks(eqx.Module):
 
 
 def covariance_blocks(
-    problem: Problem, theta: Float[Array, " p"], on_bound: Bool[Array, " p"]
+    reduced: Reduced, theta: Float[Array, " p"], point: Point, on_bound: Bool[Array, " p"]
 ) -> Blocks:
-    """The blocks at the solution, by rank-revealing factorisations of Phi and J."""
-    reduced = Reduced(problem, SVD(), "kaufman")
-    _, point = reduced.evaluate(theta)
+    """The blocks at the solution, by rank-revealing factorisations of Phi and J.
+
+    `point` is that of `reduced` at theta; it is evaluated anew if its factor reveals no rank.
+    """
+    problem = reduced.problem
+    if not (isinstance(reduced.linear_solver, SVD) and reduced.jacobian_kind == "kaufman"):
+        reduced = Reduced(problem, SVD(), "kaufman")
+        _, point = reduced.evaluate(theta)
     # A coefficient that is rounding noise says nothing about the parameters of its column.
     size = jnp.linalg.norm(problem.phi(theta), axis=0) * jnp.linalg.norm(point.coef, axis=1)
     noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(problem.target(theta))
