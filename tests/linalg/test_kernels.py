@@ -55,11 +55,36 @@ def test_every_derivative_of_a_solve_shares_one_factorisation(name, shape):
         assert len(re.findall(rf"= {FACTORISATIONS}", text)) == COUNTS[name]
 
 
-def test_projections_that_are_the_identity_cost_nothing():
-    tall, wide, c = _normal(7, 3), _normal(3, 7), _normal(3, 2)
-    for solver in (QR(), Normal()):
-        assert solver.factor(tall).onto_rows(c) is c
-        assert solver.factor(wide).onto_range(c) is c
+# What each verb costs: applications of Q, triangular solves, products with a matrix.
+COSTS = {
+    ("QR", "tall", "onto_rows"): (0, 0, 0),
+    ("QR", "tall", "gram_inv"): (0, 2, 0),
+    ("QR", "tall", "onto_range"): (2, 0, 0),
+    ("QR", "wide", "onto_rows"): (2, 0, 0),
+    ("QR", "wide", "onto_range"): (0, 0, 0),
+    ("SVD", "tall", "onto_rows"): (0, 0, 2),
+    ("SVD", "tall", "gram_inv"): (0, 0, 2),
+    ("SVD", "tall", "onto_range"): (2, 0, 2),
+    ("SVD", "wide", "onto_rows"): (2, 0, 2),
+    ("SVD", "wide", "gram_inv"): (2, 0, 2),
+    ("SVD", "wide", "onto_range"): (0, 0, 2),
+    ("Normal", "tall", "onto_rows"): (0, 0, 0),
+    ("Normal", "tall", "gram_inv"): (0, 2, 0),
+    ("Normal", "tall", "onto_range"): (0, 2, 2),
+    ("Normal", "wide", "onto_rows"): (0, 2, 2),
+    ("Normal", "wide", "gram_inv"): (0, 4, 2),
+    ("Normal", "wide", "onto_range"): (0, 0, 0),
+}
+
+
+@pytest.mark.parametrize(("name", "side", "verb"), COSTS)
+def test_every_verb_takes_the_shortest_path_of_its_factor(name, side, verb):
+    a = _normal(9, 3) if side == "tall" else _normal(3, 9)
+    factor = SOLVERS[name].factor(a)
+    v = _normal(a.shape[0] if verb == "onto_range" else a.shape[1], 2)
+    text = str(jax.make_jaxpr(getattr(factor, verb))(v))
+    found = [len(re.findall(rf"= {op}\b", text)) for op in ("ormqr", "triangular_solve")]
+    assert (*found, text.count("= dot_general")) == COSTS[name, side, verb]
 
 
 @pytest.mark.parametrize("name", SOLVERS)
