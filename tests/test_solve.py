@@ -131,3 +131,26 @@ def test_solvers_without_bounds_refuse_them():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(vp.InputError, match=r"\(60, 3\) but y has shape \(59,\)"):
         vp.solve(basis, Y[:-1], START, T)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_two_decays_are_found_from_a_start_that_leads_others_astray(background):
+    # From lifetimes (2, 6.5) scipy, lmfit, GSL and Ceres end at other answers for (1, 3).
+    def columns(tau, t):
+        decays = [jnp.exp(-t / tau[0]), jnp.exp(-t / tau[1])]
+        return jnp.stack(decays + [jnp.ones_like(t)] * background, axis=1)
+
+    @jax.jit
+    def ends(y, t):
+        solution = vp.solve(columns, y, jnp.array([2.0, 6.5]), t)
+        best = vp.solve(columns, y, jnp.array([1.0, 3.0]), t)
+        return solution.cost, best.cost, solution.result == vp.RESULTS.successful
+
+    for end in (5.0, 8.0, 12.0, 30.0):
+        t = np.linspace(0.0, end, 100)
+        for fast, slow in ((4.0, 2.5), (1.0, 1.0), (1.0, 3.0)):
+            for noise in (0.002, 0.01):
+                y = fast * np.exp(-t) + slow * np.exp(-t / 3) + 0.5 * background
+                y += noise * np.random.default_rng(1).normal(size=t.size)
+                cost, best, success = ends(y, t)
+                assert success and cost <= best * (1 + 1e-9), (end, fast, slow, noise)

@@ -79,7 +79,7 @@ def fit(
     - `share`: "all": one set of nonlinear parameters for all columns of Y, the default for (m, k).
     - `solver`: `vp.LevenbergMarquardt()` by default; any optimistix solver.
     - `linear_solver`: `vp.linalg.SVD()` by default, which every rank suits.
-    - `jacobian`: "kaufman" (default) or "full".
+    - `jacobian`: "auto" (default), "full" or "kaufman", as in `varpro.solve`.
     - `max_steps`: trial points at most; 256 by default.
     - `starts`: how many starts to try, the given one and scrambled Sobol points of the box that the
         bounds make (see `varpro._multistart`); the fit of least cost is returned.

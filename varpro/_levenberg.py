@@ -83,7 +83,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         of a full Gauss-Newton step from the returned point are below `ftol * cost`.
     - `xtol`: stop when the step and the Gauss-Newton step have `|| D s || <= xtol || D y ||`.
     - `gtol`: stop when the cosine between the residual and every free column of J is below.
-    - `factor`: the first radius is `factor * max(|| D y ||, || r ||)`.
+    - `factor`: the first radius is `factor * max(|| D y ||, || r ||)`; MINPACK recommends 0.1 to 100. Small
+        first steps keep to the valley in which the start lies.
 
     `options` of `optimistix.least_squares` understood: `lower` and `upper` (pytrees like y, may be
     infinite; equal values fix a parameter) and `jacobian`, a callable
@@ -97,7 +98,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     ftol: float = 1e-14
     xtol: float = 1e-10
     gtol: float = 1e-10
-    factor: float = 100.0
+    factor: float = 0.1
 
     @property
     def rtol(self):

@@ -10,6 +10,7 @@ on the coordinates that are not on a bound; one on a bound moves with its bound.
 """
 
 from collections.abc import Callable
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -67,9 +68,9 @@ def search(
     max_steps: int | None = None,
 ) -> Search:
     """The search with defaults filled in."""
-    jacobian = "kaufman" if jacobian is None else jacobian
-    if jacobian not in ("kaufman", "full"):
-        raise InputError(f"jacobian must be 'kaufman' or 'full', not {jacobian!r}.")
+    jacobian = "auto" if jacobian is None else jacobian
+    if jacobian not in get_args(Jacobian):
+        raise InputError(f"jacobian must be one of {get_args(Jacobian)}, not {jacobian!r}.")
     steps = 256 if max_steps is None else max_steps
     if steps < 1:
         raise InputError(f"max_steps must be at least 1, not {steps}.")
@@ -122,7 +123,8 @@ def solve(
     - `solver`: `LevenbergMarquardt()` by default, or any optimistix least-squares solver or
         minimiser (those know no bounds).
     - `linear_solver`: factors the basis; `varpro.linalg.SVD()` by default, which every rank suits.
-    - `jacobian`: "kaufman" (default) or "full", the Golub-Pereyra Jacobian.
+    - `jacobian`: "full" (Golub and Pereyra), "kaufman" (without its last term: cheaper and as good
+        near the optimum) or "auto" (default): full for up to n right-hand sides, else Kaufman's.
     - `max_steps`: trial points at most, 256 by default.
 
     **Returns:** a `Solution`. A failed solve is a result, not an exception.

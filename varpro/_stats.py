@@ -73,9 +73,9 @@ def covariance_blocks(
 
     `point` is that of `reduced` at theta; it is evaluated anew if its factor reveals no rank.
     """
-    problem = reduced.problem
-    if not (isinstance(reduced.linear_solver, SVD) and reduced.jacobian_kind == "kaufman"):
-        reduced = Reduced(problem, SVD(), "kaufman")
+    problem, known = reduced.problem, isinstance(reduced.linear_solver, SVD)
+    reduced = Reduced(problem, SVD(), "kaufman")
+    if not known:
         _, point = reduced.evaluate(theta)
     # A coefficient that is rounding noise says nothing about the parameters of its column.
     size = jnp.linalg.norm(problem.phi(theta), axis=0) * jnp.linalg.norm(point.coef, axis=1)

@@ -113,7 +113,7 @@ def test_the_resolved_configuration_states_every_default(here, varpro):
     assert tree["data"]["path"] == "../decay.csv"
     assert tree["data"]["units"] == {"x": "ns", "y": "kcps"}
     assert float(tree["fit"]["solver"]["ftol"]) > 0
-    assert tree["fit"]["solver"]["jacobian"] == "kaufman"
+    assert tree["fit"]["solver"]["jacobian"] == "auto"
 
 
 def test_quiet_prints_nothing(here, varpro):

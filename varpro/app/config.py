@@ -273,7 +273,7 @@ _SOLVER = vp.LevenbergMarquardt()  # pyright: ignore[reportCallIssue]
 
 class Solver(Section):
     kind: Literal["lm"] = "lm"
-    jacobian: Literal["kaufman", "full"] = "kaufman"
+    jacobian: Literal["auto", "kaufman", "full"] = "auto"
     ftol: Number = _SOLVER.ftol
     xtol: Number = _SOLVER.xtol
     gtol: Number = _SOLVER.gtol
