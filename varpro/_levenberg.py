@@ -89,7 +89,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     `options` of `optimistix.least_squares` understood: `lower` and `upper` (pytrees like y, may be
     infinite; equal values fix a parameter) and `jacobian`, a callable
     `(y, residual, aux, args) -> (M, p)` with rows in the order of the flattened residual (a complex
-    leaf counts as its real, then its imaginary part) and columns in that of the flattened y.
+    leaf counts as its real, then its imaginary part) and columns in that of the flattened y; or to
+    a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix.
 
     Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
@@ -160,10 +161,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # Residuals in units in which the first is about one, so that squares neither overflow nor
         # underflow; a power of two, so that no digit changes.
         rows = _rows(out).astype(old.resid.dtype)
-        biggest = jnp.max(jnp.abs(rows), initial=0.0)
-        biggest = jax.lax.reduce_precision(biggest, jnp.finfo(rows.dtype).nexp, 0)
-        biggest = jnp.where((biggest > 0) & jnp.isfinite(biggest), biggest, 1.0)
-        unit = jnp.where(first, biggest, state.unit)
+        unit = jax.lax.cond(first, lambda: _unit(rows), lambda: state.unit)
         resid = rows / unit
         norm = _norm(resid)
 
@@ -269,8 +267,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         if options.get("jacobian") is None:
             jac = jax.jacfwd(lambda v: _rows(fn(unravel(v), args)[0]))(x)
         else:
-            jac = _rows_of_matrix(options["jacobian"](y, out, aux, args))
-        tri, head = _triangle(jac.astype(resid.dtype) / unit, resid)
+            jac = options["jacobian"](y, out, aux, args)
+        turned = resid
+        if isinstance(jac, tuple):
+            jac, turned = jac
+            turned = turned.astype(resid.dtype) / unit
+        tri, head = _triangle(_rows_of_matrix(jac).astype(resid.dtype) / unit, turned)
         columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
         sound = jnp.all(jnp.isfinite(tri)) & jnp.all(jnp.isfinite(head))
         scale = jnp.maximum(columns, state.model.scale)
@@ -329,6 +331,13 @@ _PATIENCE = 15  # non-finite trial points in a row; each makes the radius ten ti
 
 def _where(pred, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(pred, a, b), new, old)
+
+
+def _unit(rows: Array) -> Array:
+    """A power of two near the largest entry, 1 if that is no use."""
+    biggest = jnp.max(jnp.abs(rows), initial=0.0)
+    biggest = jax.lax.reduce_precision(biggest, jnp.finfo(rows.dtype).nexp, 0)
+    return jnp.where((biggest > 0) & jnp.isfinite(biggest), biggest, jnp.ones_like(biggest))
 
 
 def _norm(a: Array) -> Array:

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
-from ._problem import Problem, column_scale
-from .linalg import AbstractFactor, AbstractPinvSolver
+from ._problem import Problem
+from .linalg import AbstractPinvSolver, Balanced, balanced
 
 Jacobian = Literal["auto", "kaufman", "full"]
 
@@ -29,8 +29,7 @@ Jacobian = Literal["auto", "kaufman", "full"]
 class Point(eqx.Module):
     """All that one evaluation knows: what the Jacobian at the same theta reuses."""
 
-    factor: AbstractFactor  # of Phi with its columns divided by `scale`
-    scale: Float[Array, " n"]
+    factor: Balanced  # of Phi
     coef: Inexact[Array, "n k"]
     block: Inexact[Array, "m j"]  # the residual, or R Qc
     turned: Inexact[Array, "n j"]  # C, or C Qc
@@ -52,9 +51,8 @@ class Reduced(eqx.Module):
         problem = self.problem
         phi, y = problem.phi(theta), problem.target(theta)
         y = y.astype(jnp.result_type(phi, y))
-        scale = column_scale(phi)
-        factor = self.linear_solver.factor(phi / scale)
-        coef = factor.pinv(y) / scale[:, None]
+        factor = balanced(self.linear_solver, phi)
+        coef = factor.coefficients(y)
         resid = y - phi @ coef
         n, k = coef.shape
         if k > n and not self._full(n, k):
@@ -65,30 +63,57 @@ class Reduced(eqx.Module):
             gain = jnp.sum(turn, axis=0)
         else:
             block, turned, extra, gain = resid, coef, None, jnp.ones((k,), coef.dtype)
-        prior = problem.columns.prior(theta)
-        rows = [_real_rows(block.reshape(-1)), *(r for r in (extra, prior) if r is not None)]
-        return jnp.concatenate(rows), Point(factor, scale, coef, block, turned, gain)
+        rest = [r for r in (extra, problem.columns.prior(theta)) if r is not None]
+        rows = jnp.concatenate([_real_rows(block.reshape(-1)), *rest])
+        return rows, Point(factor, coef, block, turned, gain)
 
     def jacobian(self, theta: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
         """The Jacobian of `evaluate` at the same theta."""
-        problem = self.problem
+        v, _ = self._moved(theta, point)
+        v = point.factor.turn_back(v.reshape(v.shape[0], -1)).reshape(v.shape)
+        return self._with_priors(theta, point, v)
+
+    def turned(
+        self, theta: Float[Array, " p"], point: Point
+    ) -> tuple[Float[Array, "M p"], Float[Array, " M"]]:
+        """Jacobian and residual at the same theta, both turned by one orthogonal matrix.
+
+        All that a Gauss-Newton step needs, without a way back from the coordinates in which Phi is
+        a triangle.
+        """
+        v, r = self._moved(theta, point)
+        jac = self._with_priors(theta, point, v)
+        rows = _real_rows(r.reshape(-1))
+        prior = self.problem.columns.prior(theta)
+        # The rest of many right-hand sides meets a row of zeros: what it is does not matter.
+        zeros = jnp.zeros(jac.shape[0] - rows.size - (0 if prior is None else prior.size))
+        return jac, jnp.concatenate([rows, zeros, *([] if prior is None else [prior])])
+
+    def _moved(self, theta: Array, point: Point) -> tuple[Array, Array]:
+        """`R'` (m, j, p) and R (m, j) in turned coordinates."""
+        problem, factor = self.problem, point.factor
         m, j = point.block.shape
-        v = -problem.apply_derivative(theta, point.turned)
+        full = self._full(*point.coef.shape)
+        v, u = problem.apply_derivative(theta, point.turned, point.block if full else None)
+        v = -v
         tangent = problem.target_derivative(theta)
         if tangent is not None:
             v = v + tangent[:, None, :] * point.gain[:, None]
         p = v.shape[-1]
-        v = v.reshape(m, j * p)
-        v = v - point.factor.onto_range(v)
-        full = self._full(*point.coef.shape)
-        if full:
-            u = problem.apply_derivative_h(theta, point.block)
-            v = v - point.factor.pinv_h(u.reshape(-1, j * p) / point.scale[:, None])
+        both = factor.turn(jnp.concatenate([v.reshape(m, j * p), point.block], axis=1))
+        v, r = factor.reject(both[:, : j * p]), both[:, j * p :]
+        if u is not None:
+            w = factor.pinv_h(u.reshape(-1, j * p))
+            v = v.at[: w.shape[0]].add(-w)
+        return v.reshape(m, j, p), r
+
+    def _with_priors(self, theta: Array, point: Point, v: Array) -> Float[Array, "M p"]:
+        m, j, p = v.shape
         rows = [_real_rows(v.reshape(m * j, p))]
-        if not full and point.coef.shape[1] > point.coef.shape[0]:
+        if j < point.coef.shape[1]:
             rows.append(jnp.zeros((1, p), rows[0].dtype))
-        if problem.columns.prior(theta) is not None:
-            rows.append(jax.jacfwd(problem.columns.prior)(theta))
+        if self.problem.columns.prior(theta) is not None:
+            rows.append(jax.jacfwd(self.problem.columns.prior)(theta))
         return jnp.concatenate(rows)
 
     def cost(self, theta: Float[Array, " p"]) -> Float[Array, ""]:

@@ -21,11 +21,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
-from ._problem import Opaque, Problem, column_scale
+from ._problem import Opaque, Problem
 from ._reduced import Jacobian, Point, Reduced, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
-from .linalg import SVD, AbstractPinvSolver, pinv_solve
+from .linalg import SVD, AbstractPinvSolver, column_scale, pinv_solve
 
 Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
 
@@ -149,10 +149,9 @@ def solve(
     columns = Opaque(basis, offset, args, unravel)
     problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
     bounds = _like(lower, alpha0), _like(upper, alpha0)
-    theta, found = optimum(problem, bounds, theta0, how=how)
-    phi, target = problem.phi(theta), problem.target(theta)
-    coef = _coefficients(phi, target.astype(jnp.result_type(phi, target)), how)
-    resid, cost = target - phi @ coef, cost_at(theta, problem, coef)
+    theta, coef, found = optimum(problem, bounds, theta0, how=how)
+    resid = problem.target(theta) - problem.phi(theta) @ coef
+    cost = cost_at(theta, problem, coef)
     if y.ndim == 1:
         coef, resid = coef[:, 0], resid[:, 0]
     return Solution(unravel(theta), coef, resid, cost, found.result, found.stats)
@@ -205,24 +204,32 @@ def locate(
 
 @eqx.filter_custom_jvp
 def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
-    """The optimal theta and how it was found."""
-    return locate(problem, bounds, theta0, how)[:2]
+    """The optimal theta, its coefficients (n, k), and how it was found."""
+    theta, found, point = locate(problem, bounds, theta0, how)
+    return theta, point.coef, found
 
 
 @optimum.def_jvp
 def _optimum_jvp(primals, tangents, *, how: Search):
     problem, bounds, theta0 = primals
     t_problem, t_bounds, _ = tangents
-    theta, found = optimum(problem, bounds, theta0, how=how)
+    theta, coef, found = optimum(problem, bounds, theta0, how=how)
+    t_found = jax.tree.map(lambda _: None, found)
+
+    def coefficients(theta, problem):
+        phi, y = problem.phi(theta), problem.target(theta)
+        scale = column_scale(phi)
+        y = y.astype(jnp.result_type(phi, y))
+        return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
+
     if theta.size == 0:
-        return (theta, found), (None, jax.tree.map(lambda _: None, found))
+        _, t_coef = eqx.filter_jvp(lambda p: coefficients(theta, p), (problem,), (t_problem,))
+        return (theta, coef, found), (None, t_coef, t_found)
 
     def gradient(theta, problem):
         # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
         # the reduced cost; its own derivative must see the coefficients move.
-        phi, y = problem.phi(theta), problem.target(theta)
-        coef = _coefficients(phi, y.astype(jnp.result_type(phi, y)), how)
-        return jax.grad(cost_at)(theta, problem, coef)
+        return jax.grad(cost_at)(theta, problem, coefficients(theta, problem))
 
     on_lower, on_upper = (
         jnp.zeros(theta.shape, bool) if b is None else at(theta, b)
@@ -239,12 +246,8 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     right = jnp.where(moving, -t_gradient, t_theta)
     left = jnp.where(moving[:, None], hessian, jnp.eye(theta.size, dtype=hessian.dtype))
     t_theta = _solve_scaled(left, right)
-    return (theta, found), (t_theta, jax.tree.map(lambda _: None, found))
-
-
-def _coefficients(phi: Array, y: Array, how: Search) -> Array:
-    scale = column_scale(phi)
-    return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
+    _, t_coef = eqx.filter_jvp(coefficients, (theta, problem), (t_theta, t_problem))
+    return (theta, coef, found), (t_theta, t_coef, t_found)
 
 
 def cost_at(
@@ -274,7 +277,7 @@ def _evaluate(theta, reduced):
 
 
 def _jacobian(theta, resid, point, reduced):
-    return reduced.jacobian(theta, point)
+    return reduced.turned(theta, point)
 
 
 def _like(bound: PyTree, alpha0: PyTree) -> Array | None:

@@ -88,13 +88,13 @@ def covariance_blocks(
     p = theta.size
     eye = jnp.eye(n, dtype=coef.dtype)
     lost_coef = 1.0 - jnp.diag(factor.onto_rows(eye)).real > _LOST
-    gram_inv = factor.gram_inv(eye) / point.scale[:, None] / point.scale
+    gram_inv = factor.gram_inv(eye) / point.factor.scale[:, None] / point.factor.scale
     if p == 0:
         none = jnp.zeros((0,), bool)
         gain = jnp.zeros((k, n, 0), coef.dtype)
         half, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
     else:
-        jac = jnp.where(on_bound, 0.0, reduced.jacobian(theta, point))
+        jac = jnp.where(on_bound, 0.0, reduced.turned(theta, point)[0])
         size = jnp.linalg.norm(jac, axis=0)
         scale = jnp.where(size > 0, size, jnp.ones_like(size))
         jac_factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
@@ -102,11 +102,11 @@ def covariance_blocks(
         half = jac_factor.pinv_h(eye_p) / scale
         lost_theta = (1.0 - jnp.diag(jac_factor.onto_rows(eye_p)) > _LOST) & ~on_bound
         cond_jac = jac_factor.cond
-        v = problem.apply_derivative(theta, coef)
+        v, _ = problem.apply_derivative(theta, coef)
         tangent = problem.target_derivative(theta)
         if tangent is not None:
             v = v - tangent[:, None, :]
-        gain = factor.pinv(v.reshape(-1, k * p)) / point.scale[:, None]
+        gain = factor.pinv(v.reshape(-1, k * p)) / point.factor.scale[:, None]
         gain = gain.reshape(n, k, p).transpose(1, 0, 2)
         gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
     return Blocks(

@@ -1,5 +1,10 @@
 """Pseudoinverse solves with derivatives made of one factorisation. Knows matrices only."""
 
+from ._balance import (
+    Balanced as Balanced,
+    balanced as balanced,
+    column_scale as column_scale,
+)
 from ._factor import AbstractFactor as AbstractFactor, AbstractPinvSolver as AbstractPinvSolver
 from ._lineax import linear_solve as linear_solve
 from ._normal import Normal as Normal

@@ -27,6 +27,14 @@ class Reflectors(eqx.Module):
         """`Q t`."""
         return _q(self.packed, self.taus, t)
 
+    def turn(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+        """`Q_m^H b` with the whole unitary Q_m (m, m), whose first columns are Q."""
+        return jax.lax.linalg.ormqr(self.packed, self.taus, b, transpose=True)
+
+    def turn_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+        """`Q_m b`, the inverse of `turn`."""
+        return jax.lax.linalg.ormqr(self.packed, self.taus, b)
+
 
 def reflectors_and_triangle(
     tall: Inexact[Array, "m r"],
