@@ -261,6 +261,7 @@ def nan_at(y, *where):
         (lambda: vp.fit(MODEL, T, Y, tie={"slow.tau": "fast.tua"}), "Did you mean 'fast.tau'"),
         (lambda: vp.fit(MODEL, T, Y, init={"slow.tau": vp.Param(80.0, 1.0, 50.0)}), r"init for slow.tau = 80 lies outside its bounds \[1, 50\]."),
         (lambda: vp.fit(MODEL, T, Y, init={"fast.tau": 0.0}), "Column 'fast' is not finite at the start"),
+        (lambda: vp.fit(MODEL, T, Y, init={"fast.tau": 5.0, "slow.tau": 5.0}), r"Phi has rank 2 of 3 at the starting point: columns 'fast' and 'slow' are identical \(tau = 5\). Give distinct starts."),
         (lambda: vp.fit(MODEL, T, Y, share="sometimes"), "share must be"),
         (lambda: vp.fit(MODEL, T, Y)["slow.tua"], "Did you mean 'slow.tau'"),
         (lambda: vp.fit("exp", T, Y), "model must be a basis"),
@@ -280,6 +281,20 @@ def test_undetermined_parameters_have_infinite_errors():
     assert twins.rank == 2
     assert np.isinf(twins["fast"].stderr) and np.isinf(twins["slow"].stderr)
     np.testing.assert_allclose(twins["fast"].value, twins["slow"].value, rtol=1e-9)
+
+
+def test_equal_starts_are_refused_only_where_they_would_stay_equal():
+    equal = {"fast.tau": 5.0, "slow.tau": 5.0}
+    with pytest.raises(vp.InputError, match="identical"):
+        vp.fit(MODEL, T, Y, init={"*.tau": 5.0})
+    apart = vp.fit(MODEL, T, Y, init=equal, fix="fast.tau")
+    assert apart.rank == 3 and apart.success and abs(apart["slow.tau"].value - 5.0) > 0.1
+    tied = vp.fit(MODEL, T, Y, init=equal, tie={"slow.tau": "fast.tau"})
+    assert tied.rank == 2 and tied.success
+    others = vp.fit(MODEL, T, Y, init=equal, bounds={"*.tau": (0.1, 50.0)}, starts=8)
+    assert others.success and others.rank == 3
+    peaks = vp.Gaussian("a", center=2.0, width=1.0) + vp.Gaussian("b", center=2.0, width=3.0)
+    assert vp.fit(peaks, T, Y).num_steps > 0
 
 
 def test_many_starts_find_the_global_optimum_and_repeat_by_seed():

@@ -13,10 +13,10 @@ from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._levenberg import STOP
 from ._multistart import start_points
-from ._params import Coordinates, Layout, Numbers, Param, build_layout
+from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian, Point, Reduced
-from ._results import RESULTS, FitError, InputError, result_name, suggestion
+from ._results import RESULTS, FitError, InputError, result_name
 from ._solve import Found, Search, Solver, cost_at, locate, search
 from ._stats import covariance_blocks
 from ._types import ArrayIn
@@ -67,7 +67,8 @@ def fit(
     - `init`: starts by name, plain numbers or `vp.Param`; overrides what the model says. For a bare
         function it defines the parameters.
     - `bounds`: `{name: (lower, upper)}`, overrides what the model says.
-    - `fix`: names or patterns such as "*.tau" of parameters to hold at their start.
+    - `fix`: names of parameters to hold at their start. Here, in `init` and in `bounds` a pattern
+        such as "*.tau" stands for all names that it matches.
     - `tie`: `{name: other}`, the first takes the value of the second.
     - `order`: a chain of names that must increase, such as ("fast.tau", "slow.tau"), or several.
     - `sigma`: standard deviation of each sample (m,), or one number; or
@@ -111,6 +112,8 @@ def fit(
         chains = [order] if order and isinstance(order[0], str) else order
         layout, numbers, coordinates = build_layout(params, fix=fix, tie=tie, order=chains)  # pyright: ignore[reportArgumentType]
         _enough_data(data, len(layout.free), len(built.columns))
+        if starts == 1:
+            _distinct(built, layout, params, data)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
         points = start_points(coordinates, starts, seed)
         out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
@@ -146,19 +149,17 @@ def _starts(
     """All parameters by full name, with what was given on top of what the model says."""
     parts = basis.parts if isinstance(basis, Sum) else (basis,)
     params = {p.parameter_name(k): v for p in parts for k, v in p.parameters.items()}
-    for where, given in (("init", init), ("bounds", bounds)):
-        for name in given:
-            if name not in params:
-                raise InputError(f"{where}: unknown parameter '{name}'. {suggestion(name, params)}")
-    for name, value in init.items():
-        old = params[name]
-        if isinstance(value, Param):
-            params[name] = value
-        else:
-            params[name] = Param(float(value), old.lower, old.upper, old.fixed, old.prior)
-    for name, (lower, upper) in bounds.items():
-        old = params[name]
-        params[name] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
+    for pattern, value in init.items():
+        for name in expand(pattern, tuple(params), "init"):
+            old = params[name]
+            if isinstance(value, Param):
+                params[name] = value
+            else:
+                params[name] = Param(float(value), old.lower, old.upper, old.fixed, old.prior)
+    for pattern, (lower, upper) in bounds.items():
+        for name in expand(pattern, tuple(params), "bounds"):
+            old = params[name]
+            params[name] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
     return params
 
 
@@ -169,6 +170,28 @@ def _enough_data(data: Data, nonlinear: int, columns: int) -> None:
         raise InputError(
             f"{data.effective} data points cannot determine {nonlinear + linear} parameters "
             f"({nonlinear} nonlinear, {linear} linear). Give more data or a smaller model."
+        )
+
+
+def _distinct(built: Model, layout: Layout, params: Mapping[str, Param], data: Data) -> None:
+    """Refuse starts from which two components would stay the same for ever.
+
+    Equal columns have equal derivatives, so no step tells their parameters apart if all are free.
+    """
+    inits = [param.init for param in params.values()]
+    values = np.array([inits[source] for source in layout.source], dtype=float)
+    for first, second, index in built.twins(values):
+        apart = [(layout.source[i], layout.source[j]) for i, j in index]
+        free = [len({i, j}.intersection(layout.free)) for i, j in apart if i != j]
+        if 1 in free or 2 not in free:
+            continue
+        phi = np.asarray(built.evaluate(data.x, jnp.asarray(values, data.real)))
+        size = np.linalg.norm(phi, axis=0)
+        rank = np.linalg.matrix_rank(phi / np.where(size > 0, size, 1.0))
+        at = ", ".join(f"{layout.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
+        raise InputError(
+            f"Phi has rank {rank} of {phi.shape[1]} at the starting point: columns '{first}' and "
+            f"'{second}' are identical ({at}). Give distinct starts."
         )
 
 

@@ -114,7 +114,7 @@ class Coordinates(eqx.Module):
 
 def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
     """The names that a pattern such as `*.tau` stands for; at least one, or an error."""
-    found = fnmatch.filter(names, pattern)
+    found = [pattern] if pattern in names else fnmatch.filter(names, pattern)
     if not found:
         raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, names)}")
     return found

@@ -86,6 +86,20 @@ class Model(eqx.Module):
             return None
         return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
 
+    def twins(self, values: np.ndarray) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
+        """Pairs of columns of one formula whose parameters have equal `values` (q,): the names of
+        both columns, and the indices of their parameters side by side."""
+        first = 0
+        for group in self.groups:
+            seen: dict[tuple[float, ...], int] = {}
+            members = range(group.width if group.formula.elementwise and group.keys else 0)
+            for j in members:
+                i = seen.setdefault(tuple(values[ids[j]] for ids in group.index), j)
+                if i != j:
+                    pairs = [(ids[i], ids[j]) for ids in group.index]
+                    yield self.columns[first + i], self.columns[first + j], pairs
+            first += group.width
+
     def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
         """Derivatives of the columns by the q parameter values; None if there are none."""
         found, first = [], 0
