@@ -10,8 +10,9 @@ import varpro
 
 ROWS = [
     *("_types", "_results", "_params", "linalg basis _data", "_linear", "_problem", "_reduced"),
-    *("_levenberg", "_solve _simulate _multistart", "_stats", "_fit_result", "_fit", "_batch"),
-    *("__init__", "app", "__main__"),
+    *("_levenberg", "_solve _simulate _multistart", "_stats", "_table _same", "_fitted"),
+    *("_criteria _residuals", "_diagnostics _frames", "_report _store _compare", "_fit_result"),
+    *("_fit", "_load _batch", "__init__", "app", "__main__"),
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 ROOT = pathlib.Path(varpro.__file__).parent

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import basis as basis, linalg as linalg
+    from ._compare import Comparison as Comparison, compare as compare
+    from ._diagnostics import Finding as Finding
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._levenberg import LevenbergMarquardt as LevenbergMarquardt
+    from ._load import load as load
     from ._params import Param as Param
     from ._results import (
         RESULTS as RESULTS,
@@ -32,9 +35,12 @@ __version__ = "0.1.0"
 # Public names by the module that holds them, imported on first use: JAX takes a second or more, and
 # the command line has no use for it to show its help.
 _NAMES = {
+    "_compare": ("Comparison", "compare"),
+    "_diagnostics": ("Finding",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_levenberg": ("LevenbergMarquardt",),
+    "_load": ("load",),
     "_params": ("Param",),
     "_results": ("RESULTS", "FitError", "InputError", "VarproError"),
     "_solve": ("Solution", "solve"),

@@ -1,43 +1,22 @@
-"""What a fit returns: arrays under names, frozen, with everything a report needs."""
+"""What a fit returns: a frozen record of its numbers, and the verbs on it, a line or two each."""
 
-import contextlib
-from typing import Literal
+import os
+from typing import TYPE_CHECKING
 
-import equinox as eqx
-import jax
-import numpy as np
-from jaxtyping import Float, PyTree
+from ._criteria import aic, aicc, bic
+from ._diagnostics import Finding, diagnose
+from ._fitted import Estimate as Estimate, Fitted, plain
+from ._frames import to_dataset, to_frame
+from ._report import CORRELATION, ROWS, html_report, line, report
+from ._same import same
+from ._store import save
 
-from ._params import Layout, Param
-from ._results import InputError, suggestion
-from ._types import ArrayIn
-from .basis import Model
-
-_ALMOST_ONE = 0.99
-
-
-class Estimate(eqx.Module):
-    """One parameter of a fit.
-
-    **Fields:** `value` and `stderr` (floats; arrays (k,) for a coefficient of k right-hand sides),
-    `init`, `lower`, `upper`, `fixed`, `at_bound` (nonlinear parameters), `tied_to` the name of the
-    parameter that it copies, and `kind`. A `stderr` is NaN on a bound, infinite where the data do
-    not determine the parameter, and zero for a fixed one.
-    """
-
-    name: str
-    kind: Literal["nonlinear", "linear"]
-    value: float | complex | np.ndarray
-    stderr: float | np.ndarray
-    init: float | None = None
-    lower: float = -np.inf
-    upper: float = np.inf
-    fixed: bool = False
-    at_bound: bool = False
-    tied_to: str | None = None
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 
-class FitResult(eqx.Module):
+class FitResult(Fitted):
     """The outcome of `varpro.fit`.
 
     **Fields:**
@@ -55,225 +34,73 @@ class FitResult(eqx.Module):
         first right-hand side), in that order.
     - `num_steps`, `num_residuals`, `num_jacobians`; `rank` and `cond` of the weighted basis,
         `cond_jac` of the column-scaled Jacobian.
+
+    `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """
 
-    names: tuple[str, ...]
-    columns: tuple[str, ...]
-    alpha: np.ndarray
-    coef: np.ndarray
-    x: PyTree
-    y: np.ndarray
-    fitted: np.ndarray
-    weights: np.ndarray | None
-    success: bool
-    status: str
-    message: str
-    stop: str
-    cost: float
-    start_costs: np.ndarray
-    chisq: float
-    num_data: int
-    num_free: int
-    dof: int
-    absolute_sigma: bool
-    cov_names: tuple[str, ...]
-    covariance: np.ndarray
-    num_steps: int
-    num_residuals: int
-    num_jacobians: int
-    rank: int
-    cond: float
-    cond_jac: float
-    params: dict[str, Param]
-    layout: Layout
-    model: Model
-    alpha_stderr: np.ndarray
-    coef_stderr: np.ndarray
-    at_bound: np.ndarray
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, as lmfit defines it; formulas in `varpro._criteria`."""
+        return aic(self)
 
     @property
-    def resid(self) -> np.ndarray:
-        """Unweighted residual, `y - fitted`."""
-        return self.y - self.fitted
+    def aicc(self) -> float:
+        """The same corrected for few data; infinite where there are too few for it."""
+        return aicc(self)
 
     @property
-    def redchi(self) -> float:
-        """Reduced chi-square, `chisq / dof`; NaN without degrees of freedom."""
-        return self.chisq / self.dof if self.dof > 0 else float("nan")
+    def bic(self) -> float:
+        """Schwarz' (Bayesian) information criterion."""
+        return bic(self)
 
     @property
-    def sigma_resid(self) -> float:
-        """Standard deviation of the (weighted) residual, the root of `redchi`."""
-        return float(np.sqrt(self.redchi))
+    def diagnostics(self) -> tuple[Finding, ...]:
+        """What a reader of this fit should know, each a `Finding`; empty for a good fit."""
+        return diagnose(self)
 
-    @property
-    def stderr(self) -> dict[str, float | np.ndarray]:
-        """Standard errors of all parameters by name."""
-        return {name: self[name].stderr for name in (*self.names, *self.columns)}
+    def report(self, *, correlation: float = CORRELATION, rows: int = ROWS) -> str:
+        """The text that `print(fit)` shows, with pairs correlated by more than `correlation` (0.9)
+        and at most `rows` parameters and as many coefficients (24)."""
+        return report(self, correlation=correlation, rows=rows)
 
-    @property
-    def correlation(self) -> np.ndarray:
-        """Correlation matrix in the order of `cov_names`."""
-        sd = np.sqrt(np.diag(self.covariance))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.covariance / sd[:, None] / sd
+    def to_frame(self) -> "pandas.DataFrame":
+        """All parameters as a table; see `varpro._frames.to_frame`."""
+        return to_frame(self)
 
-    def __getitem__(self, name: str) -> Estimate:
-        if name in self.names:
-            i = self.names.index(name)
-            param = self.params[name]
-            source = self.layout.source[i]
-            return Estimate(
-                name,
-                "nonlinear",
-                float(self.alpha[i]),
-                float(self.alpha_stderr[i]),
-                None if param.init is None else float(param.init),
-                float(param.lower),
-                float(param.upper),
-                source == i and i not in self.layout.free,
-                bool(self.at_bound[i]),
-                self.names[source] if source != i else None,
-            )
-        if name in self.columns:
-            i = self.columns.index(name)
-            value, error = self.coef[i], self.coef_stderr[i]
-            if self.coef.ndim == 1:
-                value, error = value.item(), error.item()
-            return Estimate(name, "linear", value, error)
-        known = (*self.names, *self.columns)
-        raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
+    def to_dataset(self) -> "xarray.Dataset":
+        """Data, model, components and parameters with named axes, as an `xarray.Dataset`."""
+        return to_dataset(self)
 
-    def components(self, x: PyTree = None) -> dict[str, np.ndarray]:
-        """The contribution of each column, coefficient times basis, (m,) or (m, k) by name."""
-        phi, offset = self._evaluate(self.x if x is None else x)
-        parts = {
-            name: phi[:, [i]] * self.coef.reshape(len(self.columns), -1)[i]
-            for i, name in enumerate(self.columns)
-        }
-        if offset is not None:
-            parts["offset"] = np.repeat(
-                offset[:, None], self.y.reshape(len(phi), -1).shape[1], axis=1
-            )
-        return {k: v[:, 0] if self.coef.ndim == 1 else v for k, v in parts.items()}
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
 
-    def predict(self, x: PyTree) -> np.ndarray:
-        """The fitted model at new positions `x`, (m,) or (m, k)."""
-        phi, offset = self._evaluate(x)
-        out = phi @ self.coef
-        if offset is None:
-            return out
-        return out + (offset if out.ndim == 1 else offset[:, None])
+        The file appears whole or not at all, and also opens with `xarray.open_dataset`. The model
+        is stored as data; of a function of your own the import path is stored and no code.
 
-    def _evaluate(self, x: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
-        dtype = self.alpha.dtype
-        wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
-        with wide:
-            x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-            phi, offset = _columns(self.model, x, self.alpha)  # pyright: ignore[reportArgumentType]
-        phi = np.asarray(phi)[:, list(self.model.order)]
-        return phi, None if offset is None else np.asarray(offset)
+        **Raises:** `InputError` if the file cannot be written.
+        """
+        save(self, path)
+
+    def equals(self, other: object) -> bool:
+        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
+        return same(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.names, self.columns, self.status, self.num_steps))
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""
-        fields = ("value", "stderr", "init", "lower", "upper", "fixed", "at_bound", "tied_to")
-        parameters = {}
-        for name in (*self.names, *self.columns):
-            one = self[name]
-            keys = fields if one.kind == "nonlinear" else fields[:2]
-            parameters[name] = {"kind": one.kind} | {k: _plain(getattr(one, k)) for k in keys}
-        keys = (
-            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
-            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
-            *("rank", "cond", "cond_jac", "absolute_sigma"),
-        )
-        out = {key: _plain(getattr(self, key)) for key in keys}
-        out["parameters"] = parameters
-        out["covariance"] = {"names": list(self.cov_names), "matrix": _plain(self.covariance)}
-        return out
+        out = super().to_dict()
+        return out | {"aic": plain(self.aic), "aicc": plain(self.aicc), "bic": plain(self.bic)}
 
     def __str__(self) -> str:
-        return _text(self)
+        return report(self)
 
+    def __repr__(self) -> str:
+        return line(self)
 
-@eqx.filter_jit
-def _columns(model: Model, x: PyTree, values: Float[ArrayIn, " q"]):
-    return model.evaluate(x, values), model.offset(x, values)
-
-
-def _plain(value: object) -> object:
-    """JSON has no complex numbers and no NaN: pairs of lists, and None."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if isinstance(value, complex):
-        return {"real": _plain(value.real), "imag": _plain(value.imag)}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
-
-
-def _text(fit: FitResult) -> str:
-    """The report that `print(fit)` shows."""
-    head = "converged" if fit.success else "NOT CONVERGED"
-    shape = " x ".join(str(s) for s in fit.y.shape)
-    lines = [
-        f"varpro fit: {head} ({fit.stop or fit.status}) after {fit.num_steps} steps",
-        f"  data {shape}, {len(fit.names)} nonlinear ({fit.num_free} free) and "
-        f"{fit.coef.size} linear parameters, {fit.dof} degrees of freedom",
-        f"  chi-square {fit.chisq:.6g}, reduced {fit.redchi:.6g}",
-    ]
-    if not fit.success:
-        lines.append(f"  {fit.message}")
-    rows = [("parameter", "value", "std. error", "")]
-    for name in (*fit.names, *fit.columns):
-        one = fit[name]
-        if np.ndim(one.value):
-            values = np.real(one.value)
-            span = f"{values.min():.5g} ... {values.max():.5g}"
-            rows.append((name, span, "", f"{values.size} right-hand sides"))
-            continue
-        note = "fixed" if one.fixed else "on its bound" if one.at_bound else ""
-        if one.tied_to:
-            note = f"= {one.tied_to}"
-        if not one.fixed and np.isinf(one.stderr):
-            note = "not determined by the data"
-        rows.append((name, *_rounded(one.value, one.stderr), note))  # pyright: ignore[reportArgumentType]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines.append("")
-    for name, value, error, note in rows:
-        line = f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}  {note}"
-        lines.append(line.rstrip())
-    pairs = _strong_pairs(fit)
-    if pairs:
-        lines.append("")
-        lines += [f"  correlation({a}, {b}) = {r:+.4f}" for a, b, r in pairs[:8]]
-    return "\n".join(lines)
-
-
-def _rounded(value: float | complex, error: float) -> tuple[str, str]:
-    """Value and error, both to two significant digits of the error."""
-    if isinstance(value, complex) or not np.isfinite(error) or error <= 0:
-        shown = f"{value:.6g}"
-        return shown, "" if error == 0 or np.isnan(error) else f"{error:.2g}"
-    digits = 1 - int(np.floor(np.log10(error)))
-    size = max(abs(value), error)
-    if 1e-4 <= size < 1e7 and digits <= 9:
-        digits = max(digits, 0)
-        return f"{value:.{digits}f}", f"{error:.{digits}f}"
-    exponent = int(np.floor(np.log10(size)))
-    return f"{value:.{max(exponent + digits, 1)}e}", f"{error:.1e}"
-
-
-def _strong_pairs(fit: FitResult) -> list[tuple[str, str, float]]:
-    if fit.coef.ndim != 1:
-        return []
-    r = fit.correlation
-    found = [
-        (fit.cov_names[i], fit.cov_names[j], float(r[i, j]))
-        for i in range(len(r))
-        for j in range(i)
-        if abs(r[i, j]) > _ALMOST_ONE
-    ]
-    return sorted(found, key=lambda pair: -abs(pair[2]))
+    def _repr_html_(self) -> str:
+        return html_report(self)

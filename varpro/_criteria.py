@@ -1,0 +1,47 @@
+"""Information criteria of a least-squares fit with normal errors.
+
+With N real observations, K fitted parameters (free nonlinear ones and all linear coefficients, a
+complex one counting twice) and chi-square S, minus twice the largest log-likelihood is, without
+terms that are the same for all models of the same data and weights,
+
+    N ln(S / N)    with sigma known up to a factor, which is fitted too (absolute_sigma=False)
+    S              with sigma known (absolute_sigma=True)
+
+    AIC  = that + 2 K                                   (Akaike 1974)
+    AICc = AIC + 2 K' (K' + 1) / (N - K' - 1)           (Hurvich and Tsai 1989)
+    BIC  = that + K ln N                                (Schwarz 1978)
+
+AIC and BIC leave the fitted noise variance out of K, as lmfit does: it would add a constant.
+In the correction it is no constant, so K' = K + 1 there when the variance is fitted (Burnham and
+Anderson, Model Selection and Multimodel Inference, 2002, sections 2.2 and 2.4) and K' = K otherwise.
+Priors are not part of the likelihood.
+"""
+
+import math
+
+from ._fitted import Fitted
+
+
+def aic(fit: Fitted) -> float:
+    """Akaike's criterion."""
+    return _deviance(fit) + 2.0 * fit.num_params
+
+
+def aicc(fit: Fitted) -> float:
+    """Akaike's criterion corrected for few data; infinite where N <= K' + 1 leaves it undefined."""
+    k = fit.num_params + (0 if fit.absolute_sigma else 1)
+    spare = fit.num_data - k - 1
+    return aic(fit) + 2.0 * k * (k + 1) / spare if spare > 0 else math.inf
+
+
+def bic(fit: Fitted) -> float:
+    """Schwarz' criterion."""
+    return _deviance(fit) + math.log(fit.num_data) * fit.num_params
+
+
+def _deviance(fit: Fitted) -> float:
+    if fit.absolute_sigma:
+        return fit.chisq
+    if fit.chisq <= 0:
+        return -math.inf
+    return fit.num_data * math.log(fit.chisq / fit.num_data)

@@ -1,0 +1,74 @@
+"""A saved fit back from its file."""
+
+import os
+
+import numpy as np
+
+from ._fit import ModelLike
+from ._fit_result import FitResult
+from ._results import InputError
+from ._store import ForeignCode, read
+from .basis import AbstractBasis, Custom, build_model
+
+
+def load(
+    path: str | os.PathLike[str], *, model: ModelLike | None = None, trust: bool = False
+) -> FitResult:
+    """The fit that `FitResult.save` wrote, equal in every bit; `predict` works at once.
+
+    A file holds no code. A fit of varpro's own bases needs none. For one with a function or basis
+    of yours either pass it again as `model`, or let it be imported under the name that it had.
+
+    **Arguments:**
+
+    - `path`: the NetCDF file.
+    - `model`: what was fitted, as it was passed to `varpro.fit`.
+    - `trust`: import the modules that the file names, which runs them: for files of people whose
+        programs you would run.
+
+    **Returns:** a `FitResult`.
+
+    **Raises:** `InputError` naming the file, if it is missing, damaged or no saved fit, if it needs
+    code and neither `model` nor `trust` gives it, or if that code no longer gives the saved curve.
+    """
+    try:
+        fields = read(path, model=model is not None, trust=trust)
+    except ForeignCode as error:
+        module, _, name = error.path.partition(":")
+        if trust or "<" in name:
+            can = "cannot be imported. Pass the same function or basis as model="
+        else:
+            can = "is not imported unasked. Pass it as model=, or trust=True to import it"
+        raise InputError(f"{path}: was fitted with '{name}' of {module}, which {can}.") from error
+    if model is not None:
+        basis = model
+        if not isinstance(basis, AbstractBasis):
+            basis = Custom("", model, fields["params"])
+        built = build_model(basis.prepared(fields["x"], fields["alpha"].dtype))
+        columns = tuple(built.columns[i] for i in built.order)
+        if (built.names, columns) != (fields["names"], fields["columns"]):
+            raise InputError(
+                f"{path}: was fitted with the parameters {fields['names']} and the columns "
+                f"{fields['columns']}, but model= has {built.names} and {columns}."
+            )
+        fields["model"] = built
+    try:
+        fit = FitResult(**fields)
+    except TypeError as error:
+        raise InputError(f"{path}: was written by another version of varpro ({error}).") from error
+    if model is not None or trust:
+        _reproduces(fit, path)
+    return fit
+
+
+def _reproduces(fit: FitResult, path: str | os.PathLike[str]) -> None:
+    """Refuse code that is no longer what was fitted: its predictions would be wrong in silence."""
+    again = fit.predict(fit.x)
+    used = slice(None) if fit.weights is None else fit.weights > 0
+    size = np.max(np.abs(fit.fitted[used]))
+    off = float(np.max(np.abs(again[used] - fit.fitted[used])))
+    if np.isfinite(size) and not off <= float(np.finfo(fit.alpha.dtype).eps) ** 0.5 * size:
+        raise InputError(
+            f"{path}: the model gives other values than when it was fitted (by up to {off:.3g}). "
+            "Pass the one that was fitted as model=."
+        )

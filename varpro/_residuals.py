@@ -1,0 +1,106 @@
+"""Is what a fit leaves over random? Two tests along x, on the host.
+
+Both look for too few changes alone: a model that misses a feature leaves neighbours of equal sign.
+Fitted parameters make residuals alternate a little, so a good fit raises fewer alarms than the level
+says, never more.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ._fitted import Fitted
+
+# Below this the normal approximation of both tests is not good enough for small levels.
+_FEWEST = 20
+# Residuals this small against the data are rounding or an unfinished search, not noise.
+_EXACT = 1e-8
+
+
+class RunsTest(NamedTuple):
+    """Wald and Wolfowitz (1940): `runs` of one sign, how many are expected, and p of so few."""
+
+    runs: int
+    expected: float
+    sd: float
+    p: float
+
+
+class LagTest(NamedTuple):
+    """Correlation of neighbours, Durbin and Watson's d (1950), and p of so much correlation."""
+
+    correlation: float
+    durbin_watson: float
+    p: float
+
+
+def ordered_residuals(fit: Fitted) -> np.ndarray | None:
+    """Weighted residuals in use (m, k), in order of x where x is one axis; None of an exact fit.
+
+    Real and imaginary parts are columns side by side. Where x is no single axis the order is that
+    of the rows.
+    """
+    m = fit.y.shape[0]
+    resid, y = fit.resid.reshape(m, -1), fit.y.reshape(m, -1)
+    if np.iscomplexobj(resid):
+        resid, y = (np.concatenate([a.real, a.imag], axis=1) for a in (resid, y))
+    leaves = jax.tree.leaves(fit.x)
+    if len(leaves) == 1 and leaves[0].ndim == 1:
+        order = np.argsort(leaves[0], kind="stable")
+        resid, y = resid[order], y[order]
+    else:
+        order = slice(None)
+    if fit.weights is not None:
+        weights = fit.weights[order]
+        used = weights > 0
+        resid, y = (a[used] * weights[used, None] for a in (resid, y))
+    size, noise = np.linalg.norm(y), np.linalg.norm(resid)
+    small = max(_EXACT, 10 * float(np.finfo(resid.dtype).eps))
+    return resid if np.isfinite(noise) and noise > small * size else None
+
+
+def runs_test(resid: np.ndarray) -> RunsTest | None:
+    """The runs of all columns (m, k) together; None for fewer than 20 samples or one sign alone.
+
+    Of n1 positive and n2 negative values 1 + 2 n1 n2 / n runs are expected, with variance
+    (mean - 1) (mean - 2) / (n - 1); normal approximation with correction for continuity.
+    """
+    n = resid.shape[0]
+    if n < _FEWEST:
+        return None
+    positive = resid >= 0
+    count = positive.sum(axis=0)
+    runs = 1 + (positive[1:] != positive[:-1]).sum(axis=0)
+    mean = 1 + 2.0 * count * (n - count) / n
+    variance = (mean - 1) * (mean - 2) / (n - 1)
+    total = float(variance.sum())
+    if total <= 0:
+        return None
+    sd, expected = math.sqrt(total), float(mean.sum())
+    return RunsTest(int(runs.sum()), expected, sd, _below((runs.sum() + 0.5 - expected) / sd))
+
+
+def lag_test(resid: np.ndarray) -> LagTest | None:
+    """Lag-1 autocorrelation of all columns (m, k) together; None for fewer than 20 samples.
+
+    Of independent residuals it has mean 0 or a little less and variance 1 / (m k).
+    """
+    if resid.shape[0] < _FEWEST:
+        return None
+    power = float(np.sum(resid**2))
+    r = float(np.sum(resid[1:] * resid[:-1])) / power
+    d = float(np.sum((resid[1:] - resid[:-1]) ** 2)) / power
+    return LagTest(r, d, _below(-r * math.sqrt(resid.size)))
+
+
+def chisq_tail(chisq: float, dof: int) -> float:
+    """Probability of a chi-square this large or larger (Wilson and Hilferty 1931)."""
+    v = 2.0 / (9.0 * dof)
+    return _below(-((chisq / dof) ** (1 / 3) - (1 - v)) / math.sqrt(v))
+
+
+def _below(z: float) -> float:
+    """The standard normal distribution function."""
+    return 0.5 * math.erfc(-float(z) / math.sqrt(2.0))
