@@ -107,7 +107,7 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
                 dependent,
             )
         else:
-            nearly = tuple(names[i] for i in np.flatnonzero(np.abs(v[-1]) > 0.1))
+            nearly = tuple(names[i] for i in np.flatnonzero(np.abs(v[-1]) > 0.01))
             yield Finding(
                 "cond",
                 f"{listed(nearly)} are nearly dependent (condition number {fit.cond:.1e}): their "

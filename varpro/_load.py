@@ -43,7 +43,7 @@ def load(
     if model is not None:
         basis = model
         if not isinstance(basis, AbstractBasis):
-            basis = Custom("", model, fields["params"])
+            basis = Custom("", model, fields["params"])  # pyright: ignore[reportArgumentType]
         built = build_model(basis.prepared(fields["x"], fields["alpha"].dtype))
         columns = tuple(built.columns[i] for i in built.order)
         if (built.names, columns) != (fields["names"], fields["columns"]):

@@ -75,10 +75,11 @@ def _paragraph(text: str) -> str:
 
 
 def _outcome(fit: Fitted) -> str:
-    head = "converged" if fit.success else "NOT CONVERGED"
+    why = fit.stop or ("" if fit.success else fit.status)
+    head = ("converged" if fit.success else "NOT CONVERGED") + (f" ({why})" if why else "")
     steps = f"{fit.num_steps} step" + ("" if fit.num_steps == 1 else "s")
     counted = f", {fit.num_residuals} evaluations" if fit.num_residuals >= 0 else ""
-    return f"{head} ({fit.stop or fit.status}) after {steps}{counted}"
+    return f"{head} after {steps}{counted}"
 
 
 def _model(fit: Fitted) -> str:

@@ -45,7 +45,7 @@ def ordered_residuals(fit: Fitted) -> np.ndarray | None:
     m = fit.y.shape[0]
     resid, y = fit.resid.reshape(m, -1), fit.y.reshape(m, -1)
     if np.iscomplexobj(resid):
-        resid, y = (np.concatenate([a.real, a.imag], axis=1) for a in (resid, y))
+        resid, y = (np.concatenate([np.real(a), np.imag(a)], axis=1) for a in (resid, y))
     leaves = jax.tree.leaves(fit.x)
     if len(leaves) == 1 and leaves[0].ndim == 1:
         order = np.argsort(leaves[0], kind="stable")

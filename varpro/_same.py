@@ -29,5 +29,5 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, float | complex):
-        return a == b or (a != a and b != b)
+        return bool(a == b) or bool(a != a and b != b)
     return bool(a == b)
