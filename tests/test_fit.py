@@ -129,6 +129,15 @@ def test_complex_data_are_supported_not_dropped():
     np.testing.assert_allclose(fit.coef[0], ref.x[2] + 1j * ref.x[3], rtol=1e-7)
 
 
+def test_complex_data_and_a_real_basis_are_two_right_hand_sides():
+    pair = np.stack([Y, 2 * CLEAN - 1 + 0.02 * NOISE[:, 1]], axis=1)
+    one, two = vp.fit(MODEL, T, pair[:, 0] + 1j * pair[:, 1]), vp.fit(MODEL, T, pair)
+    np.testing.assert_allclose(one.alpha, two.alpha, rtol=1e-9)
+    np.testing.assert_allclose(one.coef, two.coef[:, 0] + 1j * two.coef[:, 1], rtol=1e-8)
+    np.testing.assert_allclose(one.alpha_stderr, two.alpha_stderr, rtol=1e-6)
+    assert one.dof == two.dof
+
+
 def test_offset_is_a_term_without_coefficient():
     y = CLEAN + np.sin(1.3 * T)
     wave = vp.Offset(vp.Custom("wave", lambda th, t: jnp.sin(th["w"] * t), {"w": 1.28}))

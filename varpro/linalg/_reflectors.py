@@ -21,19 +21,19 @@ class Reflectors(eqx.Module):
 
     def into(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "r k"]:
         """`Q^H b`."""
-        return _q_h(self.packed, self.taus, b)
+        return _q_h(*_of_one_type(self.packed, self.taus, b))
 
     def out(self, t: Inexact[Array, "r k"]) -> Inexact[Array, "m k"]:
         """`Q t`."""
-        return _q(self.packed, self.taus, t)
+        return _q(*_of_one_type(self.packed, self.taus, t))
 
     def turn(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
         """`Q_m^H b` with the whole unitary Q_m (m, m), whose first columns are Q."""
-        return jax.lax.linalg.ormqr(self.packed, self.taus, b, transpose=True)
+        return jax.lax.linalg.ormqr(*_of_one_type(self.packed, self.taus, b), transpose=True)
 
     def turn_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
         """`Q_m b`, the inverse of `turn`."""
-        return jax.lax.linalg.ormqr(self.packed, self.taus, b)
+        return jax.lax.linalg.ormqr(*_of_one_type(self.packed, self.taus, b))
 
 
 def reflectors_and_triangle(
@@ -43,6 +43,12 @@ def reflectors_and_triangle(
     raw, taus = jnp.linalg.qr(tall, mode="raw")
     packed = raw.T
     return Reflectors(packed, taus), packed[: taus.shape[0]]
+
+
+def _of_one_type(*arrays: Array) -> tuple[Array, ...]:
+    # LAPACK mixes no types: complex data meet a real basis.
+    dtype = jnp.result_type(*arrays)
+    return tuple(array.astype(dtype) for array in arrays)
 
 
 def _plain_q_h(packed: Array, taus: Array, b: Array) -> Array:
