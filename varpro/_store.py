@@ -217,11 +217,12 @@ def _write(content: Any, path: Path) -> None:
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The text and the arrays of a file, if they are what was written."""
-    xarray = needed("xarray", "load")
-    needed("h5netcdf", "load")
+    xarray, h5py, _ = (needed(package, "load") for package in ("xarray", "h5py", "h5netcdf"))
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     try:
+        with h5py.File(path, "r"):  # what h5netcdf cannot open it complains about twice
+            pass
         # Raw: units such as "ns" must not turn a lifetime into a span of time.
         with xarray.open_dataset(path, engine="h5netcdf", decode_cf=False) as file:
             if _STATE not in file:
