@@ -116,8 +116,20 @@ def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
     """The names that a pattern such as `*.tau` stands for; at least one, or an error."""
     found = [pattern] if pattern in names else fnmatch.filter(names, pattern)
     if not found:
-        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, names)}")
+        # Patterns of the same form that do match are nearer to a mistyped one than whole names are.
+        known = {_like(pattern, name) for name in names} - {pattern}
+        known = known if set(pattern) & set("*?[") and known else names
+        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
     return found
+
+
+def _like(pattern: str, name: str) -> str:
+    """`name` with the wildcards of a pattern where it has them: "slow.*" for "slw.*"."""
+    parts, words = pattern.split("."), name.split(".")
+    if len(parts) != len(words):
+        return name
+    wild = [bool(set(part) & set("*?[")) for part in parts]
+    return ".".join(p if w else word for p, w, word in zip(parts, wild, words, strict=True))
 
 
 def build_layout(
