@@ -166,14 +166,25 @@ def build_layout(
     start = np.array([np.nan if p.init is None else float(p.init) for p in params.values()])
     lower = np.array([float(p.lower) for p in params.values()])
     upper = np.array([float(p.upper) for p in params.values()])
+    shared: dict[int, list[str]] = {}
+    for i, j in enumerate(source):
+        if i != j:
+            # What a tied parameter must not leave, the one that it follows must not leave either.
+            lower[j], upper[j] = max(lower[i], lower[j]), min(upper[i], upper[j])
+            shared.setdefault(j, []).append(names[i])
+            if lower[j] > upper[j]:
+                raise InputError(
+                    f"tie: the bounds of '{names[i]}' and of '{names[j]}' have nothing in common."
+                )
     for i, name in enumerate(names):
         if source[i] != i:
             continue
         if np.isnan(start[i]):
             raise InputError(f"{name} has no start. Give one, such as init={{'{name}': 1.0}}.")
         if not lower[i] <= start[i] <= upper[i]:
+            others = f" and those of {', '.join(shared[i])}" if i in shared else ""
             raise InputError(
-                f"init for {name} = {start[i]:g} lies outside its bounds "
+                f"init for {name} = {start[i]:g} lies outside its bounds{others} "
                 f"[{lower[i]:g}, {upper[i]:g}]."
             )
     start = np.where(np.isnan(start), start[source], start)
