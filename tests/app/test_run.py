@@ -1,6 +1,7 @@
 """`varpro run` from a configuration to files, and what it leaves behind when it fails."""
 
 import errno
+import html
 import json
 import os
 import re
@@ -84,6 +85,21 @@ def test_the_report_is_one_page_that_needs_nothing_else(here, varpro):
         assert outside not in page
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
+
+
+def test_findings_are_said_everywhere(here, varpro):
+    change("  bg: {kind: constant}\n", "")
+    done = varpro("run", "decay.yaml")
+    found = json.loads((here / "run" / "result.json").read_text())["findings"]
+    assert [one["code"] for one in found] == ["runs", "autocorrelation"]
+    page = (here / "run" / "report.html").read_text(encoding="utf-8")
+    for one in found:
+        assert one["message"] in " ".join(done.stdout.split())
+        assert html.escape(one["message"]) in page
+    change("tau: {init: 0.7, lower: 0.01}", "tau: {init: 0.7, lower: 0.01, upper: 1.5}")
+    varpro("run", "decay.yaml", "--overwrite")
+    found = json.loads((here / "run" / "result.json").read_text())["findings"]
+    assert "bound" in [one["code"] for one in found]
 
 
 def test_the_same_run_twice_writes_the_same_bytes(here, varpro):

@@ -41,6 +41,7 @@ def result(plan: Plan, fit: vp.FitResult) -> dict[str, Any]:
         "parameters": parameters,
         "statistics": plain,
         "covariance": covariance,
+        "findings": [{"code": f.code, "message": f.message} for f in fit.diagnostics],
         "data": {
             "x": data.x_name,
             "y": list(data.y_names),
@@ -58,56 +59,25 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def dataset(plan: Plan, fit: vp.FitResult) -> xr.Dataset:
-    """Parameters, coefficients, data, model and residual under their names."""
-    data, many = plan.columns, np.ndim(fit.y) == 2
-    samples = ("sample", "column") if many else ("sample",)
-    linear = ("coefficient", "column") if many else ("coefficient",)
-    nonlinear = [fit[name] for name in fit.names]
-    stderr = np.array([fit[name].stderr for name in fit.columns])
-    y_attrs = {"units": data.y_unit}
-    variables: dict[str, Any] = {
-        "data": (samples, fit.y, y_attrs),
-        "fitted": (samples, fit.fitted, y_attrs),
-        "residual": (samples, fit.resid, y_attrs),
-        "value": ("parameter", fit.alpha),
-        "stderr": ("parameter", np.array([one.stderr for one in nonlinear])),
-        "init": ("parameter", np.array([np.nan if p.init is None else p.init for p in nonlinear])),
-        "lower": ("parameter", np.array([one.lower for one in nonlinear])),
-        "upper": ("parameter", np.array([one.upper for one in nonlinear])),
-        "fixed": ("parameter", np.array([one.fixed for one in nonlinear])),
-        "at_bound": ("parameter", np.array([one.at_bound for one in nonlinear])),
-        "coef": (linear, fit.coef),
-        "coef_stderr": (linear, stderr),
-        "covariance": (("estimate", "estimate_2"), fit.covariance),
-    }
-    if fit.weights is not None:
-        variables["weight"] = ("sample", fit.weights)
-    coords: dict[str, Any] = {
-        "x": ("sample", fit.x, {"units": data.x_unit, "long_name": data.x_name}),
-        "parameter": _texts(fit.names),
-        "parameter_unit": ("parameter", _texts(plan.units.get(n, "") for n in fit.names)),
-        "coefficient": _texts(fit.columns),
-        "coefficient_unit": ("coefficient", _texts(plan.units.get(n, "") for n in fit.columns)),
-        "estimate": _texts(fit.cov_names),
-        "estimate_2": _texts(fit.cov_names),
-    }
-    if many:
-        coords["column"] = _texts(data.y_names)
-    attrs = {
-        "title": plan.document.file,
-        "status": fit.status,
-        "success": int(fit.success),
-        "message": verdict(fit),
-        "chisq": fit.chisq,
-        "redchi": fit.redchi,
-        "dof": fit.dof,
-        "varpro_version": importlib.metadata.version("varpro"),
-    }
-    return xr.Dataset(variables, coords, attrs)
+    """`FitResult.to_dataset` with the names and units of the file."""
+    data = plan.columns
+    out = fit.to_dataset().assign_coords(
+        parameter_unit=("parameter", _texts(plan.units.get(n, "") for n in fit.names)),
+        coefficient_unit=("coefficient", _texts(plan.units.get(n, "") for n in fit.columns)),
+    )
+    if "rhs" in out.dims:
+        out = out.assign_coords(rhs=_texts(data.y_names))
+    for name in ("data", "fitted", "residual", "components"):
+        out[name].attrs["units"] = data.y_unit
+    out["x"].attrs.update(units=data.x_unit, long_name=data.x_name)
+    version = importlib.metadata.version("varpro")
+    return out.assign_attrs(title=plan.document.file, message=verdict(fit), varpro_version=version)
 
 
 def write_netcdf(content: xr.Dataset, path: Path) -> None:
-    content.to_netcdf(path, engine="h5netcdf")
+    # An axis of no length would be one without limit.
+    empty = [name for name, size in content.sizes.items() if size == 0]
+    content.drop_dims(empty).to_netcdf(path, engine="h5netcdf")
 
 
 def _texts(words: Any) -> np.ndarray:

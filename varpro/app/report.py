@@ -38,6 +38,7 @@ def write_report(plan: Plan, fit: vp.FitResult, config: str, path: Path) -> None
         with_unit=any(row.unit for row in rows),
         with_note=any(row.note for row in rows),
         statistics=statistics(plan, fit),
+        findings=[str(finding) for finding in fit.diagnostics],
         figures=figures,
         config=config,
         versions=versions(),

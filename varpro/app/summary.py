@@ -16,11 +16,13 @@ _PIPE_WIDTH = 120
 
 
 def print_summary(plan: Plan, fit: vp.FitResult, folder: str) -> None:
-    """The fit as a table with units, the statistics, and where the run was written."""
+    """The fit as a table with units, the statistics, the findings, and where it was written."""
     console = _console()
     console.print(Text(verdict(fit), style="bold green" if fit.success else "bold red"))
     console.print(_parameters(parameter_rows(plan, fit)))
     console.print(_pairs(statistics(plan, fit)))
+    for finding in fit.diagnostics:
+        console.print(Text(f"- {finding}", style="yellow"))
     console.print(Text(f"Written to {folder}"), soft_wrap=True)
 
 
