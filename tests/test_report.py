@@ -131,6 +131,8 @@ def test_what_is_special_about_a_parameter_stands_beside_it():
     assert "inf  " in str(same) and "not determined by the data" in str(same)
     many = vp.fit(MODEL, T, np.stack([Y, 2 * Y], axis=1))
     assert many["slow"].notes == ("2 right-hand sides",)
+    column, vector = vp.fit(MODEL, T, Y[:, None]), vp.fit(MODEL, T, Y)
+    assert str(column).splitlines()[6:] == str(vector).splitlines()[6:]
 
 
 def test_the_report_stays_short():

@@ -223,7 +223,6 @@ def test_damage_is_noticed_wherever_it_is(tmp_path):
     fit, path = vp.fit(MODEL, T, Y), tmp_path / "fit.nc"
     fit.save(path)
     whole = path.read_bytes()
-    rng = np.random.default_rng(5)
     for size in (0, 4, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(vp.InputError, match=r"fit\.nc: damaged"):

@@ -68,7 +68,7 @@ def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
         )
     bound = tuple(name for name, on in zip(fit.names, fit.at_bound, strict=True) if on)
     if bound:
-        notes = [next(n for n in fit[b].notes if "bound" in n) for b in bound]
+        notes = [next(n for n in fit[b].notes if n.startswith("on its")) for b in bound]
         if len(bound) == 1:
             says = f"{bound[0]} lies {notes[0]}, {fit[bound[0]].value:g}: its standard error is"
         else:
@@ -153,12 +153,17 @@ def strong_pairs(fit: Fitted, above: float) -> list[tuple[str, str, float]]:
     Of several right-hand sides only the nonlinear parameters, which they share.
     """
     r = fit.correlation
-    shown = fit.num_free if fit.coef.ndim > 1 else len(fit.cov_names)
+    shown = fit.num_free if many(fit) else len(fit.cov_names)
     r = r.reshape(-1, *r.shape[-2:])[0, :shown, :shown]
     lower = np.abs(np.tril(r, -1))
     found = np.argwhere(np.nan_to_num(lower) > above)
     found = found[np.argsort(-lower[tuple(found.T)], kind="stable")]
     return [(fit.cov_names[i], fit.cov_names[j], float(r[i, j])) for i, j in found]
+
+
+def many(fit: Fitted) -> bool:
+    """Whether there are several right-hand sides."""
+    return fit.coef.size > len(fit.columns)
 
 
 def _correlated(fit: Fitted) -> Iterator[Finding]:

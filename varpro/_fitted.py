@@ -49,11 +49,11 @@ class Estimate(eqx.Module):
         Of k right-hand sides the value is a span, "2.1 ... 5.3", and the error is empty.
         """
         value, stderr = self.value, self.stderr
-        if isinstance(value, np.ndarray) or isinstance(stderr, np.ndarray):
-            size = np.abs(value) if np.iscomplexobj(value) else np.asarray(value)
-            mark = "|c| " if np.iscomplexobj(value) else ""
-            return f"{mark}{size.min():.5g} ... {size.max():.5g}", ""
-        return rounded(value, stderr)
+        if np.size(value) == 1:
+            return rounded(np.asarray(value).item(), np.asarray(stderr).item())
+        size = np.abs(value) if np.iscomplexobj(value) else np.asarray(value)
+        mark = "|c| " if np.iscomplexobj(value) else ""
+        return f"{mark}{size.min():.5g} ... {size.max():.5g}", ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,11 +67,11 @@ class Estimate(eqx.Module):
             side = "lower " if self.value == self.lower else "upper "
             side = side if self.value in (self.lower, self.upper) else ""
             found.append(f"on its {side}bound")
-        if np.ndim(self.value):
+        if np.size(self.value) > 1:
             found.append(f"{np.size(self.value)} right-hand sides")
         lost = int(np.sum(np.isinf(self.stderr)))
         if lost:
-            some = np.ndim(self.value) and lost < np.size(self.value)
+            some = lost < np.size(self.value)
             found.append("not determined by the data" + (f" in {lost} of them" if some else ""))
         return tuple(found)
 

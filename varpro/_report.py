@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ._criteria import aic, aicc, bic
-from ._diagnostics import diagnose, strong_pairs
+from ._diagnostics import diagnose, many, strong_pairs
 from ._fitted import Estimate, Fitted
 from ._table import bullet, html_table, indented, listed, percent, text_table
 
@@ -144,7 +144,7 @@ def _parameters(fit: Fitted, most: int) -> tuple[tuple[str, ...], list[tuple[str
 
 def _row(one: Estimate) -> tuple[str, ...]:
     value, stderr = one.rounded
-    relative = "" if np.ndim(one.value) else percent(float(one.relative))
+    relative = "" if np.size(one.value) > 1 else percent(np.asarray(one.relative).item())
     start = "" if one.init is None else f"{one.init:.6g}"
     return (one.name, value, stderr, relative, start, _bounds(one), ", ".join(one.notes))
 
@@ -162,7 +162,7 @@ def _correlations(fit: Fitted, above: float) -> tuple[str, list[tuple[str, str, 
     pairs = strong_pairs(fit, above)
     rows = [(a, b, f"{r:+.4f}") for a, b, r in pairs[:_MOST_PAIRS]]
     left = len(pairs) - len(rows)
-    of = "of the nonlinear parameters, " if fit.coef.ndim > 1 else ""
+    of = "of the nonlinear parameters, " if many(fit) else ""
     more = f"and {left} more pairs; all are in fit.correlation" if left else ""
     return f"correlations {of}above {above:g}", rows, more
 

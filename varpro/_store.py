@@ -172,7 +172,12 @@ def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
 def _class(path: str, trust: bool) -> type[Any]:
     """A class of varpro, or of the user where that is trusted; always a module of equinox."""
     ours = path.partition(":")[0].split(".")[0] == __package__
-    found = _import(path, trust or ours)
+    try:
+        found = _import(path, trust or ours)
+    except ForeignCode as error:
+        if ours:
+            raise ValueError(f"no class {path}") from error
+        raise
     if not (isinstance(found, type) and issubclass(found, eqx.Module)):
         raise ValueError(f"{path} is no basis")
     return found
