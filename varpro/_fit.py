@@ -21,7 +21,7 @@ from ._solve import Found, Search, Solver, cost_at, locate, search
 from ._stats import covariance_blocks
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
-from .linalg import AbstractPinvSolver
+from .linalg import AbstractPinvSolver, column_scale
 
 # Starts that are searched at the same time: all wait for the slowest of them.
 _LANES = 8
@@ -216,11 +216,15 @@ def _checked(
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
     points = points.astype(real)
     out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
-    if not np.all(out["start_finite"]):
-        column = built.columns[int(np.argmin(out["start_finite"]))]
+    finite, seen = np.isfinite(out["start_size"]), out["start_size"] > 0
+    # A component that no sample sees from where it starts never moves.
+    seen |= (len(points) > 1) | ~built.moved_by(layout.free)
+    if not np.all(finite & seen):
+        column = built.columns[int(np.argmin(finite & seen))]
+        what = "zero at every sample" if np.all(finite) else "not finite"
         values = dict(zip(layout.names, np.asarray(out["start"]).tolist(), strict=True))
         at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-        raise InputError(f"Column '{column}' is not finite at the start ({at}). Give other starts.")
+        raise InputError(f"Column '{column}' is {what} at the start ({at}). Give other starts.")
     return out
 
 
@@ -251,7 +255,7 @@ def _program(
         fitted = fitted + offset[:, None]
     resid = problem.weighted(problem.y - fitted)
     return {
-        "start_finite": jnp.isfinite(used).all(axis=0),
+        "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
         "start": columns.values(start),
         "values": columns.values(theta),
         "coef": point.coef,

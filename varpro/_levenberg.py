@@ -34,7 +34,10 @@ class STOP(eqx.Enumeration):
     gtol = "The residual is orthogonal to the Jacobian of the free parameters within gtol."
     floor = "The rounding floor is reached: further steps are lost in the rounding of the residual."
     fit = "The fit is perfect: the residual is zero compared with the one at the start."
-    stuck = "No step reduces the cost although the gradient is not zero. Is the Jacobian right?"
+    stuck = (
+        "No step reduces the cost although the gradient is not zero: two parameters have run "
+        "together, one has run off, or the Jacobian is wrong."
+    )
     vanished = "A parameter has run off to where the residual no longer depends on it."
     nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
 
@@ -53,7 +56,7 @@ class _Model(eqx.Module):
     vanished: Bool[Array, ""]  # has a free column become nothing?
     norm: Float[Array, ""]  # || r ||
     length: Float[Array, ""]  # || D x ||
-    reach: Float[Array, ""]  # the same with the column norms of J at x in place of D
+    reach: Float[Array, ""]  # size of the numbers of which r is a difference
 
 
 class _State(eqx.Module):
@@ -90,7 +93,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     infinite; equal values fix a parameter) and `jacobian`, a callable
     `(y, residual, aux, args) -> (M, p)` with rows in the order of the flattened residual (a complex
     leaf counts as its real, then its imaginary part) and columns in that of the flattened y; or to
-    a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix.
+    a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix;
+    and `level`, the norm of the data if the residual is what a model leaves of them: rounding makes
+    the residual uncertain by the precision of the data, not by its own.
 
     Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
@@ -178,7 +183,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
         # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
         grain = 64 * eps * jnp.maximum(1, old.reach * _inverse(old.norm))
-        grain = jnp.minimum(grain, eps**0.5)
+        grain = jnp.minimum(grain, eps**0.4)
         close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
         finite = jnp.isfinite(norm)
         asked = finite & (first | better | close)
@@ -220,12 +225,13 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         xtol = xtol & ((newton <= self.xtol * model.length) | flat)
         # The floor: r changed by more than Gauss-Newton could still remove from it, on a step too
         # short for curvature; or the Gauss-Newton step is lost in the rounding of x.
-        noise = (size <= eps**0.5 * model.length) & (
-            _norm(model.tri @ model.newton) <= _norm(change)
-        )
+        # A jump of r is neither: there the cost has a cliff, and no optimum is found.
+        moved = _norm(change)
+        noise = (size <= eps**0.5 * model.length) & (_norm(model.tri @ model.newton) <= moved)
+        noise = noise & (moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.reach))
         floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
         stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
-        # Zero against the contributions of x to r. The second bound ends convergence to x = 0.
+        # Zero against what r is a difference of. The second bound ends convergence to x = 0.
         fit = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
         gtol = model.cosine <= self.gtol
         stop = STOP.running
@@ -286,6 +292,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         newton = _newton(tri, head, free)
         image = tri @ newton
         eps = float(jnp.finfo(tri.dtype).eps)
+        level = options.get("level", 0.0) / unit
         model = _Model(
             resid=resid,
             tri=tri,
@@ -298,7 +305,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
             norm=norm,
             length=_norm(scale * x),
-            reach=_norm(columns * x),
+            reach=jnp.maximum(_norm(columns * x), 4 * level),
         )
         return model, sound
 

@@ -168,7 +168,8 @@ def locate(
         theta, stats, result = theta0, {"num_steps": jnp.array(0)}, RESULTS.successful
         _, point = reduced.evaluate(theta0)
     elif isinstance(how.solver, LevenbergMarquardt):
-        options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
+        level = jnp.linalg.norm(problem.target(theta0))
+        options = {"lower": lower, "upper": upper, "jacobian": _jacobian, "level": level}
         solution = optx.least_squares(
             _evaluate,
             how.solver,

@@ -6,7 +6,7 @@ contributes its own two or three derivative columns and nothing else.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -99,6 +99,15 @@ class Model(eqx.Module):
                     pairs = [(ids[i], ids[j]) for ids in group.index]
                     yield self.columns[first + i], self.columns[first + j], pairs
             first += group.width
+
+    def moved_by(self, parameters: Sequence[int]) -> np.ndarray:
+        """Which columns depend on any of these parameters, by index."""
+        found = []
+        for group in self.groups:
+            among = np.isin(group.index, parameters)
+            each = among.any(axis=0) if group.formula.elementwise and group.keys else among.any()
+            found.append(np.broadcast_to(each, group.width))
+        return np.concatenate(found)
 
     def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
         """Derivatives of the columns by the q parameter values; None if there are none."""

@@ -92,7 +92,11 @@ def balanced(solver: AbstractPinvSolver, a: Inexact[Array, "m n"]) -> Balanced:
 
 
 def column_scale(a: Inexact[Array, "m n"]) -> Float[Array, " n"]:
-    """Powers of two near the column norms; 1 for a column that is zero or not finite."""
+    """Powers of two near the column norms; 1 for a column that is zero or not finite.
+
+    Infinite for a column so small that only the tail of a formula can have made it, which leaves it
+    out, and NaN for one as large: their coefficients would be of no use to anybody.
+    """
     a = jax.lax.stop_gradient(a)
     # Through the largest entry, for squares of huge or tiny columns overflow or vanish.
     largest = jnp.max(jnp.abs(a), axis=0, initial=0.0)
@@ -100,4 +104,6 @@ def column_scale(a: Inexact[Array, "m n"]) -> Float[Array, " n"]:
     norm = largest * jnp.sqrt(jnp.sum(jnp.abs(a / safe) ** 2, axis=0))
     # No bits of the mantissa left: the nearest power of two.
     power = jax.lax.reduce_precision(norm, jnp.finfo(norm.dtype).nexp, 0)
-    return jnp.where((power > 0) & jnp.isfinite(power), power, jnp.ones_like(power))
+    sane = 1e75 if norm.dtype == jnp.float64 else 1e30
+    power = jnp.where(power > sane, jnp.nan, jnp.where(power < 1 / sane, jnp.inf, power))
+    return jnp.where((largest > 0) & jnp.isfinite(largest), power, jnp.ones_like(power))
