@@ -175,6 +175,41 @@ def test_order_is_kept_and_costs_nothing_when_inactive():
     np.testing.assert_allclose(capped.alpha, free.alpha, rtol=1e-8)
 
 
+def test_order_never_holds_a_search_that_finds_the_optimum_without_it():
+    rng, order = np.random.default_rng(7), ("fast.tau", "slow.tau")
+    found = 0
+    for _ in range(40):
+        truth, start = np.sort(10.0 ** rng.uniform(-0.5, 1.0, 2)), 10.0 ** rng.uniform(-1, 1.3)
+        y = full_model(T, *truth, *rng.uniform(1, 3, 2), 0.5) + 0.003 * rng.normal(size=T.size)
+        # The components nearly meet.
+        init = {"fast.tau": start, "slow.tau": 1.001 * start}
+        free, ordered = (vp.fit(MODEL, T, y, init=init, order=o) for o in ((), order))
+        assert ordered.success == free.success
+        if free.success:
+            np.testing.assert_allclose(ordered.cost, free.cost, rtol=1e-9)
+            swap = np.argsort(free.alpha)
+            np.testing.assert_allclose(ordered.alpha, free.alpha[swap], rtol=1e-6)
+            np.testing.assert_allclose(ordered.coef[:2], free.coef[:2][swap], rtol=1e-5)
+            np.testing.assert_allclose(ordered.alpha_stderr, free.alpha_stderr[swap], rtol=1e-4)
+            found += not np.array_equal(swap, [0, 1])
+    assert found > 0  # some searches end with the components exchanged
+
+
+def test_whole_peaks_are_exchanged():
+    peaks = vp.Gaussian("a", center=12.0, width=0.5) + vp.Gaussian("b", center=14.0, width=2.0)
+    y = 3.0 * np.exp(-0.5 * ((T - 5.0) / 2.0) ** 2) + np.exp(-0.5 * ((T - 13.0) / 0.5) ** 2)
+    free = vp.fit(peaks, T, y + 0.01 * NOISE[:, 0])
+    fit = vp.fit(peaks, T, y + 0.01 * NOISE[:, 0], order=("a.center", "b.center"))
+    assert free["b.center"].value < free["a.center"].value
+    for one, other in (("a", "b"), ("b", "a")):
+        for part in ("", ".center", ".width"):
+            np.testing.assert_allclose(fit[one + part].value, free[other + part].value, rtol=1e-6)
+            np.testing.assert_allclose(fit[one + part].stderr, free[other + part].stderr, rtol=1e-4)
+    # Bounds tell the peaks apart: then it is a constraint.
+    held = vp.fit(peaks, T, y, order=("a.center", "b.center"), bounds={"a.width": (0.1, 0.9)})
+    assert held["a.center"].value <= held["b.center"].value and held["a.width"].value <= 0.9
+
+
 def test_prior_is_one_more_observation():
     sd = 0.1
     prior = vp.Param(5.0, prior=(7.0, sd))

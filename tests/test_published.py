@@ -102,6 +102,18 @@ def test_no_start_ends_in_a_false_success(name, rng):
             assert alignment(form, problem, values) < 1e-6, (start, fit.stop)
 
 
+@pytest.mark.parametrize("name", NIST)
+def test_float32_ends_at_its_rounding_floor_and_says_so(name):
+    form, problem = NIST[name], oracles.load(name)
+    x, y = problem.x.astype(np.float32), problem.y.astype(np.float32)
+    init = {key: float(value) for key, value in form.start(problem.starts[1]).items()}
+    fit = vp.fit(form.model, x, y, init=init)
+    assert fit.alpha.dtype == fit.coef.dtype == np.float32
+    assert fit.success and fit.stop in ("floor", "fit", "ftol")
+    values, _ = published(form, fit)
+    assert lre(values, problem.certified) >= (3.0 if name.startswith("Lanczos") else 4.0)
+
+
 def assert_as_printed(found, printed: str | list[str]):
     """Every digit of a printed number is right: the error is at most half of its last place."""
     for value, text in zip(np.atleast_1d(found), np.atleast_1d(printed), strict=True):

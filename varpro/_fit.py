@@ -110,7 +110,13 @@ def fit(
         params = _starts(basis, init or {}, bounds or {})
         fix = [fix] if isinstance(fix, str) else fix
         chains = [order] if order and isinstance(order[0], str) else order
-        layout, numbers, coordinates = build_layout(params, fix=fix, tie=tie, order=chains)  # pyright: ignore[reportArgumentType]
+        layout, numbers, coordinates = build_layout(
+            params,
+            fix=fix,
+            tie=tie,
+            order=chains,  # pyright: ignore[reportArgumentType]
+            alike=built.alike,
+        )
         _enough_data(data, len(layout.free), len(built.columns))
         if starts == 1:
             _distinct(built, layout, params, data)
@@ -241,6 +247,9 @@ def _program(
     used = problem.weighted(columns.phi(start))
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
     theta, found, point, start_costs = _best(reduced, jnp.asarray(points), limits, how)
+    if columns.layout.exchange:
+        theta = columns.layout.arranged(theta)
+        _, point = reduced.evaluate(theta)
     on_bound = (theta <= lower) | (theta >= upper)
     blocks = covariance_blocks(reduced, theta, point, on_bound)
     transform = (

@@ -62,6 +62,8 @@ class Layout(eqx.Module):
     - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
         that `order` lists them parents first.
     - `has_ceiling`: whether an ordered parameter has a finite upper bound.
+    - `exchange`: what `arranged` sorts: per chain of interchangeable components a row of positions
+        in `theta` for each of their parameters, the ordered one first.
     """
 
     names: tuple[str, ...]
@@ -69,6 +71,14 @@ class Layout(eqx.Module):
     source: tuple[int, ...] = eqx.field(static=True)
     above: tuple[tuple[int, int], ...] = eqx.field(static=True)
     has_ceiling: tuple[bool, ...] = eqx.field(static=True)
+    exchange: tuple[tuple[tuple[int, ...], ...], ...] = eqx.field(static=True, default=())
+
+    def arranged(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
+        """`theta` with interchangeable components in the order that was asked for."""
+        for chain in self.exchange:
+            block = np.array(chain)
+            theta = theta.at[block].set(theta[block][:, jnp.argsort(theta[block[0]])])
+        return theta
 
     @property
     def selects(self) -> bool:
@@ -138,8 +148,13 @@ def build_layout(
     fix: Sequence[str] = (),
     tie: Mapping[str, str] | None = None,
     order: Sequence[Sequence[str]] = (),
+    alike: Sequence[Sequence[Sequence[int]]] = (),
 ) -> tuple[Layout, Numbers, Coordinates]:
-    """Check the parameters and the constraints on them, and lay them out."""
+    """Check the parameters and the constraints on them, and lay them out.
+
+    `alike` holds, for each formula of several components, a row of parameter indices for each of
+    its parameters, one index per component.
+    """
     names = tuple(params)
     index = {name: i for i, name in enumerate(names)}
 
@@ -190,6 +205,11 @@ def build_layout(
     start = np.where(np.isnan(start), start[source], start)
 
     above = _order_pairs(order, locate, names, start, source, fixed)
+    free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
+    plain = {i for i in free if source.count(i) == 1 and params[names[i]].prior is None}
+    chains = [[index[name] for name in chain] for chain in order]
+    exchange = _interchangeable(chains, alike, plain, list(zip(lower, upper, strict=True)))
+    above = [pair for pair in above if not any(pair[0] in block[0] for block in exchange)]
     for child, parent in above:
         upper[parent] = min(upper[parent], upper[child])
         lower[child] = max(lower[child], lower[parent])
@@ -203,9 +223,9 @@ def build_layout(
         low[child], high[child] = 0.0, 1.0 if finite else np.inf
         ceiling.append(finite)
 
-    free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
     priors = [p.prior or (0.0, np.inf) for p in params.values()]
-    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling))
+    places = tuple(tuple(tuple(map(free.index, row)) for row in block) for block in exchange)
+    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places)
     numbers = Numbers(
         coordinate,  # pyright: ignore[reportArgumentType]
         lower,  # pyright: ignore[reportArgumentType]
@@ -214,6 +234,35 @@ def build_layout(
         np.array([sd for _, sd in priors], dtype=float),  # pyright: ignore[reportArgumentType]
     )
     return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
+
+
+def _interchangeable(
+    chains: Sequence[Sequence[int]],
+    alike: Sequence[Sequence[Sequence[int]]],
+    plain: set[int],
+    box: Sequence[tuple[float, float]],
+) -> list[list[list[int]]]:
+    """For each chain of components that differ by nothing but their names: the indices of all their
+    parameters, a row for each, the ordered one first.
+
+    Such a chain is sorted once the optimum is found. As a constraint it would hold the search where
+    two components meet: by symmetry no gradient leads away from there.
+    """
+    found = []
+    for chain in chains:
+        others = {i for other in chains if other is not chain for i in other}
+        for rows in alike:
+            for first in rows:
+                if not set(chain) <= set(first):
+                    continue
+                members = [list(first).index(i) for i in chain]
+                rest = [row for row in rows if row is not first]
+                block = [[row[j] for j in members] for row in (first, *rest)]
+                if all(
+                    plain.issuperset(row) and not others.intersection(row) for row in block
+                ) and all(len({box[i] for i in row}) == 1 for row in block):
+                    found.append(block)
+    return found
 
 
 def _order_pairs(order, locate, names, start, source, fixed) -> list[tuple[int, int]]:

@@ -86,6 +86,11 @@ class Model(eqx.Module):
             return None
         return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
 
+    @property
+    def alike(self) -> list[tuple[tuple[int, ...], ...]]:
+        """Parameter indices of components of one formula: per key a row, per component a column."""
+        return [group.index for group in self.groups if group.formula.elementwise]
+
     def twins(self, values: np.ndarray) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
         """Pairs of columns of one formula whose parameters have equal `values` (q,): the names of
         both columns, and the indices of their parameters side by side."""
