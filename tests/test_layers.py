@@ -10,7 +10,7 @@ import varpro
 
 ROWS = [
     *("_types", "_results", "_params", "linalg basis _data", "_linear", "_problem", "_reduced"),
-    *("_levenberg", "_solve _simulate _multistart", "_stats", "_table _same", "_fitted"),
+    *("_levenberg", "_solve _simulate _multistart", "_stats", "_joint _table _same", "_fitted"),
     *("_criteria _residuals", "_diagnostics _frames", "_report _store _compare", "_fit_result"),
     *("_fit", "_load _batch", "__init__", "app", "__main__"),
 ]

@@ -11,6 +11,8 @@ from jaxtyping import Array, PyTree
 
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
+from ._fitted import prior_chisq
+from ._joint import Optimum, Quantity, scaled, unit_covariance
 from ._levenberg import STOP
 from ._multistart import start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
@@ -124,7 +126,7 @@ def fit(
         points = start_points(coordinates, starts, seed)
         out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
         out = jax.tree.map(np.asarray, out)
-    result = _assemble(built, layout, params, data, out)
+    result = _assemble(built, layout, params, data, numbers, coordinates, out)
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
     return result
@@ -257,7 +259,6 @@ def _program(
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    free = np.array(columns.layout.free, dtype=int)
     fitted = columns.phi(theta) @ point.coef
     offset = columns.offset(theta)
     if offset is not None:
@@ -276,7 +277,9 @@ def _program(
         "stats": found.stats,
         "value_variance": blocks.value_variance(transform),
         "coef_variance": blocks.coef_variance(),
-        "joint": blocks.joint(transform[free], 0),
+        "theta": theta,
+        "transform": transform,
+        "blocks": blocks,
         "on_bound": (transform != 0) @ on_bound,
         "rank": blocks.rank,
         "cond": blocks.cond,
@@ -312,20 +315,45 @@ def _best(
 
 
 def _assemble(
-    built: Model, layout: Layout, params: dict[str, Param], data: Data, out: dict[str, PyTree]
+    built: Model,
+    layout: Layout,
+    params: dict[str, Param],
+    data: Data,
+    numbers: Numbers,
+    coordinates: Coordinates,
+    out: dict[str, PyTree],
 ) -> FitResult:
     """Names back on numbers, on the host."""
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) else 1
     n, k = out["coef"].shape
     free = [i for i in layout.free if not out["on_bound"][i]]
-    dof = data.effective - len(free) - n * k * parts
+    # A prior is one more observation, of a parameter that is free to follow it.
+    prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+    observed = sum(layout.source[i] in layout.free for i in prior)
+    dof = data.effective + observed - len(free) - n * k * parts
     chisq = float(out["chisq"])
-    scale = 1.0 if data.absolute else (chisq / dof if dof > 0 else np.nan)
+    total = chisq + prior_chisq(layout, params, out["values"])
+    scale = 1.0 if data.absolute else (total / dof if dof > 0 else np.nan)
     fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
     alpha_stderr = np.where(fixed, 0.0, _root(out["value_variance"], scale))
-    joint = _scaled(out["joint"], scale)
-    inside = np.array([*range(len(layout.free)), *(len(layout.free) + i for i in order)], dtype=int)
+    real = data.real
+    optimum = Optimum(
+        out["theta"],
+        coordinates.lower.astype(real),
+        coordinates.upper.astype(real),
+        jax.tree.map(lambda a: a.astype(real), numbers),
+        prior,
+        out["transform"],
+        out["blocks"],
+    )
+    joint = [Quantity(layout.names[i], i) for i in layout.free]
+    for i in order:
+        name = built.columns[i]
+        if parts == 1:
+            joint.append(Quantity(name, i, 0))
+        else:
+            joint += [Quantity(f"{name}.real", i, 0), Quantity(f"{name}.imag", i, 0, imag=True)]
     result = out["result"]
     success = bool(result == RESULTS.successful)
     stats = out["stats"]
@@ -354,8 +382,8 @@ def _assemble(
         num_free=len(layout.free),
         dof=dof,
         absolute_sigma=data.absolute,
-        cov_names=(*(layout.names[i] for i in layout.free), *columns),
-        covariance=joint[np.ix_(inside, inside)],
+        cov_names=tuple(one.label for one in joint),
+        covariance=scaled(unit_covariance(optimum, joint), scale),
         num_steps=int(stats["num_steps"]),
         num_residuals=int(stats.get("num_residuals", -1)),
         num_jacobians=int(stats.get("num_jacobians", -1)),
@@ -368,17 +396,12 @@ def _assemble(
         alpha_stderr=alpha_stderr,
         coef_stderr=shaped(_root(out["coef_variance"][order], scale)),
         at_bound=np.asarray(out["on_bound"]),
+        optimum=optimum,
     )
 
 
-def _scaled(variance: np.ndarray, scale: float) -> np.ndarray:
-    # Infinite variances stay infinite for a perfect fit; a zero residual gives no error estimate.
-    scale = scale if scale > 0 else np.nan
-    return np.where(np.isinf(variance), np.inf, variance * scale)
-
-
 def _root(variance: np.ndarray, scale: float) -> np.ndarray:
-    return np.sqrt(_scaled(variance, scale))
+    return np.sqrt(scaled(variance, scale))
 
 
 def _stop_name(stats: dict[str, PyTree]) -> str:

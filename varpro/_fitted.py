@@ -1,6 +1,7 @@
 """What a fit found: arrays under names, frozen. The verbs on it stand in `_fit_result`."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Literal
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from ._joint import Optimum
 from ._params import Layout, Param
 from ._results import InputError, suggestion
 from ._table import rounded
@@ -112,6 +114,7 @@ class Fitted(eqx.Module):
     alpha_stderr: np.ndarray
     coef_stderr: np.ndarray
     at_bound: np.ndarray
+    optimum: Optimum
 
     @property
     def resid(self) -> np.ndarray:
@@ -120,8 +123,9 @@ class Fitted(eqx.Module):
 
     @property
     def redchi(self) -> float:
-        """Reduced chi-square, `chisq / dof`; NaN without degrees of freedom."""
-        return self.chisq / self.dof if self.dof > 0 else float("nan")
+        """Reduced chi-square, that of data and priors over `dof`; NaN without degrees of freedom."""
+        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
+        return total / self.dof if self.dof > 0 else float("nan")
 
     @property
     def sigma_resid(self) -> float:
@@ -218,6 +222,16 @@ class Fitted(eqx.Module):
         out["parameters"] = parameters
         out["covariance"] = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
         return out
+
+
+def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) -> float:
+    """The squares that priors add to the sum, those of parameters that are free to follow them."""
+    total = 0.0
+    for i, param in enumerate(params.values()):
+        if param.prior is not None and layout.source[i] in layout.free:
+            mean, sd = param.prior
+            total += ((float(alpha[i]) - mean) / sd) ** 2
+    return total
 
 
 @eqx.filter_jit

@@ -4,8 +4,12 @@ With J the Kaufman Jacobian of the reduced residual, J^T J is the Schur compleme
 matrix of the full problem, so for unit noise (G_j = Phi^+ Phi' c_j):
 
     cov(theta) = (J^T J)^{-1}
-    cov(c_j)   = (Phi^H Phi)^{-1} + G_j cov(theta) G_j^H
+    cov(c_i, c_j) = [i = j] (Phi^H Phi)^{-1} + G_i cov(theta) G_j^H
     cov(c_j, theta) = -G_j cov(theta)
+
+so that d c_j = -G_j d theta + e_j with independent e_j. Of complex data e_j is circular: its real
+and its imaginary part have this variance each. A Gaussian prior is one more row of J. See Golub and
+LeVeque (1979) for many right-hand sides, O'Leary and Rust (2013) for one.
 
 What the data do not determine (a column of J or of Phi that depends on others) has infinite
 variance. A coordinate on a bound counts as fixed there, and its own error is withheld: NaN.
@@ -23,11 +27,20 @@ _LOST = 1e-6
 
 
 class Blocks(eqx.Module):
-    """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell."""
+    """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell.
+
+    `null_theta` (rows) and `null_coef` (columns) span the directions that the data leave open, in
+    coordinates of which `unit_theta` and `unit_coef` are the units; rounding noise where there are
+    none.
+    """
 
     half: Float[Array, "s p"]  # its gram matrix is cov(theta), so no variance comes out negative
     gram_inv: Inexact[Array, "n n"]
     gain: Inexact[Array, "k n p"]
+    null_theta: Float[Array, "p p"]
+    null_coef: Inexact[Array, "n n"]
+    unit_theta: Float[Array, " p"]
+    unit_coef: Float[Array, " n"]
     lost_theta: Bool[Array, " p"]
     lost_coef: Bool[Array, " n"]
     on_bound: Bool[Array, " p"]
@@ -42,24 +55,11 @@ class Blocks(eqx.Module):
         return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
 
     def coef_variance(self) -> Float[Array, "n k"]:
-        """Variances of all coefficients."""
+        """Variances of all coefficients; of a complex one, of its distance from the mean."""
         spread = jnp.sum(jnp.abs(jnp.einsum("sp,knp->snk", self.half, self.gain)) ** 2, axis=0)
-        variance = jnp.diag(self.gram_inv).real[:, None] + spread
+        parts = 2.0 if jnp.iscomplexobj(self.gain) else 1.0
+        variance = parts * jnp.diag(self.gram_inv).real[:, None] + spread
         return jnp.where(self._coef_lost().T, jnp.inf, variance)
-
-    def joint(self, transform: Float[Array, "q p"], column: int) -> Float[Array, "s s"]:
-        """Joint covariance of parameter values and the coefficients of one column, values first."""
-        gain = self.gain[column]
-        values, gains = self.half @ transform.T, self.half @ gain.conj().T
-        cross = -gains.conj().T @ values
-        coef = self.gram_inv + gains.conj().T @ gains
-        values = values.T @ values
-        joint = jnp.block([[values, cross.conj().T], [cross, coef]]).real
-        lost = jnp.concatenate([(transform != 0) @ self.lost_theta, self._coef_lost()[column]])
-        bound = (transform != 0) @ self.on_bound
-        bound = jnp.concatenate([bound, jnp.zeros(gain.shape[0], bool)])
-        joint = jnp.where(jnp.diag(lost), jnp.inf, joint)
-        return jnp.where(bound[:, None] | bound, jnp.nan, joint)
 
     def _coef_lost(self) -> Bool[Array, "k n"]:
         # A coefficient that leans on an undetermined parameter is undetermined too.
@@ -87,12 +87,15 @@ def covariance_blocks(
     n, k = coef.shape
     p = theta.size
     eye = jnp.eye(n, dtype=coef.dtype)
-    lost_coef = 1.0 - jnp.diag(factor.onto_rows(eye)).real > _LOST
+    null_coef = eye - factor.onto_rows(eye)
+    lost_coef = jnp.diag(null_coef).real > _LOST
+    unit_coef = 1.0 / factor.scale
     gram_inv = factor.gram_inv(eye) / point.factor.scale[:, None] / point.factor.scale
     if p == 0:
         none = jnp.zeros((0,), bool)
         gain = jnp.zeros((k, n, 0), coef.dtype)
         half, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
+        null_theta, unit_theta = half, theta
     else:
         jac = jnp.where(on_bound, 0.0, reduced.turned(theta, point)[0])
         size = jnp.linalg.norm(jac, axis=0)
@@ -100,7 +103,10 @@ def covariance_blocks(
         jac_factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
         eye_p = jnp.eye(p, dtype=jac.dtype)
         half = jac_factor.pinv_h(eye_p) / scale
-        lost_theta = (1.0 - jnp.diag(jac_factor.onto_rows(eye_p)) > _LOST) & ~on_bound
+        null = eye_p - jac_factor.onto_rows(eye_p)
+        lost_theta = (jnp.diag(null) > _LOST) & ~on_bound
+        unit_theta = jnp.where(on_bound, 0.0, 1.0 / scale)
+        null_theta = null * unit_theta
         cond_jac = jac_factor.cond
         v, _ = problem.apply_derivative(theta, coef)
         tangent = problem.target_derivative(theta)
@@ -113,6 +119,10 @@ def covariance_blocks(
         half,
         gram_inv,
         gain,
+        null_theta,
+        null_coef * unit_coef[:, None],
+        unit_theta,
+        unit_coef,
         lost_theta,
         lost_coef,
         on_bound,
