@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         Gaussian as Gaussian,
         Lorentzian as Lorentzian,
         Offset as Offset,
+        Oscillation as Oscillation,
         Polynomial as Polynomial,
+        StretchedExp as StretchedExp,
     )
 
 __version__ = "0.1.0"
@@ -46,7 +48,7 @@ _NAMES = {
     "_solve": ("Solution", "solve"),
     "basis": (
         *("AbstractBasis", "Constant", "Custom", "Exp", "Gaussian", "Lorentzian"),
-        *("Offset", "Polynomial"),
+        *("Offset", "Oscillation", "Polynomial", "StretchedExp"),
     ),
 }
 _MODULES = ("basis", "linalg")

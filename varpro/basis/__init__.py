@@ -6,9 +6,13 @@ from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
 from ._poly import Constant as Constant, Polynomial as Polynomial
+from ._stretched import StretchedExp as StretchedExp
+from ._wave import Oscillation as Oscillation
 
 KINDS: dict[str, type[AbstractBasis]] = {
     "exp": Exp,
+    "stretched_exp": StretchedExp,
+    "oscillation": Oscillation,
     "gaussian": Gaussian,
     "lorentzian": Lorentzian,
     "constant": Constant,

@@ -1,0 +1,60 @@
+"""Stretched exponential decays."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._params import Param
+from .._results import InputError
+from .._types import ArrayIn
+from ._base import AbstractBasis, column, parameter
+
+# exp(-p) is zero beyond e^9 in every precision; held there, its derivative is zero too, not 0 * inf.
+_LOG_MOST = 9.0
+
+
+class StretchedExp(AbstractBasis):
+    """A stretched exponential, `exp(-(x / tau)^beta)`, for x >= 0 (Kohlrausch 1854).
+
+    The mean lifetime is `tau / beta * Gamma(1 / beta)`.
+
+    **Arguments:**
+
+    - `name`: of the component and its coefficient.
+    - `tau`: where the column has fallen to 1/e, in units of x. Positive.
+    - `beta`: the exponent; starts at 1, a plain exponential, where nothing is given.
+
+    **Raises:** `InputError` from a fit whose x holds negative values.
+    """
+
+    name: str
+    tau: Param | None = parameter()
+    beta: Param | None = parameter()
+    elementwise: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.tau is None:
+            self.tau = Param()
+        if self.beta is None:
+            self.beta = Param(1.0)
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        s = column(x) / values["tau"]
+        # By way of the logarithm: s^(beta - 1) is infinite at x = 0, the derivative is not.
+        log_s = jnp.log(jnp.where(s > 0, s, 1.0))
+        power = jnp.exp(jnp.minimum(values["beta"] * log_s, _LOG_MOST))
+        decay = jnp.where(s > 0, jnp.exp(-power), 1.0)
+        return jnp.where(s < 0, jnp.nan, decay)
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "StretchedExp":
+        lowest = np.min(x)
+        if lowest < 0:
+            raise InputError(
+                f"StretchedExp '{self.name}' needs x >= 0, but x goes down to {lowest:g}. Leave "
+                "those samples out, or shift x."
+            )
+        return self
