@@ -210,6 +210,26 @@ def test_whole_peaks_are_exchanged():
     assert held["a.center"].value <= held["b.center"].value and held["a.width"].value <= 0.9
 
 
+@pytest.mark.parametrize("dtype", [float, complex, np.float32])
+@pytest.mark.parametrize("noise", [0.3, 0.03, 1e-4, 1e-8])
+def test_compressed_residuals_lead_to_the_same_optimum(noise, dtype):
+    rng = np.random.default_rng(3)
+    coef = rng.uniform(0.5, 2.0, (3, 60))
+    phi = np.stack([np.exp(-T / 0.7), np.exp(-T / 4.0), np.ones_like(T)], axis=1)
+    exact = (phi @ coef).astype(dtype)
+    y = exact + (noise * rng.normal(size=exact.shape)).astype(exact.real.dtype)
+    full, compressed = (vp.fit(MODEL, T, y, jacobian=kind) for kind in ("full", "kaufman"))
+    assert full.success and compressed.success
+    narrow = dtype == np.float32
+    # In units of the standard errors, but for what rounding allows.
+    apart = np.abs(full.alpha - compressed.alpha)
+    floor = (1e-4 if narrow else 1e-10) * full.alpha
+    assert np.all(apart <= (1e-2 if narrow else 1e-6) * full.alpha_stderr + floor)
+    rounding = np.sum((np.finfo(y.dtype).eps * np.abs(y)) ** 2)
+    rtol = 1e-2 if narrow else 1e-9
+    np.testing.assert_allclose(compressed.cost, full.cost, rtol=rtol, atol=rounding)
+
+
 def test_prior_is_one_more_observation():
     sd = 0.1
     prior = vp.Param(5.0, prior=(7.0, sd))

@@ -94,8 +94,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     `(y, residual, aux, args) -> (M, p)` with rows in the order of the flattened residual (a complex
     leaf counts as its real, then its imaginary part) and columns in that of the flattened y; or to
     a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix;
-    and `level`, the norm of the data if the residual is what a model leaves of them: rounding makes
-    the residual uncertain by the precision of the data, not by its own.
+    `level`, the norm of the data if the residual is what a model leaves of them: rounding makes the
+    residual uncertain by the precision of the data, not by its own; and `blur`, the relative
+    uncertainty of the cost in units of that precision if it is more.
 
     Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
@@ -183,6 +184,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
         # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
         grain = 64 * eps * jnp.maximum(1, old.reach * _inverse(old.norm))
+        grain = jnp.maximum(grain, eps * options.get("blur", 0.0))
         grain = jnp.minimum(grain, eps**0.4)
         close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
         finite = jnp.isfinite(norm)

@@ -11,6 +11,8 @@ astray, without it 105. "auto" keeps it up to k = n right-hand sides.
 With more right-hand sides and C^T = Qc Rc (k n), Kaufman's R' equals -(I - P) Phi' Rc^T Qc^T for each
 coordinate. Its rows live in the span of Qc, so the block R Qc (m n) and the norm of the rest, whose
 derivative is zero there, give the same cost, gradient and Gauss-Newton matrix as all m k residuals.
+As R is normal to the fit, its squares are those of Y less those of the fit, so that nothing of the
+size of Y is written; not for data so precise that the difference would lose the digits of R.
 """
 
 from typing import Literal
@@ -24,6 +26,11 @@ from ._problem import Problem
 from .linalg import AbstractPinvSolver, Balanced, balanced
 
 Jacobian = Literal["auto", "kaufman", "full"]
+
+
+def difference(dtype: jnp.dtype) -> float:
+    """The part of the squares of Y above which those of the residual are taken as a difference."""
+    return float(jnp.finfo(dtype).eps) ** 0.25
 
 
 class Point(eqx.Module):
@@ -46,6 +53,10 @@ class Reduced(eqx.Module):
     def _full(self, n: int, k: int) -> bool:
         return self.jacobian_kind == "full" or (self.jacobian_kind == "auto" and k <= n)
 
+    def compressed(self, n: int, k: int) -> bool:
+        """Whether `evaluate` returns the compressed residual."""
+        return k > n and not self._full(n, k)
+
     def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], Point]:
         """The real residual vector, and the point for `jacobian`."""
         problem = self.problem
@@ -53,19 +64,37 @@ class Reduced(eqx.Module):
         y = y.astype(jnp.result_type(phi, y))
         factor = balanced(self.linear_solver, phi)
         coef = factor.coefficients(y)
-        resid = y - phi @ coef
         n, k = coef.shape
-        if k > n and not self._full(n, k):
+        if self.compressed(n, k):
             turn = jnp.linalg.qr(coef.conj().T)[0]
-            block, turned = resid @ turn, coef @ turn
-            rest = jnp.sum(jnp.abs(resid) ** 2) - jnp.sum(jnp.abs(block) ** 2)
-            extra = jnp.sqrt(jnp.maximum(rest, 0.0))[None]
-            gain = jnp.sum(turn, axis=0)
+            turned, gain = coef @ turn, jnp.sum(turn, axis=0)
+            block, extra = self._blocks(phi, y, coef, turn, turned)
         else:
-            block, turned, extra, gain = resid, coef, None, jnp.ones((k,), coef.dtype)
+            block, turned, extra = y - phi @ coef, coef, None
+            gain = jnp.ones((k,), coef.dtype)
         rest = [r for r in (extra, problem.columns.prior(theta)) if r is not None]
         rows = jnp.concatenate([_real_rows(block.reshape(-1)), *rest])
         return rows, Point(factor, coef, block, turned, gain)
+
+    def _blocks(self, phi, y, coef, turn, turned):
+        """`R Qc` (m, n), and the norm of the rest of R (1,)."""
+
+        def formed():
+            resid = y - phi @ coef
+            block = resid @ turn
+            return block, jnp.sum(jnp.abs(resid) ** 2)
+
+        def unformed():
+            fitted = phi @ turned
+            return y @ turn - fitted, energy - jnp.sum(jnp.abs(fitted) ** 2)
+
+        # Y is read twice and nothing of its size is written, unless the difference of squares would
+        # cost the digits that a search needs.
+        energy = jnp.sum(jnp.abs(y) ** 2)
+        fitted = jnp.sum(jnp.abs(phi @ turned) ** 2)
+        block, squares = jax.lax.cond(fitted < (1 - difference(y.dtype)) * energy, unformed, formed)
+        rest = squares - jnp.sum(jnp.abs(block) ** 2)
+        return block, jnp.sqrt(jnp.maximum(rest, 0.0))[None]
 
     def jacobian(self, theta: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
         """The Jacobian of `evaluate` at the same theta."""

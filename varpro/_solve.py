@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
 from ._problem import Opaque, Problem
-from ._reduced import Jacobian, Point, Reduced, reduced_residual
+from ._reduced import Jacobian, Point, Reduced, difference, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
 from .linalg import SVD, AbstractPinvSolver, column_scale, pinv_solve
@@ -170,6 +170,8 @@ def locate(
     elif isinstance(how.solver, LevenbergMarquardt):
         level = jnp.linalg.norm(problem.target(theta0))
         options = {"lower": lower, "upper": upper, "jacobian": _jacobian, "level": level}
+        if reduced.compressed(problem.phi(theta0).shape[1], problem.y.shape[1]):
+            options["blur"] = 8 / difference(theta0.dtype)
         solution = optx.least_squares(
             _evaluate,
             how.solver,

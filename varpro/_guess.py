@@ -1,0 +1,276 @@
+"""Starts for the parameters that have none, from the data, on the host.
+
+Every basis that can offers candidates for what is left out (`AbstractBasis.candidates`), and
+`Pursuit` chooses among them by the data, condensed to some rows. Here is what surrounds that: which
+parameters lack a start, where bounds, ties and order let it be, and which component gets what.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import PyTree
+
+from ._data import Data
+from ._params import Param, expand
+from ._pursuit import Pursuit
+from ._sought import Box, Slot, Sought, Values, on_host
+from ._types import ArrayIn
+from .basis import AbstractBasis, Constant, Offset, Polynomial, Sum, bare
+
+# Samples are averaged into at most about this many rows, right-hand sides condensed into this many.
+_ROWS, _SIDES = 600, 12
+
+Chains = Sequence[Sequence[str]]
+
+
+def guess_starts(
+    basis: AbstractBasis,
+    params: Mapping[str, Param],
+    data: Data,
+    *,
+    fix: Sequence[str] = (),
+    tie: Mapping[str, str] | None = None,
+    order: Chains = (),
+) -> dict[str, Param]:
+    """`params` with a start for each that had none, as far as the bases know how to find one.
+
+    Starts lie inside bounds, increase along `order`, and differ for components that differ in their
+    names alone. A parameter that is held, or one of a function of the user's, stays without.
+    """
+    params = dict(params)
+    source = {name: _source(name, tie or {}, params) for name in params}
+    missing = {source[name] for name in params if params[source[name]].init is None}
+    held = {name for pattern in fix for name in expand(pattern, tuple(params), "fix")}
+    if not missing or any(params[name].fixed or name in held for name in missing):
+        return params
+    if not isinstance(data.x, np.ndarray) or data.x.ndim != 1 or np.iscomplexobj(data.x):
+        return params
+    boxes = _boxes(params, source, order)
+    if any(lower > upper for lower, upper in boxes.values()):
+        return params
+    parts = basis.parts if isinstance(basis, Sum) else (basis,)
+    wanting = [
+        part
+        for part in parts
+        if part.finds_start
+        and missing.intersection(source[part.parameter_name(k)] for k in part.parameters)
+    ]
+    known = [
+        part
+        for part in parts
+        if missing.isdisjoint(source[part.parameter_name(k)] for k in part.parameters)
+    ]
+    rows = _Rows(data)
+    if not wanting or np.unique(rows.x).size < 3:
+        return params
+    fixed = _known_columns(known, {n: params[s].init for n, s in source.items()}, data, rows)
+    # First as if nothing were tied; then what components share is held at the middle of their wishes.
+    for _ in range(2):
+        slots = [
+            Slot(part, {k: boxes[source[part.parameter_name(k)]] for k in part.parameters})
+            for part in wanting
+        ]
+        found = _in_order(slots, Pursuit(Sought(slots, rows.x, rows.scale, *fixed)).solve(), order)
+        wishes: dict[str, list[float]] = {name: [] for name in missing}
+        for slot, values in zip(slots, found, strict=True):
+            for local, value in (values or {}).items():
+                name = source[slot.part.parameter_name(local)]
+                wishes.setdefault(name, []).append(value)
+        shared = [
+            name for name in missing if len(wishes[name]) > 1 and boxes[name][0] < boxes[name][1]
+        ]
+        for name in shared:
+            middle = float(np.clip(np.median(wishes[name]), *boxes[name]))
+            boxes[name] = middle, middle
+        if not shared:
+            break
+    starts = {name: wishes[name][0] for name in missing if wishes[name]}
+    _increase(starts, params, boxes, order)
+    for name, start in starts.items():
+        old = params[name]
+        params[name] = Param(start, old.lower, old.upper, old.fixed, old.prior)
+    return params
+
+
+def _source(name: str, tie: Mapping[str, str], params: Mapping[str, Param]) -> str:
+    """The parameter whose value this one takes; wrong ties are refused later."""
+    for _ in params:
+        if tie.get(name, name) not in params:
+            break
+        name = tie.get(name, name)
+    return name
+
+
+def _boxes(params: Mapping[str, Param], source: Mapping[str, str], order: Chains) -> dict[str, Box]:
+    """Where each parameter may start: inside its bounds and those of what is tied to it, above and
+    below its neighbours in a chain, and near the mean of its prior."""
+    boxes = {}
+    for name, param in params.items():
+        tied = [params[other] for other, s in source.items() if s == name]
+        lower = max((float(p.lower) for p in tied), default=-np.inf)
+        upper = min((float(p.upper) for p in tied), default=np.inf)
+        given = param.init
+        if given is None and param.prior is not None:
+            mean, sd = param.prior
+            near = max(lower, mean - 2 * sd), min(upper, mean + 2 * sd)
+            lower, upper = near if near[0] < near[1] else (lower, upper)
+        boxes[name] = (lower, upper) if given is None else (float(given), float(given))
+    for chain in order:
+        known = [name for name in chain if name in boxes]
+        for names, end in ((known, 0), (known[::-1], 1)):
+            for before, name in zip(names[:-1], names[1:], strict=True):
+                box = list(boxes[name])
+                limit = (max, min)[end](box[end], boxes[before][end])
+                if boxes[name][0] < boxes[name][1] and (limit < box[1], limit > box[0])[end]:
+                    box[end] = limit
+                    boxes[name] = (box[0], box[1])
+    return boxes
+
+
+class _Rows:
+    """Samples in use, weighted; many neighbours are averaged into one row.
+
+    An average over a bin is the projection on what is constant there: rows are weighted sums
+    `sum w_i^2 a_i / sqrt(sum w_i^2)`. Bins hold equally many samples, but grow with the distance
+    from the first where that makes them smaller, for what decays there.
+    """
+
+    def __init__(self, data: Data):
+        keep = np.flatnonzero(data.keep)
+        x = data.x[keep].astype(float)
+        m = keep.size
+        weights = np.ones(m) if data.weights is None else data.weights[keep].astype(float)
+        self.index, self.edges = keep, None
+        self.x, self.weights, self.scale = x, weights, weights
+        if m > _ROWS:
+            by_x = np.argsort(x, kind="stable")
+            half = _ROWS // 2
+            edges = np.r_[np.linspace(0, m, half + 1), np.geomspace(1, m, half)].astype(int)
+            self.edges = np.unique(edges[edges < m])
+            self.index, self.weights = keep[by_x], weights[by_x]
+            square = np.add.reduceat(self.weights**2, self.edges)
+            self.x = np.add.reduceat(self.weights**2 * x[by_x], self.edges) / square
+            self.scale = np.sqrt(square)
+
+    def of(self, a: np.ndarray) -> np.ndarray:
+        """Full columns (m, n) as weighted rows."""
+        a = a[self.index]
+        if self.edges is None:
+            return a * self.weights[:, None]
+        total = np.add.reduceat(a * self.weights[:, None] ** 2, self.edges, axis=0)
+        return total / self.scale[:, None]
+
+
+def _known_columns(
+    known: Sequence[AbstractBasis],
+    starts: Mapping[str, float | None],
+    data: Data,
+    rows: _Rows,
+) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the columns that have starts, and what they leave of Y."""
+    y = data.y.astype(np.result_type(data.y, float))
+    blocks = [np.zeros((rows.x.size, 0))]
+    for part in known:
+        values = {k: np.array([starts[part.parameter_name(k)]], float) for k in part.parameters}
+        if part.elementwise:
+            with np.errstate(all="ignore"):
+                blocks.append(on_host(part, rows.x, values) * rows.scale[:, None])
+            continue
+        if isinstance(part, Constant | Polynomial):
+            columns = on_host(part, data.x, values)
+        else:
+            scalars = {k: v[0].astype(data.real) for k, v in values.items()}
+            columns = np.asarray(_evaluate(bare(part), data.x, scalars))  # pyright: ignore[reportArgumentType]
+        if isinstance(part, Offset):
+            y = y - columns
+        else:
+            blocks.append(rows.of(columns))
+    columns = np.concatenate(blocks, axis=1)
+    size = np.linalg.norm(columns, axis=0)
+    fine = np.isfinite(size) & (size > 0)
+    q = np.linalg.qr(columns[:, fine] / size[fine])[0]
+    y = rows.of(y)
+    y = y / (np.abs(y).max() or 1.0)
+    return q, _condensed(y - q @ (q.conj().T @ y))
+
+
+@eqx.filter_jit
+def _evaluate(part: AbstractBasis, x: PyTree, values: dict[str, ArrayIn]) -> PyTree:
+    return part.evaluate(x, values)
+
+
+def _condensed(y: np.ndarray) -> np.ndarray:
+    """The leading left singular vectors of Y times their singular values, by random projection."""
+    if y.shape[1] <= _SIDES:
+        return y
+    mix = y @ np.random.default_rng(0).normal(size=(y.shape[1], _SIDES + 4))
+    q = np.linalg.qr(y @ (y.conj().T @ mix))[0]
+    u, s, _ = np.linalg.svd(q.conj().T @ y, full_matrices=False)
+    return (q @ u[:, :_SIDES]) * s[:_SIDES]
+
+
+def _in_order(
+    slots: Sequence[Slot], found: list[Values | None], order: Chains
+) -> list[Values | None]:
+    """The same values, dealt out among components of one formula so that they increase."""
+    formulas: dict[object, list[int]] = {}
+    for i, slot in enumerate(slots):
+        if found[i]:
+            formulas.setdefault(slot.formula, []).append(i)
+    found = list(found)
+    for members in formulas.values():
+        alike: dict[object, list[int]] = {}
+        for i in members:
+            alike.setdefault(slots[i].kind, []).append(i)
+        if not _deal(slots, found, members, order):
+            for some in alike.values():
+                _deal(slots, found, some, order)
+    return found
+
+
+def _deal(
+    slots: Sequence[Slot], found: list[Values | None], members: list[int], order: Chains
+) -> bool:
+    """Deal the values of `members` in order, if that keeps them inside their boxes."""
+    first = slots[members[0]]
+    key = next(iter(first.box))
+    grid = first.part.candidates(
+        np.linspace(1.0, 2.0, 9), dict.fromkeys(first.box, (-np.inf, np.inf))
+    )
+    sign = 1.0 if grid[key][0] <= grid[key][-1] else -1.0
+    sequence = list(members)
+    for chain in order:
+        for local in first.box:
+            names = {slots[i].part.parameter_name(local): i for i in members}
+            inside = [names[name] for name in chain if name in names]
+            if len(inside) > 1:
+                key, sign = local, 1.0
+                places = sorted(sequence.index(i) for i in inside)
+                for place, i in zip(places, inside, strict=True):
+                    sequence[place] = i
+    values = sorted((v for i in members if (v := found[i])), key=lambda v: sign * v[key])
+    for i, value in zip(sequence, values, strict=True):
+        if any(not lo <= value[k] <= hi for k, (lo, hi) in slots[i].box.items()):
+            return False
+    for i, value in zip(sequence, values, strict=True):
+        found[i] = value
+    return True
+
+
+def _increase(
+    starts: dict[str, float], params: Mapping[str, Param], boxes: Mapping[str, Box], order: Chains
+) -> None:
+    """Move starts that do not increase along a chain, as little as shows."""
+
+    known = {name: param.init for name, param in params.items() if param.init is not None}
+    for chain in order:
+        for small, large in zip(chain[:-1], chain[1:], strict=True):
+            a, b = ({**known, **starts}.get(name) for name in (small, large))
+            if a is None or b is None or a < b:
+                continue
+            if large in starts:
+                b = float(np.clip(a + 0.1 * abs(a) + 1e-3 * (a == 0), *boxes[large]))
+                starts[large] = b
+            if small in starts and not a < b:
+                starts[small] = float(np.clip(b - 0.1 * abs(b) - 1e-3 * (b == 0), *boxes[small]))
