@@ -64,7 +64,9 @@ def unit_covariance(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
     rows = gradient(optimum, chosen) @ np.asarray(blocks.half, float).T
     joint = rows @ rows.T
     # E[Re(a e) Re(b e)] = Re(a G b*) for circular e of covariance 2 G; a = -i for imaginary parts.
-    share = np.real(phase[:, None] * np.asarray(blocks.gram_inv)[np.ix_(index, index)] * phase.conj())
+    share = np.real(
+        phase[:, None] * np.asarray(blocks.gram_inv)[np.ix_(index, index)] * phase.conj()
+    )
     joint[np.ix_(linear, linear)] += share * (rhs[:, None] == rhs)
     moves = np.asarray(optimum.transform)[[chosen[i].index for i in values]] != 0
     leans = np.asarray(blocks.gain)[rhs, index] != 0
