@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._fitted import prior_chisq
+from ._guess import guess_starts
 from ._joint import Optimum, Quantity, scaled, unit_covariance
 from ._levenberg import STOP
 from ._multistart import start_points
@@ -57,7 +58,8 @@ def fit(
 ) -> FitResult:
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
 
-    Only nonlinear parameters need a start. The computation runs in float64 for float64 or integer
+    Only nonlinear parameters have a start, and where that of a decay or a peak is left out it is found
+    in the data (`varpro._guess`); `fit["slow.tau"].init` tells which. The computation runs in float64 for float64 or integer
     data whatever JAX's global setting is, and in float32 for float32 data.
 
     **Arguments:**
@@ -112,6 +114,7 @@ def fit(
         params = _starts(basis, init or {}, bounds or {})
         fix = [fix] if isinstance(fix, str) else fix
         chains = [order] if order and isinstance(order[0], str) else order
+        params = guess_starts(basis, params, data, fix=fix, tie=tie, order=chains)  # pyright: ignore[reportArgumentType]
         layout, numbers, coordinates = build_layout(
             params,
             fix=fix,

@@ -90,9 +90,13 @@ WRONG = {
         replaced("tau: 5.0", "tau: 12:30:00"),
         "decay.yaml:5 model.slow.tau: expected a number, not '12:30:00'.",
     ),
-    "nothing for a number": (
-        replaced("init: 0.5", "init: "),
-        "decay.yaml:4 model.fast.tau: has no start. Give it init.",
+    "fixed at nothing": (
+        replaced("init: 0.5", "fixed: true"),
+        "decay.yaml:4 model.fast.tau: is fixed and has no value. Give it init.",
+    ),
+    "fixed elsewhere at nothing": (
+        replaced("init: 0.5, ", "") + "constraints: {fix: ['fast.*']}\n",
+        "decay.yaml:4 model.fast.tau: is fixed and has no value. Give it init.",
     ),
     "yes for true": (
         replaced("lower: 0.05", "fixed: yes"),
@@ -128,7 +132,7 @@ WRONG = {
     ),
     "both forms of a parameter": (
         replaced("tau: 5.0", "tau: 5.0, rate: 0.2"),
-        "decay.yaml:5 model.slow: Exp 'slow' needs either tau or rate.",
+        "decay.yaml:5 model.slow: Exp 'slow' needs either tau or rate, not both.",
     ),
     "unknown parameter in fix": (
         GOOD + "constraints:\n  fix: [slow.tua]\n",

@@ -53,6 +53,18 @@ def test_a_run_writes_everything_and_says_what_it_found(here, varpro):
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("without", ["{kind: exp}", "{kind: exp, tau: {lower: 0.01}}"])
+def test_starts_that_are_left_out_are_found(here, varpro, without):
+    change("{kind: exp, tau: {init: 0.7, lower: 0.01}}", without)
+    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    row = next(line for line in check.stdout.splitlines() if line.startswith("decay.tau"))
+    assert "from data" in row
+    assert (done.exit_code, done.stderr) == (0, "")
+    tau = json.loads((here / "run" / "result.json").read_text())["parameters"]["decay.tau"]
+    assert abs(tau["value"] - 2) < 4 * tau["stderr"]
+    assert 1 < tau["init"] < 4
+
+
 def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
     varpro("run", "decay.yaml", "--quiet")
     found = json.loads((here / "run" / "result.json").read_text())

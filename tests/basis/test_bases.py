@@ -109,9 +109,8 @@ def test_custom_function_may_return_dict_tuple_or_array(out):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: vp.Exp("a"), "Exp 'a' needs either tau or rate"),
-        (lambda: vp.Exp("a", tau=1.0, rate=1.0), "Exp 'a' needs either tau or rate"),
-        (lambda: vp.Gaussian("g", center=1.0), "Gaussian 'g' needs center and either"),
+        (lambda: vp.Exp("a", tau=1.0, rate=1.0), "Exp 'a' needs either tau or rate, not both"),
+        (lambda: vp.Gaussian("g", width=1.0, fwhm=1.0), "Gaussian 'g' needs either width or fwhm"),
         (lambda: vp.Polynomial("p", degree=-1), "needs degree >= 0, not -1"),
         (lambda: vp.Param(1.0, lower=2.0, upper=1.0), "lower < upper"),
         (lambda: vp.Param(float("nan")), "A start must be finite"),

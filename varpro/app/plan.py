@@ -144,8 +144,12 @@ def _without_start(
     for part, (name, component) in zip(parts, config.model.items(), strict=True):
         above = ("parameters",) if isinstance(component, CustomComponent) else ()
         for local, param in part.parameters.items():
-            if param.init is None and part.parameter_name(local) not in config.constraints.tie:
-                key = ("model", name, *above, local)
+            full, key = part.parameter_name(local), ("model", name, *above, local)
+            if param.init is not None or full in config.constraints.tie:
+                continue
+            if param.fixed or any(fnmatch.fnmatch(full, p) for p in config.constraints.fix):
+                yield complain(document, key, "is fixed and has no value. Give it init.")
+            elif not part.finds_start:
                 yield complain(document, key, "has no start. Give it init.")
 
 

@@ -46,7 +46,7 @@ def print_plan(plan: Plan) -> None:
     for part in parts:
         for local, param in part.parameters.items():
             name = part.parameter_name(local)
-            start = "" if param.init is None else f"{param.init:g}"
+            start = "from data" if param.init is None else f"{param.init:g}"
             bounds = (f"{float(b):g}" for b in (param.lower, param.upper))
             table.add_row(Text(name), start, *bounds, Text(plan.units.get(name, "")))
     console.print(table)

@@ -19,6 +19,7 @@ from jaxtyping import Array, PyTree
 
 from .._params import Param
 from .._types import ArrayIn
+from ._grid import Box
 
 
 def as_param(value: "Param | float | None") -> "Param | None":
@@ -62,6 +63,22 @@ class AbstractBasis(eqx.Module):
     def parameter_name(self, local: str) -> str:
         """The full name of a parameter: `component.parameter`."""
         return f"{self.name}.{local}"
+
+    def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Values among which a start is sought where none is given; only for elementwise bases.
+
+        **Arguments:** `x` (m,), ascending and distinct, and for every parameter by local name its
+        lowest and highest value, equal where the value is given.
+
+        **Returns:** by local name arrays (g,) inside `box`, in the order in which components that
+        differ in their names alone are to take them. A basis without this method needs a start.
+        """
+        raise NotImplementedError
+
+    @property
+    def finds_start(self) -> bool:
+        """Whether starts may be left out."""
+        return type(self).candidates is not AbstractBasis.candidates
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "AbstractBasis":
         """The basis made ready for data `x`: what can only be known then is filled in and checked."""
@@ -114,6 +131,16 @@ def _parts(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
 def column(x: ArrayIn) -> Array:
     """`x` as a column (m, 1), so that parameters (g,) broadcast to (m, g)."""
     return jnp.asarray(x)[:, None]
+
+
+def backend(x: ArrayIn, values: Mapping[str, ArrayIn]) -> tuple[Any, ArrayIn]:
+    """The array library that a formula is to use, and `x` as a column (m, 1).
+
+    NumPy where all is on the host: one formula, and nothing to compile for a look at its columns.
+    """
+    if all(isinstance(a, np.ndarray) for a in (x, *values.values())):
+        return np, x[:, None]
+    return jnp, column(x)
 
 
 def bare(tree: Tree) -> Tree:

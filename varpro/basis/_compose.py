@@ -43,7 +43,8 @@ class _Group(eqx.Module):
         return tuple(values[ids[0]] for ids in self.index)
 
     def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
-        return self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True)))
+        # A formula without parameters makes host arrays of host arrays.
+        return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
 
     def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
         picked = self.pick(values)

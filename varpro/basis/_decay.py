@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
 
 from .._params import Param
 from .._results import InputError
 from .._types import ArrayIn
-from ._base import AbstractBasis, column, parameter
+from ._base import AbstractBasis, backend, parameter
+from ._grid import Box, log_grid
+
+# Lifetimes that are tried: neighbours this factor apart, up to this many times the span of x.
+_RATIO, _SPANS = 1.35, 5.0
 
 
 class Exp(AbstractBasis):
@@ -20,6 +23,11 @@ class Exp(AbstractBasis):
     - `name`: of the component and its coefficient.
     - `tau`: the lifetime, in units of x; or
     - `rate`: its inverse.
+
+    With neither, it is a decay by `tau`. A start that is left out (`tau=vp.Param(lower=0.1)`, or no
+    `tau` at all) is chosen from a grid of lifetimes between the first spacing of x and five times
+    its span; several decays are chosen together and get increasing lifetimes in the order in which
+    they stand in the model. Without bounds that ask for it, no start grows with x.
     """
 
     name: str
@@ -27,11 +35,25 @@ class Exp(AbstractBasis):
     rate: Param | None = parameter()
     elementwise: ClassVar[bool] = True
 
-    def __check_init__(self):
-        if (self.tau is None) == (self.rate is None):
-            raise InputError(f"Exp '{self.name}' needs either tau or rate.")
+    def __post_init__(self):
+        if self.tau is None and self.rate is None:
+            self.tau = Param()
 
-    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
+    def __check_init__(self):
+        if self.tau is not None and self.rate is not None:
+            raise InputError(f"Exp '{self.name}' needs either tau or rate, not both.")
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, x = backend(x, values)
         if "rate" in values:
-            return jnp.exp(-values["rate"] * column(x))
-        return jnp.exp(-column(x) / values["tau"])
+            return xp.exp(-values["rate"] * x)
+        return xp.exp(-x / values["tau"])
+
+    def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        # Decays are steepest where they begin, so the spacing there tells the shortest lifetime.
+        first = min(3, x.size - 1)
+        shortest, longest = (x[first] - x[0]) / first, _SPANS * (x[-1] - x[0])
+        if "rate" in box:
+            grid = log_grid(1 / longest, 1 / shortest, box["rate"], _RATIO)
+            return {"rate": grid[::-1]}
+        return {"tau": log_grid(shortest, longest, box["tau"], _RATIO)}

@@ -1,15 +1,25 @@
-"""Spectral peaks of unit height."""
+"""Spectral peaks of unit height.
+
+What is left out of a centre and a width (no `center` at all, or `center=vp.Param(lower=0)`) is found
+in the data, by a search among centres all over x and widths from its spacing, or 1/400 of its span,
+to a third of its span; without `fwhm` a width is a `width`. Peaks of one kind that differ in their
+names alone get increasing centres in the order in which they stand in the model.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
 
 from .._params import Param
 from .._results import InputError
 from .._types import ArrayIn
-from ._base import FWHM_PER_SIGMA, AbstractBasis, column, parameter
+from ._base import FWHM_PER_SIGMA, AbstractBasis, backend, parameter
+from ._grid import Box, line_grid, log_grid
+
+# Widths that are tried: neighbours this factor apart, not below this part of the span of x. Centres:
+# this many widths apart.
+_RATIO, _MOST, _WIDTHS, _STEP = 2.0, 400, 12, 1.0
 
 
 class Gaussian(AbstractBasis):
@@ -21,6 +31,8 @@ class Gaussian(AbstractBasis):
     - `center`: position, in units of x.
     - `width`: standard deviation, in units of x; or
     - `fwhm`: full width at half maximum, `2 sqrt(2 ln 2)` standard deviations.
+
+    Each start may be left out; it is then found in the data, together with those of the other peaks.
     """
 
     name: str
@@ -29,12 +41,22 @@ class Gaussian(AbstractBasis):
     fwhm: Param | None = parameter()
     elementwise: ClassVar[bool] = True
 
-    def __check_init__(self):
-        _needs_center_and_width(self)
+    def __post_init__(self):
+        if self.center is None:
+            self.center = Param()
+        if self.width is None and self.fwhm is None:
+            self.width = Param()
 
-    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
+    def __check_init__(self):
+        _one_width(self)
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, x = backend(x, values)
         width = values["width"] if "width" in values else values["fwhm"] / FWHM_PER_SIGMA
-        return jnp.exp(-0.5 * ((column(x) - values["center"]) / width) ** 2)
+        return xp.exp(-0.5 * ((x - values["center"]) / width) ** 2)
+
+    def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        return _candidates(x, box, FWHM_PER_SIGMA)
 
 
 class Lorentzian(AbstractBasis):
@@ -46,6 +68,8 @@ class Lorentzian(AbstractBasis):
     - `center`: position, in units of x.
     - `width`: half width at half maximum, in units of x; or
     - `fwhm`: full width at half maximum, twice that.
+
+    Each start may be left out; it is then found in the data, together with those of the other peaks.
     """
 
     name: str
@@ -54,15 +78,45 @@ class Lorentzian(AbstractBasis):
     fwhm: Param | None = parameter()
     elementwise: ClassVar[bool] = True
 
+    def __post_init__(self):
+        if self.center is None:
+            self.center = Param()
+        if self.width is None and self.fwhm is None:
+            self.width = Param()
+
     def __check_init__(self):
-        _needs_center_and_width(self)
+        _one_width(self)
 
-    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, x = backend(x, values)
         width = values["width"] if "width" in values else 0.5 * values["fwhm"]
-        return 1.0 / (1.0 + ((column(x) - values["center"]) / width) ** 2)
+        return 1.0 / (1.0 + ((x - values["center"]) / width) ** 2)
+
+    def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        return _candidates(x, box, 2.0)
 
 
-def _needs_center_and_width(peak: Gaussian | Lorentzian) -> None:
-    if peak.center is None or (peak.width is None) == (peak.fwhm is None):
+def _one_width(peak: Gaussian | Lorentzian) -> None:
+    if peak.width is not None and peak.fwhm is not None:
         kind = type(peak).__name__
-        raise InputError(f"{kind} '{peak.name}' needs center and either width or fwhm.")
+        raise InputError(f"{kind} '{peak.name}' needs either width or fwhm, not both.")
+
+
+def _candidates(
+    x: np.ndarray, box: Mapping[str, Box], fwhm_per_width: float
+) -> dict[str, np.ndarray]:
+    """Centres and widths, the centres as far apart as the peak is wide."""
+    key, size = ("width", 1.0) if "width" in box else ("fwhm", fwhm_per_width)
+    span = x[-1] - x[0]
+    narrowest = max(span / _MOST, float(np.median(np.diff(x))))
+    widths = log_grid(size * narrowest, size * span / 3, box[key], _RATIO, _WIDTHS)
+    centers = [
+        line_grid(x[0], x[-1], box["center"], max(_STEP * abs(width) / size, span / _MOST))
+        for width in widths
+    ]
+    found = {
+        "center": np.concatenate(centers),
+        key: np.repeat(widths, [len(c) for c in centers]),
+    }
+    order = np.argsort(found["center"], kind="stable")
+    return {name: values[order] for name, values in found.items()}

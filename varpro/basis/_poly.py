@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from .._results import InputError
 from .._types import ArrayIn
-from ._base import AbstractBasis
+from ._base import AbstractBasis, backend
 
 
 class Constant(AbstractBasis):
@@ -16,8 +15,9 @@ class Constant(AbstractBasis):
 
     name: str
 
-    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
-        return jnp.ones((jnp.shape(x)[0], 1), jnp.result_type(x, float))
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, _ = backend(x, values)
+        return xp.ones((x.shape[0], 1), jnp.result_type(x, float))
 
 
 class Polynomial(AbstractBasis):
@@ -40,5 +40,6 @@ class Polynomial(AbstractBasis):
     def column_names(self) -> tuple[str, ...]:
         return tuple(f"{self.name}.{i}" for i in range(self.degree + 1))
 
-    def evaluate(self, x: ArrayIn, values: Mapping[str, Array]) -> Array:
-        return jnp.vander(x, self.degree + 1, increasing=True)
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, _ = backend(x, values)
+        return xp.vander(x, self.degree + 1, increasing=True)
