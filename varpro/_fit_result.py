@@ -1,13 +1,23 @@
 """What a fit returns: a frozen record of its numbers, and the verbs on it, a line or two each."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
+import numpy as np
+from jaxtyping import PyTree
+
+from ._bands import Band, BandKind, band as _band, component_bands
 from ._criteria import aic, aicc, bic
 from ._diagnostics import Finding, diagnose
 from ._fitted import Estimate as Estimate, Fitted, plain
 from ._frames import to_dataset, to_frame
+from ._intervals import Intervals, Method, covariance_intervals
+from ._joint import Quantity
+from ._profile import Contour, Profile, contour, profile, profile_intervals
+from ._quantities import covariance, quantities
 from ._report import CORRELATION, ROWS, html_report, line, report
+from ._results import InputError
 from ._same import same
 from ._store import save
 
@@ -90,6 +100,128 @@ class FitResult(Fitted):
 
     def __hash__(self) -> int:
         return hash((self.names, self.columns, self.status, self.num_steps))
+
+    @overload
+    def predict(self, x: PyTree = None, *, band: None = None) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self,
+        x: PyTree = None,
+        *,
+        band: float,
+        kind: BandKind = "confidence",
+        sigma: np.ndarray | float | None = None,
+    ) -> Band: ...
+
+    def predict(
+        self,
+        x: PyTree = None,
+        *,
+        band: float | None = None,
+        kind: BandKind = "confidence",
+        sigma: np.ndarray | float | None = None,
+    ) -> np.ndarray | Band:
+        """The fitted model at positions `x`, those of the data by default; (m,) or (m, k).
+
+        **Arguments:**
+
+        - `band`: a level such as 0.95. Then a `Band` comes back, with the limits within which the
+            curve lies at each x with this confidence, by the delta method with the covariance of
+            all parameters; Student's t with `dof`, or the normal distribution if `absolute_sigma`.
+        - `kind`: "confidence" for the curve, "prediction" for one new observation.
+        - `sigma`: for "prediction" of data with weights at new x: standard deviations there, a
+            number or (m,), in the units of those of the fit.
+
+        A parameter on a bound counts as fixed there. Where the data do not determine the curve the
+        band is infinite.
+
+        **Raises:** `InputError` for a level outside 0 to 1, an unknown kind, or `sigma` missing.
+        """
+        if band is None:
+            return super().predict(self.x if x is None else x)
+        return _band(self, x, level=band, kind=kind, sigma=sigma)
+
+    def component_bands(self, x: PyTree = None, *, band: float = 0.95) -> dict[str, Band]:
+        """What `components` returns, each as a `Band` at this level."""
+        return component_bands(self, x, level=band)
+
+    def covariance_of(
+        self, names: str | Sequence[str] | None = None, rhs: int | Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Joint covariance (r, r) of chosen parameters and coefficients.
+
+        **Arguments:**
+
+        - `names`: a name, pattern ("*.tau") or several; by default the free parameters and, for one
+            right-hand side or with `rhs`, all coefficients.
+        - `rhs`: which right-hand sides the coefficients belong to, counted from 0; all by default.
+
+        Rows are in the order of the names; a coefficient has one row for each right-hand side, a
+        complex one two, its real and its imaginary part. The scale is that of `covariance`.
+
+        **Raises:** `InputError` for unknown names or right-hand sides.
+        """
+        return covariance(self, quantities(self, names, rhs))
+
+    def ci(
+        self,
+        level: float = 0.95,
+        method: Method = "covariance",
+        names: str | Sequence[str] | None = None,
+        rhs: int | Sequence[int] | None = None,
+    ) -> Intervals:
+        """Confidence intervals.
+
+        **Arguments:**
+
+        - `level`: the confidence, 0.95 by default.
+        - `method`: "covariance": value plus and minus a quantile times the standard error, Student's
+            t with `dof`, or the normal if `absolute_sigma`. "profile": the profile likelihood, which
+            holds for curved models too; limits to 1e-6 of a standard error. "bootstrap": percentiles
+            of `bootstrap()`, which has more choices.
+        - `names`, `rhs`: as in `covariance_of`.
+
+        **Raises:** `InputError` for an unknown name, method or right-hand side, and where a method
+        needs what the fit does not have: convergence, or an estimate of the noise.
+        """
+        if method == "covariance":
+            return covariance_intervals(self, level, names, rhs)
+        if method == "profile":
+            return profile_intervals(self, level, quantities(self, names, rhs, moving=True))
+        raise InputError(f"method must be 'covariance' or 'profile', not {method!r}.")
+
+    def profile(
+        self, name: str, rhs: int | None = None, *, points: int = 25, span: float = 3.5
+    ) -> Profile:
+        """The profile of one parameter or coefficient, at `points` values over `span` standard
+        errors either way, with the traces of all others."""
+        (one,) = self._single(name, rhs)
+        return profile(self, one, points, span)
+
+    def contour(
+        self,
+        first: str,
+        second: str,
+        rhs: int | None = None,
+        *,
+        points: int = 25,
+        span: float = 3.5,
+    ) -> Contour:
+        """The profile of two parameters or coefficients together, on a grid of `points` x `points`
+        over `span` standard errors either way, as chi-square and as joint confidence."""
+        return contour(self, (*self._single(first, rhs), *self._single(second, rhs)), points, span)
+
+    def _single(self, name: str, rhs: int | None) -> tuple[Quantity]:
+        found = quantities(self, name.removesuffix(".real").removesuffix(".imag"), rhs, moving=True)
+        if len(found) == 2 and name.endswith((".real", ".imag")):
+            found = found[:1] if name.endswith(".real") else found[1:]
+        if len(found) != 1:
+            raise InputError(
+                f"'{name}' is {len(found)} numbers ({', '.join(q.label for q in found[:4])}). Name "
+                "one, with rhs= for a right-hand side and .real or .imag for a part."
+            )
+        return (found[0],)
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""

@@ -1,0 +1,285 @@
+"""Refits with one or two quantities of a fit held at given values: what profiles are made of.
+
+Held at v, the quantities g (parameter values, coefficients, any mixture) add a term to the reduced
+cost. Of coefficients c = Phi^+ y + (free of the data) with covariance K0 = S^T (Phi^H Phi)^{-1} S the
+least cost under S^T c = v is, exactly (Seber and Wild, Nonlinear Regression, 1989, appendix D),
+
+    || (I - Phi Phi^+) y ||^2 + (g - v)^T K0^{-1} (g - v),        g = S^T Phi^+ y
+
+A parameter value has K0 = 0. Both are held by springs: with K = K0 + slack, slack as small as is
+harmless to the condition, the minimum over theta of the cost with K is where the springs pull the
+quantities to w = v + slack K^{-1} (g - v), and it is *exactly* the least cost under "quantities = w".
+So w and that cost are one point of the profile, whatever the slack, and bounds, ties and order hold.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float, Inexact, Int
+
+from ._fitted import Fitted
+from ._joint import Quantity, gradient, unit_covariance
+from ._problem import Assembled, Problem
+from ._quantities import noise_variance, values
+from ._reduced import Point, Reduced
+from ._results import RESULTS
+from ._solve import Search, search
+from ._types import ArrayIn
+from .basis import bare
+
+# The slack, as a fraction of the standard error, of a spring that holds a quantity.
+_SLACK = 1e-4
+# Refits in one call of the compiled program: all wait for the slowest of them.
+LANES = 16
+# Numbers that may be in memory for all of them, from which on there are fewer.
+_MEMORY = 2**24
+
+
+class _Held(eqx.Module):
+    """What is held in one lane, r quantities: `rows` (r, q) of parameter values, `picks` (r, n) of
+    the coefficients of right-hand sides `rhs`, at `target`, with the squares `slack`."""
+
+    rows: Float[ArrayIn, "*l r q"]
+    picks: Inexact[ArrayIn, "*l r n"]
+    rhs: Int[ArrayIn, "*l r"]
+    target: Float[ArrayIn, "*l r"]
+    slack: Float[ArrayIn, "*l r"]
+
+    def whitened(self, g: Float[Array, " r"], k0: Float[Array, "r r"]) -> Float[Array, " r"]:
+        """`L^{-1} (g - target)` for K0 + slack = L L^T, written out for one or two."""
+        e = g - self.target
+        first = jnp.sqrt(k0[0, 0] + self.slack[0])
+        if e.size == 1:
+            return e / first
+        cross = k0[1, 0] / first
+        second = jnp.sqrt(k0[1, 1] + self.slack[1] - cross**2)
+        head = e[0] / first
+        return jnp.stack([head, (e[1] - cross * head) / second])
+
+
+class _Pulled(eqx.Module):
+    """The reduced problem with springs."""
+
+    reduced: Reduced
+    held: _Held
+
+    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], tuple[Point, Array]]:
+        """The residual with the springs'; what the Jacobian reuses, and the squares without them."""
+        rows, point = self.reduced.evaluate(theta)
+        g, k0, _ = self.measure(theta, point)
+        return jnp.concatenate([rows, self.held.whitened(g, k0)]), (point, jnp.sum(rows**2))
+
+    def turned(self, theta: Float[Array, " p"], point: Point) -> tuple[Array, Array]:
+        """Jacobian and residual, turned alike; see `Reduced.turned`."""
+        jac, rows = self.reduced.turned(theta, point)
+        held, problem = self.held, self.reduced.problem
+        g, k0, z = self.measure(theta, point)
+        columns = problem.columns
+        assert isinstance(columns, Assembled)
+        # With z = (Phi^H Phi)^{-1} s and a = Phi z:
+        #   s^T c' = a^H (y' - Phi' c) + (Phi' z)^H r,    k0' = -(Phi' z)^H a - a^H Phi' z
+        phi = problem.phi(theta)
+        coef = point.coef[:, held.rhs]
+        resid = problem.target(theta)[:, held.rhs].astype(phi.dtype) - phi @ coef
+        a, r = phi @ z, held.target.size
+        moved, _ = problem.apply_derivative(theta, jnp.concatenate([coef, z], axis=1))
+        v, w = -moved[:, :r], moved[:, r:]
+        tangent = problem.target_derivative(theta)
+        if tangent is not None:
+            v = v + tangent[:, None, :]
+        t_g = jnp.einsum("mr,mrp->pr", a.conj(), v) + jnp.einsum("mrp,mr->pr", w.conj(), resid)
+        t_g = t_g.real + (held.rows @ jax.jacfwd(columns.values)(theta)).T
+        t_k = jnp.einsum("mip,mj->pij", w.conj(), a)
+        t_k = -(t_k + t_k.conj().transpose(0, 2, 1)).real * self.together
+        _, extra = jax.vmap(lambda *t: jax.jvp(held.whitened, (g, k0), t))(t_g, t_k)
+        return (
+            jnp.concatenate([jac, extra.T]),
+            jnp.concatenate([rows, held.whitened(g, k0)]),
+        )
+
+    @property
+    def together(self) -> Float[Array, "r r"]:
+        # Coefficients of different right-hand sides do not meet in (Phi^H Phi)^{-1}.
+        same = self.held.rhs[:, None] == self.held.rhs
+        return same.astype(self.held.target.dtype)
+
+    def measure(
+        self, theta: Float[Array, " p"], point: Point
+    ) -> tuple[Float[Array, " r"], Float[Array, "r r"], Inexact[Array, "n r"]]:
+        """The quantities g, their K0, and `(Phi^H Phi)^{-1} s`."""
+        held, columns = self.held, self.reduced.problem.columns
+        assert isinstance(columns, Assembled)
+        picked = jnp.sum(held.picks * point.coef[:, held.rhs].T, axis=1).real
+        g = held.rows @ columns.values(theta) + picked
+        scale = point.factor.scale[:, None]
+        z = point.factor.gram_inv(held.picks.conj().T / scale) / scale
+        return g, (held.picks @ z).real * self.together, z
+
+    def answer(
+        self, theta: Float[Array, " p"], point: Point, squares: Float[Array, ""]
+    ) -> tuple[Float[Array, " r"], Float[Array, ""], Inexact[Array, "n k"]]:
+        """Where the quantities are pulled to, the least chi-square with them there, and the
+        coefficients that it has."""
+        held = self.held
+        g, k0, z = self.measure(theta, point)
+        e, k = g - held.target, k0 + jnp.diag(held.slack)
+        if e.size == 1:
+            force = e / k[0]
+        else:
+            det = k[0, 0] * k[1, 1] - k[0, 1] ** 2
+            turned = jnp.array([[k[1, 1], -k[0, 1]], [-k[0, 1], k[0, 0]]])
+            force = turned @ e / det
+        coef = point.coef.at[:, held.rhs].add(-(z * force.astype(z.dtype)))
+        return held.target + held.slack * force, squares + force @ k0 @ force, coef
+
+
+class Refits(NamedTuple):
+    """Profile points, arrays over lanes: where the quantities are (L, r), the chi-square with
+    priors, the free coordinates (L, p), the parameter values (L, q), coefficients (L, n, k) in the
+    order of the user, and whether the search converged to numbers."""
+
+    held: np.ndarray
+    chisq: np.ndarray
+    theta: np.ndarray
+    alpha: np.ndarray
+    coef: np.ndarray
+    ok: np.ndarray
+
+
+class Holder(eqx.Module):
+    """Refits of `fit` that hold `chosen`; each lane holds one of `groups` of them."""
+
+    fit: Fitted
+    problem: Problem
+    how: Search
+    groups: tuple[tuple[Quantity, ...], ...]
+    unit: np.ndarray  # (groups, r), a standard error of each or what stands for it
+    noise: float
+    start: np.ndarray  # (groups, r), their values in the fit
+    ahead: np.ndarray  # (groups, p, r), how theta moves with them
+
+    def refit(self, which: np.ndarray, target: np.ndarray, theta: np.ndarray | None) -> Refits:
+        """Refit lanes `which` (L,) with their quantities at `target` (L, r), from `theta` (L, p) or
+        from where the covariance says that the optimum is."""
+        optimum, dtype = self.fit.optimum, self.fit.alpha.dtype
+        if theta is None:
+            step = np.einsum("lpr,lr->lp", self.ahead[which], target - self.start[which])
+            theta = optimum.theta + step
+        theta = np.clip(theta, optimum.lower, optimum.upper).astype(dtype)
+        n, k = self.fit.coef.reshape(len(self.fit.columns), -1).shape
+        lanes = int(np.clip(_MEMORY // max(self.problem.y.size * 4, 1), 1, LANES))
+        held = [self._held(g, t) for g, t in zip(which, target, strict=True)]
+        wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
+        bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
+        limits = (optimum.lower, optimum.upper) if bounded else (None, None)
+        parts = []
+        with wide:
+            for first in range(0, len(held), lanes):
+                some = list(range(first, min(first + lanes, len(held))))
+                some += some[:1] * (lanes - len(some))  # the program has one shape
+                stack = jax.tree.map(lambda *a: np.stack(a), *(held[i] for i in some))
+                out = _refit(self.problem, limits, stack, theta[some], self.how)
+                parts.append(jax.tree.map(np.asarray, out))
+        joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
+        at, chisq, theta, alpha, coef, ok = joined
+        return Refits(at, chisq, theta, alpha, coef[:, list(self.fit.model.order)], ok)
+
+    def _held(self, group: int, target: np.ndarray) -> _Held:
+        chosen, dtype = self.groups[group], self.fit.alpha.dtype
+        r, q, n = len(chosen), len(self.fit.names), len(self.fit.columns)
+        rows, picks = np.zeros((r, q), dtype), np.zeros((r, n), self.fit.coef.dtype)
+        for i, one in enumerate(chosen):
+            if one.rhs is None:
+                rows[i, one.index] = 1.0
+            else:
+                picks[i, one.index] = -1j if one.imag else 1.0
+        rhs = np.array([one.rhs or 0 for one in chosen], np.int32)
+        slack = ((_SLACK * self.unit[group]) ** 2 / self.noise).astype(dtype)
+        return _Held(rows, picks, rhs, target.astype(dtype), slack)  # pyright: ignore[reportArgumentType]
+
+
+def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
+    """Make ready to refit `fit` with one group of quantities held at a time, all of one size."""
+    optimum, dtype = fit.optimum, fit.alpha.dtype
+    columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, fit.x, optimum.priors)
+    y = fit.y.reshape(len(fit.y), -1)
+    how = search()
+    how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, how)
+    unit, start, ahead = [], [], []
+    noise = noise_variance(fit)
+    for group in groups:
+        variance = unit_covariance(optimum, group)
+        error, at = np.sqrt(np.diag(variance) * noise), values(fit, group)
+        known = np.isfinite(error) & (error > 0)
+        unit.append(np.where(known, error, 1e-3 * np.where(at == 0, 1.0, np.abs(at))))
+        start.append(at)
+        # The optimum moves along cov(theta, g) cov(g)^{-1}.
+        rows = gradient(optimum, group) @ np.asarray(optimum.blocks.half, float).T
+        along = np.asarray(optimum.blocks.half, float).T @ rows.T
+        if np.all(known):
+            ahead.append(along @ np.linalg.pinv(variance))
+        else:
+            ahead.append(np.zeros_like(along))
+    return Holder(
+        fit,
+        Problem(columns, y, fit.weights),  # pyright: ignore[reportArgumentType]
+        how,
+        tuple(tuple(g) for g in groups),
+        np.array(unit),
+        noise,
+        np.array(start),
+        np.array(ahead).reshape(len(groups), optimum.theta.size, -1),
+    )
+
+
+@eqx.filter_jit
+def _refit(
+    problem: Problem,
+    limits: tuple[Float[ArrayIn, " p"] | None, Float[ArrayIn, " p"] | None],
+    held: _Held,
+    theta: Float[ArrayIn, "l p"],
+    how: Search,
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """One program for every lane of every profile of a fit: nothing here but shapes is static."""
+    columns = problem.columns
+    assert isinstance(columns, Assembled)
+    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    options = {"lower": limits[0], "upper": limits[1], "jacobian": _jacobian}
+
+    def one(held, theta):
+        pulled = _Pulled(reduced, held)
+        if theta.size == 0:
+            ok = jnp.array(True)
+            _, (point, squares) = pulled.evaluate(theta)
+        else:
+            solution = optx.least_squares(
+                _evaluate,
+                how.solver,  # pyright: ignore[reportArgumentType]
+                theta,
+                args=pulled,
+                options=options,
+                has_aux=True,
+                max_steps=how.max_steps,
+                throw=False,
+            )
+            theta, (point, squares) = solution.value, solution.aux
+            ok = RESULTS.promote(solution.result) == RESULTS.successful
+        at, chisq, coef = pulled.answer(theta, point, squares)
+        ok = ok & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
+        return at, chisq, theta, columns.values(theta), coef, ok
+
+    return jax.vmap(one)(held, jnp.asarray(theta))
+
+
+def _evaluate(theta, pulled):
+    return pulled.evaluate(theta)
+
+
+def _jacobian(theta, resid, known, pulled):
+    return pulled.turned(theta, known[0])
