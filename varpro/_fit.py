@@ -14,12 +14,12 @@ from ._fit_result import FitResult
 from ._fitted import prior_chisq
 from ._guess import guess_starts
 from ._joint import Optimum, Quantity, scaled, unit_covariance
-from ._levenberg import STOP
+from ._levenberg import STOP, STOP_NAMES
 from ._multistart import start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._problem import Assembled, Problem
 from ._reduced import Jacobian, Point, Reduced
-from ._results import RESULTS, FitError, InputError, result_name
+from ._results import RESULT_NAMES, RESULTS, FitError, InputError, code, explained
 from ._solve import Found, Search, Solver, cost_at, locate, search
 from ._stats import covariance_blocks
 from ._types import ArrayIn
@@ -128,7 +128,6 @@ def fit(
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
         points = start_points(coordinates, starts, seed)
         out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
-        out = jax.tree.map(np.asarray, out)
     result = _assemble(built, layout, params, data, numbers, coordinates, out)
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
@@ -227,9 +226,11 @@ def _checked(
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
     points = points.astype(real)
     out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
+    out = jax.device_get(out)
     finite, seen = np.isfinite(out["start_size"]), out["start_size"] > 0
-    # A component that no sample sees from where it starts never moves.
-    seen |= (len(points) > 1) | ~built.moved_by(layout.free)
+    if not np.all(seen):
+        # A component that no sample sees from where it starts never moves.
+        seen |= (len(points) > 1) | ~built.moved_by(layout.free)
     if not np.all(finite & seen):
         column = built.columns[int(np.argmin(finite & seen))]
         what = "zero at every sample" if np.all(finite) else "not finite"
@@ -267,6 +268,7 @@ def _program(
     if offset is not None:
         fitted = fitted + offset[:, None]
     resid = problem.weighted(problem.y - fitted)
+    stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
         "start": columns.values(start),
@@ -276,8 +278,9 @@ def _program(
         "cost": cost_at(theta, problem, point.coef),
         "chisq": jnp.sum(jnp.abs(resid) ** 2),
         "start_costs": start_costs,
-        "result": found.result,
-        "stats": found.stats,
+        "status": code(found.result, RESULTS, RESULT_NAMES),
+        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
+        "stats": stats,
         "value_variance": blocks.value_variance(transform),
         "coef_variance": blocks.coef_variance(),
         "theta": theta,
@@ -357,8 +360,7 @@ def _assemble(
             joint.append(Quantity(name, i, 0))
         else:
             joint += [Quantity(f"{name}.real", i, 0), Quantity(f"{name}.imag", i, 0, imag=True)]
-    result = out["result"]
-    success = bool(result == RESULTS.successful)
+    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
     stats = out["stats"]
 
     def shaped(a: np.ndarray) -> np.ndarray:
@@ -374,10 +376,10 @@ def _assemble(
         y=shaped(data.y),
         fitted=shaped(out["fitted"]),
         weights=data.weights,
-        success=success,
-        status=result_name(result),
-        message=_message(result, stats),
-        stop=_stop_name(stats),
+        success=status == "successful",
+        status=status,
+        message=_message(status, stop, int(stats["num_steps"])),
+        stop=stop,
         cost=float(out["cost"]),
         start_costs=out["start_costs"],
         chisq=chisq,
@@ -407,21 +409,13 @@ def _root(variance: np.ndarray, scale: float) -> np.ndarray:
     return np.sqrt(scaled(variance, scale))
 
 
-def _stop_name(stats: dict[str, PyTree]) -> str:
-    """The test that ended the run, by name; "" for solvers that do not tell."""
-    stop = stats.get("stop")
-    names = (
-        *("ftol", "xtol", "gtol", "floor", "fit"),
-        *("stuck", "vanished", "nonfinite", "running"),
-    )
-    return "" if stop is None else next(n for n in names if stop == getattr(STOP, n))
-
-
-def _message(result: RESULTS, stats: dict[str, PyTree]) -> str:
+def _message(status: str, stop: str, steps: int) -> str:
     """One sentence on how the run ended."""
-    if result == RESULTS.nonlinear_max_steps_reached:
+    if status == "nonlinear_max_steps_reached":
         return (
-            f"The limit of {int(stats['num_steps'])} steps came before any test was met. Give "
-            "better starts or a larger max_steps."
+            f"The limit of {steps} steps came before any test was met. Give better starts or a "
+            "larger max_steps."
         )
-    return STOP[stats["stop"]] if "stop" in stats else RESULTS[result]
+    if stop:
+        return explained(STOP, stop)
+    return "" if status == "failed" else explained(RESULTS, status)

@@ -42,6 +42,9 @@ class STOP(eqx.Enumeration):
     nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
 
 
+STOP_NAMES = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite".split())
+
+
 class _Model(eqx.Module):
     """What is known at the current point x; renewed when a trial point is accepted."""
 

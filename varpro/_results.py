@@ -5,9 +5,13 @@ Bad input is an exception at the door (`InputError`, before any compute). Bad nu
 """
 
 import difflib
+import functools
 from collections.abc import Iterable
 
+import equinox as eqx
+import jax.numpy as jnp
 import optimistix as optx
+from jaxtyping import Array, Int, PyTree
 
 
 class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
@@ -16,15 +20,26 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     successful = ""
 
 
-_NAMES = (
-    *("successful", "nonlinear_max_steps_reached", "nonlinear_divergence", "nonfinite"),
+RESULT_NAMES = (
+    *("failed", "successful", "nonlinear_max_steps_reached", "nonlinear_divergence", "nonfinite"),
     *("singular", "breakdown", "stagnation"),
 )
 
 
-def result_name(result: RESULTS) -> str:
-    """The name of a member of `RESULTS`, such as "successful"."""
-    return next((name for name in _NAMES if result == getattr(RESULTS, name)), "failed")
+def code(member: PyTree, kind: type[eqx.Enumeration], names: tuple[str, ...]) -> Int[Array, ""]:
+    """The index among `names` of a member of an enumeration; 0 if it is none of `names[1:]`.
+
+    A plain number, made where the member is: comparing members on the host takes longer than a fit.
+    """
+    return jnp.argmax(
+        jnp.stack([jnp.array(False), *(member == getattr(kind, n) for n in names[1:])])
+    )
+
+
+@functools.cache
+def explained(kind: type[eqx.Enumeration], name: str) -> str:
+    """The sentence that an enumeration has for one of its members."""
+    return kind[getattr(kind, name)]
 
 
 class VarproError(Exception):

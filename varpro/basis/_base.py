@@ -121,7 +121,9 @@ class Sum(AbstractBasis):
         return local
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Sum":
-        return Sum(tuple(part.prepared(x, dtype) for part in self.parts))
+        parts = tuple(part.prepared(x, dtype) for part in self.parts)
+        same = all(new is old for new, old in zip(parts, self.parts, strict=True))
+        return self if same else Sum(parts)
 
 
 def _parts(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
