@@ -300,7 +300,7 @@ def _best(
     problem = reduced.problem
 
     def ended(point):
-        theta, found, at = locate(problem, limits, point, how)
+        theta, found, at = locate(reduced, limits, point, how)
         return theta, found, at, cost_at(theta, problem, at.coef)
 
     if len(points) == 1:

@@ -15,12 +15,13 @@ As R is normal to the fit, its squares are those of Y less those of the fit, so 
 size of Y is written; not for data so precise that the difference would lose the digits of R.
 """
 
+import abc
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._problem import Problem
 from .linalg import AbstractPinvSolver, Balanced, balanced
@@ -43,8 +44,39 @@ class Point(eqx.Module):
     gain: Inexact[Array, " j"]  # row of ones turned alike: what an offset's tangent meets
 
 
-class Reduced(eqx.Module):
-    """Residual vector (M,) and Jacobian (M, p) of the variable projection functional."""
+class AbstractReduced(eqx.Module):
+    """Residual vector (M,) and Jacobian (M, p) of a sum of squares of theta alone."""
+
+    @abc.abstractmethod
+    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], PyTree]:
+        """The real residual vector, and the point: what a Jacobian at the same theta reuses."""
+
+    @abc.abstractmethod
+    def jacobian(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
+        """The Jacobian of `evaluate` at the same theta."""
+
+    @abc.abstractmethod
+    def turned(
+        self, theta: Float[Array, " p"], point: PyTree
+    ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
+        """Jacobian and residual at the same theta, both turned by one matrix with orthonormal
+        columns in whose range they are: all that a Gauss-Newton step needs."""
+
+    @abc.abstractmethod
+    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
+        """The norm of what the columns have to explain at theta."""
+
+    @abc.abstractmethod
+    def blur(self, theta: Float[Array, " p"]) -> float | None:
+        """How much more than rounding the residual's norm suffers, where it is a difference."""
+
+    @abc.abstractmethod
+    def quality(self, point: PyTree) -> dict[str, Array]:
+        """Rank and condition number of the weighted basis (`rank`, `cond`)."""
+
+
+class Reduced(AbstractReduced):
+    """That of one data set: the variable projection functional."""
 
     problem: Problem
     linear_solver: AbstractPinvSolver
@@ -57,8 +89,17 @@ class Reduced(eqx.Module):
         """Whether `evaluate` returns the compressed residual."""
         return k > n and not self._full(n, k)
 
+    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
+        return jnp.linalg.norm(self.problem.target(theta))
+
+    def blur(self, theta: Float[Array, " p"]) -> float | None:
+        n, k = jax.eval_shape(self.problem.phi, theta).shape[1], self.problem.y.shape[1]
+        return 8 / difference(theta.dtype) if self.compressed(n, k) else None
+
+    def quality(self, point: Point) -> dict[str, Array]:
+        return {"rank": point.factor.rank, "cond": point.factor.cond}
+
     def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], Point]:
-        """The real residual vector, and the point for `jacobian`."""
         problem = self.problem
         phi, y = problem.phi(theta), problem.target(theta)
         y = y.astype(jnp.result_type(phi, y))
@@ -97,7 +138,6 @@ class Reduced(eqx.Module):
         return block, jnp.sqrt(jnp.maximum(rest, 0.0))[None]
 
     def jacobian(self, theta: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
-        """The Jacobian of `evaluate` at the same theta."""
         v, _ = self._moved(theta, point)
         v = point.factor.turn_back(v.reshape(v.shape[0], -1)).reshape(v.shape)
         return self._with_priors(theta, point, v)
@@ -105,11 +145,7 @@ class Reduced(eqx.Module):
     def turned(
         self, theta: Float[Array, " p"], point: Point
     ) -> tuple[Float[Array, "M p"], Float[Array, " M"]]:
-        """Jacobian and residual at the same theta, both turned by one orthogonal matrix.
-
-        All that a Gauss-Newton step needs, without a way back from the coordinates in which Phi is
-        a triangle.
-        """
+        # In the coordinates in which Phi is a triangle, with no way back from there.
         v, r = self._moved(theta, point)
         jac = self._with_priors(theta, point, v)
         rows = _real_rows(r.reshape(-1))
@@ -151,7 +187,7 @@ class Reduced(eqx.Module):
 
 
 @eqx.filter_custom_jvp
-def reduced_residual(reduced: Reduced, theta: Float[Array, " p"]) -> Float[Array, " M"]:
+def reduced_residual(reduced: AbstractReduced, theta: Float[Array, " p"]) -> Float[Array, " M"]:
     """The residual of `reduced` with its Jacobian as derivative rule, for any least-squares solver.
 
     The rule is Gauss-Newton's: right for J^T J and J^T r, not to be differentiated again.

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Inexact, PyTree, Shaped
 
 from ._levenberg import LevenbergMarquardt
 from ._problem import Opaque, Problem
-from ._reduced import Jacobian, Point, Reduced, difference, reduced_residual
+from ._reduced import AbstractReduced, Jacobian, Reduced, reduced_residual
 from ._results import RESULTS, InputError
 from ._types import ArrayIn
 from .linalg import SVD, AbstractPinvSolver, column_scale, pinv_solve
@@ -158,20 +158,20 @@ def solve(
 
 
 def locate(
-    problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], how: Search
-) -> tuple[Float[Array, " p"], Found, Point]:
+    reduced: AbstractReduced, bounds: PyTree, theta0: Float[Array, " p"], how: Search
+) -> tuple[Float[Array, " p"], Found, PyTree]:
     """The optimal theta, how it was found, and what the last evaluation knows. Not to be
     differentiated."""
-    reduced = Reduced(problem, how.linear_solver, how.jacobian)
     lower, upper = bounds
     if theta0.size == 0:
         theta, stats, result = theta0, {"num_steps": jnp.array(0)}, RESULTS.successful
         _, point = reduced.evaluate(theta0)
     elif isinstance(how.solver, LevenbergMarquardt):
-        level = jnp.linalg.norm(problem.target(theta0))
-        options = {"lower": lower, "upper": upper, "jacobian": _jacobian, "level": level}
-        if reduced.compressed(problem.phi(theta0).shape[1], problem.y.shape[1]):
-            options["blur"] = 8 / difference(theta0.dtype)
+        options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
+        options |= {"level": reduced.level(theta0)}
+        blur = reduced.blur(theta0)
+        if blur is not None:
+            options["blur"] = blur
         solution = optx.least_squares(
             _evaluate,
             how.solver,
@@ -201,14 +201,14 @@ def locate(
         theta, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
         _, point = reduced.evaluate(theta)
     stats = {k: v for k, v in stats.items() if k != "max_steps"}
-    stats |= {"rank": point.factor.rank, "cond": point.factor.cond}
-    return theta, Found(result, stats), point
+    return theta, Found(result, stats | reduced.quality(point)), point
 
 
 @eqx.filter_custom_jvp
 def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
     """The optimal theta, its coefficients (n, k), and how it was found."""
-    theta, found, point = locate(problem, bounds, theta0, how)
+    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    theta, found, point = locate(reduced, bounds, theta0, how)
     return theta, point.coef, found
 
 
