@@ -26,27 +26,37 @@ from .linalg import SVD
 _LOST = 1e-6
 
 
-class Blocks(eqx.Module):
+class Spread(eqx.Module):
+    """The covariance of theta for unit noise, and what it does not tell: the share of theta in
+    `Blocks`."""
+
+    half: Float[Array, "s p"]
+    null_theta: Float[Array, "s p"]
+    unit_theta: Float[Array, " p"]
+    lost_theta: Bool[Array, " p"]
+    on_bound: Bool[Array, " p"]
+    cond_jac: Float[Array, ""]
+
+
+class Coefficients(eqx.Module):
+    """The share of the coefficients in `Blocks`."""
+
+    gram_inv: Inexact[Array, "n n"]
+    gain: Inexact[Array, "k n p"]
+    null_coef: Inexact[Array, "n n"]
+    unit_coef: Float[Array, " n"]
+    lost_coef: Bool[Array, " n"]
+    rank: Int[Array, ""]
+    cond: Float[Array, ""]
+
+
+class Blocks(Spread, Coefficients):
     """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell.
 
-    `null_theta` (rows) and `null_coef` (columns) span the directions that the data leave open, in
+    The gram matrix of `half` is cov(theta), so no variance comes out negative. `null_theta` (rows) and `null_coef` (columns) span the directions that the data leave open, in
     coordinates of which `unit_theta` and `unit_coef` are the units; rounding noise where there are
     none.
     """
-
-    half: Float[Array, "s p"]  # its gram matrix is cov(theta), so no variance comes out negative
-    gram_inv: Inexact[Array, "n n"]
-    gain: Inexact[Array, "k n p"]
-    null_theta: Float[Array, "p p"]
-    null_coef: Inexact[Array, "n n"]
-    unit_theta: Float[Array, " p"]
-    unit_coef: Float[Array, " n"]
-    lost_theta: Bool[Array, " p"]
-    lost_coef: Bool[Array, " n"]
-    on_bound: Bool[Array, " p"]
-    rank: Int[Array, ""]
-    cond: Float[Array, ""]
-    cond_jac: Float[Array, ""]
 
     def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
         """Variances of parameter values whose derivative by theta is `transform`."""
@@ -73,60 +83,72 @@ def covariance_blocks(
 
     `point` is that of `reduced` at theta; it is evaluated anew if its factor reveals no rank.
     """
+    reduced, point = heard(reduced, theta, point)
+    jac = reduced.turned(theta, point)[0] if theta.size else jnp.zeros((0, 0), theta.dtype)
+    return joined(spread(jac, on_bound), coefficients(reduced, theta, point, on_bound))
+
+
+def joined(spread: Spread, coefficients: Coefficients) -> Blocks:
+    """The blocks from their two halves."""
+    return Blocks(**vars(spread), **vars(coefficients))
+
+
+def heard(reduced: Reduced, theta: Float[Array, " p"], point: Point) -> tuple[Reduced, Point]:
+    """The reduced problem with Kaufman's Jacobian and its point at theta, without what is noise: a
+    coefficient that is rounding says nothing about the parameters of its column."""
     problem, known = reduced.problem, isinstance(reduced.linear_solver, SVD)
     reduced = Reduced(problem, SVD(), "kaufman")
     if not known:
         _, point = reduced.evaluate(theta)
-    # A coefficient that is rounding noise says nothing about the parameters of its column.
     size = jnp.linalg.norm(problem.phi(theta), axis=0) * jnp.linalg.norm(point.coef, axis=1)
     noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(problem.target(theta))
-    heard = (size > noise)[:, None]
-    coef, turned = (jnp.where(heard, c, jnp.zeros_like(c)) for c in (point.coef, point.turned))
-    point = eqx.tree_at(lambda at: (at.coef, at.turned), point, (coef, turned))
-    factor = point.factor
+    keep = (size > noise)[:, None]
+    coef, turned = (jnp.where(keep, c, jnp.zeros_like(c)) for c in (point.coef, point.turned))
+    return reduced, eqx.tree_at(lambda at: (at.coef, at.turned), point, (coef, turned))
+
+
+def spread(jac: Float[Array, "N p"], on_bound: Bool[Array, " p"]) -> Spread:
+    """The covariance of theta from the Jacobian of the residual; rows may be turned."""
+    p = jac.shape[1]
+    if p == 0:
+        none = jnp.zeros((0,), jac.dtype)
+        return Spread(jac[:0], jac[:0], none, none > 0, none > 0, jnp.ones((), jac.dtype))
+    jac = jnp.where(on_bound, 0.0, jac)
+    size = jnp.linalg.norm(jac, axis=0)
+    scale = jnp.where(size > 0, size, jnp.ones_like(size))
+    factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
+    eye = jnp.eye(p, dtype=jac.dtype)
+    null = eye - factor.onto_rows(eye)
+    lost = (jnp.diag(null) > _LOST) & ~on_bound
+    unit = jnp.where(on_bound, 0.0, 1.0 / scale)
+    return Spread(factor.pinv_h(eye) / scale, null * unit, unit, lost, on_bound, factor.cond)
+
+
+def coefficients(
+    reduced: Reduced, theta: Float[Array, " p"], point: Point, on_bound: Bool[Array, " p"]
+) -> Coefficients:
+    """How the coefficients follow theta and what they spread besides; from what `heard` returns."""
+    problem, factor, coef = reduced.problem, point.factor, point.coef
     n, k = coef.shape
     p = theta.size
     eye = jnp.eye(n, dtype=coef.dtype)
-    null_coef = eye - factor.onto_rows(eye)
-    lost_coef = jnp.diag(null_coef).real > _LOST
-    unit_coef = 1.0 / factor.scale
-    gram_inv = factor.gram_inv(eye) / point.factor.scale[:, None] / point.factor.scale
-    if p == 0:
-        none = jnp.zeros((0,), bool)
-        gain = jnp.zeros((k, n, 0), coef.dtype)
-        half, lost_theta, cond_jac = jnp.zeros((0, 0), theta.dtype), none, factor.cond * 0 + 1
-        null_theta, unit_theta = half, theta
-    else:
-        jac = jnp.where(on_bound, 0.0, reduced.turned(theta, point)[0])
-        size = jnp.linalg.norm(jac, axis=0)
-        scale = jnp.where(size > 0, size, jnp.ones_like(size))
-        jac_factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
-        eye_p = jnp.eye(p, dtype=jac.dtype)
-        half = jac_factor.pinv_h(eye_p) / scale
-        null = eye_p - jac_factor.onto_rows(eye_p)
-        lost_theta = (jnp.diag(null) > _LOST) & ~on_bound
-        unit_theta = jnp.where(on_bound, 0.0, 1.0 / scale)
-        null_theta = null * unit_theta
-        cond_jac = jac_factor.cond
+    null = eye - factor.onto_rows(eye)
+    unit = 1.0 / factor.scale
+    gain = jnp.zeros((k, n, p), coef.dtype)
+    if p:
         v, _ = problem.apply_derivative(theta, coef)
         tangent = problem.target_derivative(theta)
         if tangent is not None:
             v = v - tangent[:, None, :]
-        gain = factor.pinv(v.reshape(-1, k * p)) / point.factor.scale[:, None]
+        gain = factor.pinv(v.reshape(-1, k * p)) / factor.scale[:, None]
         gain = gain.reshape(n, k, p).transpose(1, 0, 2)
         gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
-    return Blocks(
-        half,
-        gram_inv,
+    return Coefficients(
+        factor.gram_inv(eye) / factor.scale[:, None] / factor.scale,
         gain,
-        null_theta,
-        null_coef * unit_coef[:, None],
-        unit_theta,
-        unit_coef,
-        lost_theta,
-        lost_coef,
-        on_bound,
+        null * unit[:, None],
+        unit,
+        jnp.diag(null).real > _LOST,
         factor.rank,
         factor.cond,
-        cond_jac,
     )
