@@ -10,8 +10,8 @@ import varpro
 
 ROWS = [
     *("_types", "_results", "_params", "linalg basis _data", "_linear _sought"),
-    *("_problem _pursuit", "_reduced _guess", "_levenberg", "_solve _simulate _multistart"),
-    *("_stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),
+    *("_problem _pursuit", "_reduced _guess", "_several _levenberg", "_solve _simulate"),
+    *("_multistart _stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),
     *("_bands _held _intervals _diagnostics _frames", "_profile _bootstrap"),
     *("_report _store _compare", "_fit_result", "_fit", "_load _batch", "__init__"),
     *("app", "__main__"),

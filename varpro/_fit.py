@@ -15,19 +15,16 @@ from ._fitted import prior_chisq
 from ._guess import guess_starts
 from ._joint import Optimum, Quantity, scaled, unit_covariance
 from ._levenberg import STOP, STOP_NAMES
-from ._multistart import start_points
+from ._multistart import best_of, start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._problem import Assembled, Problem
-from ._reduced import Jacobian, Point, Reduced
+from ._reduced import Jacobian, Reduced
 from ._results import RESULT_NAMES, RESULTS, FitError, InputError, code, explained
-from ._solve import Found, Search, Solver, cost_at, locate, search
+from ._solve import Search, Solver, search
 from ._stats import covariance_blocks
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import AbstractPinvSolver, column_scale
-
-# Starts that are searched at the same time: all wait for the slowest of them.
-_LANES = 8
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -252,7 +249,7 @@ def _program(
     limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    theta, found, point, start_costs = _best(reduced, jnp.asarray(points), limits, how)
+    theta, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
     if columns.layout.exchange:
         theta = columns.layout.arranged(theta)
         _, point = reduced.evaluate(theta)
@@ -275,7 +272,7 @@ def _program(
         "values": columns.values(theta),
         "coef": point.coef,
         "fitted": fitted,
-        "cost": cost_at(theta, problem, point.coef),
+        "cost": reduced.cost(theta, point),
         "chisq": jnp.sum(jnp.abs(resid) ** 2),
         "start_costs": start_costs,
         "status": code(found.result, RESULTS, RESULT_NAMES),
@@ -291,33 +288,6 @@ def _program(
         "cond": blocks.cond,
         "cond_jac": blocks.cond_jac,
     }
-
-
-def _best(
-    reduced: Reduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
-) -> tuple[Array, Found, Point, Array]:
-    """The optimum of least cost over all starts, and the costs where each of them ended."""
-    problem = reduced.problem
-
-    def ended(point):
-        theta, found, at = locate(reduced, limits, point, how)
-        return theta, found, at, cost_at(theta, problem, at.coef)
-
-    if len(points) == 1:
-        theta, found, at, cost = ended(points[0])
-        return theta, found, at, cost[None]
-
-    def lane(point):
-        theta, found, _, cost = ended(point)
-        return theta, found, cost
-
-    theta, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
-    costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
-    # Of equal costs, one that passed a test of convergence.
-    failed = found.result != RESULTS.successful
-    best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
-    theta, found = jax.tree.map(lambda a: a[best], (theta, found))
-    return theta, found, reduced.evaluate(theta)[1], costs
 
 
 def _assemble(

@@ -1,8 +1,17 @@
-"""Starting points that cover the box of the free coordinates."""
+"""Starting points that cover the box of the free coordinates, and the best of where they lead."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from ._params import Coordinates
+from ._reduced import AbstractReduced
+from ._results import RESULTS
+from ._solve import Found, Search, locate
+
+# Starts that are searched at the same time: all wait for the slowest of them.
+_LANES = 8
 
 # How far from its start a coordinate without bounds is sought: half a decade, either way.
 _DECADES = 0.5
@@ -38,3 +47,29 @@ def _spread(unit: np.ndarray, start: float, lower: float, upper: float) -> np.nd
     if start == 0.0:
         return np.clip(2.0 * unit - 1.0, lower, upper)
     return np.clip(start * 10.0 ** (_DECADES * (2.0 * unit - 1.0)), lower, upper)
+
+
+def best_of(
+    reduced: AbstractReduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
+) -> tuple[Array, Found, PyTree, Array]:
+    """The optimum of least cost over all starts, and the costs where each of them ended."""
+
+    def ended(point):
+        theta, found, at = locate(reduced, limits, point, how)
+        return theta, found, at, reduced.cost(theta, at)
+
+    if len(points) == 1:
+        theta, found, at, cost = ended(points[0])
+        return theta, found, at, cost[None]
+
+    def lane(point):
+        theta, found, _, cost = ended(point)
+        return theta, found, cost
+
+    theta, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
+    # Of equal costs, one that passed a test of convergence.
+    failed = found.result != RESULTS.successful
+    best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
+    theta, found = jax.tree.map(lambda a: a[best], (theta, found))
+    return theta, found, reduced.evaluate(theta)[1], costs

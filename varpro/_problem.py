@@ -145,6 +145,13 @@ class Problem(eqx.Module):
             return None
         return -self.weighted(jax.jacfwd(self.columns.offset)(theta))
 
+    def cost(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
+        """`1/2 || residual ||^2` with these coefficients, with priors."""
+        resid = self.target(theta) - self.phi(theta) @ coef
+        cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
+        prior = self.columns.prior(theta)
+        return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
+
     def apply_derivative(self, theta, b, r=None):
         """Weighted `Phi' B` (m, j, p) and, where R is given, `Phi'^H R` (n, j, p)."""
         r = None if r is None else self.weighted(r)

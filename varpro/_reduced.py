@@ -63,6 +63,10 @@ class AbstractReduced(eqx.Module):
         columns in whose range they are: all that a Gauss-Newton step needs."""
 
     @abc.abstractmethod
+    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
+        """`1/2 || residual ||^2`, with priors."""
+
+    @abc.abstractmethod
     def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
         """The norm of what the columns have to explain at theta."""
 
@@ -88,6 +92,9 @@ class Reduced(AbstractReduced):
     def compressed(self, n: int, k: int) -> bool:
         """Whether `evaluate` returns the compressed residual."""
         return k > n and not self._full(n, k)
+
+    def cost(self, theta: Float[Array, " p"], point: Point) -> Float[Array, ""]:
+        return self.problem.cost(theta, point.coef)
 
     def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
         return jnp.linalg.norm(self.problem.target(theta))
@@ -180,10 +187,6 @@ class Reduced(AbstractReduced):
         if self.problem.columns.prior(theta) is not None:
             rows.append(jax.jacfwd(self.problem.columns.prior)(theta))
         return jnp.concatenate(rows)
-
-    def cost(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        """`1/2 || residual ||^2`."""
-        return 0.5 * jnp.sum(self.evaluate(theta)[0] ** 2)
 
 
 @eqx.filter_custom_jvp

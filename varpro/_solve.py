@@ -151,7 +151,7 @@ def solve(
     bounds = _like(lower, alpha0), _like(upper, alpha0)
     theta, coef, found = optimum(problem, bounds, theta0, how=how)
     resid = problem.target(theta) - problem.phi(theta) @ coef
-    cost = cost_at(theta, problem, coef)
+    cost = problem.cost(theta, coef)
     if y.ndim == 1:
         coef, resid = coef[:, 0], resid[:, 0]
     return Solution(unravel(theta), coef, resid, cost, found.result, found.stats)
@@ -232,7 +232,7 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     def gradient(theta, problem):
         # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
         # the reduced cost; its own derivative must see the coefficients move.
-        return jax.grad(cost_at)(theta, problem, coefficients(theta, problem))
+        return jax.grad(problem.cost)(theta, coefficients(theta, problem))
 
     on_lower, on_upper = (
         jnp.zeros(theta.shape, bool) if b is None else at(theta, b)
@@ -251,16 +251,6 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     t_theta = _solve_scaled(left, right)
     _, t_coef = eqx.filter_jvp(coefficients, (theta, problem), (t_theta, t_problem))
     return (theta, coef, found), (t_theta, t_coef, t_found)
-
-
-def cost_at(
-    theta: Float[Array, " p"], problem: Problem, coef: Inexact[Array, "n k"]
-) -> Float[Array, ""]:
-    """`1/2 || residual ||^2` with these coefficients, with priors."""
-    resid = problem.target(theta) - problem.phi(theta) @ coef
-    cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
-    prior = problem.columns.prior(theta)
-    return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
 
 
 def _solve_scaled(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
