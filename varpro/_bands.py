@@ -82,9 +82,10 @@ def component_bands(fit: Fitted, x: PyTree = None, *, level: float = 0.95) -> di
     }
 
 
-def _band(fit: Fitted, value: Array, variance: Array, level: float, kind: BandKind) -> Band:
+def _band(
+    fit: Fitted, value: np.ndarray, variance: np.ndarray, level: float, kind: BandKind
+) -> Band:
     scale = noise_variance(fit)
-    value, variance = np.asarray(value), np.asarray(variance)
     with np.errstate(invalid="ignore"):
         # A zero residual gives no error estimate, as for standard errors.
         stderr = np.sqrt(variance * (scale if scale > 0 else np.nan))
@@ -119,7 +120,7 @@ def _new_noise(fit: Fitted, x: PyTree, sigma: np.ndarray | float | None, m: int)
     return np.broadcast_to(given, (m,))[:, None] ** 2
 
 
-def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[Array, Array]:
+def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[np.ndarray, np.ndarray]:
     """Values (s, m, k), and variances (s, parts, m, k) of real and imaginary part for unit noise;
     s = 1 for the sum of all, else the columns and the offset."""
     dtype, optimum = fit.alpha.dtype, fit.optimum
@@ -131,7 +132,8 @@ def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[Array, Array]:
         x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
         columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, x, ())
         lost = bool(np.any(optimum.blocks.lost_theta) or np.any(optimum.blocks.lost_coef))
-        return _variance(columns, optimum, coef, apart, lost)  # pyright: ignore[reportArgumentType]
+        out = _variance(columns, optimum, coef, apart, lost)  # pyright: ignore[reportArgumentType]
+    return np.asarray(out[0]), np.asarray(out[1])
 
 
 @eqx.filter_jit

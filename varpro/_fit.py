@@ -316,8 +316,8 @@ def _assemble(
     real = data.real
     optimum = Optimum(
         out["theta"],
-        coordinates.lower.astype(real),
-        coordinates.upper.astype(real),
+        coordinates.lower.astype(real),  # pyright: ignore[reportArgumentType]
+        coordinates.upper.astype(real),  # pyright: ignore[reportArgumentType]
         jax.tree.map(lambda a: a.astype(real), numbers),
         prior,
         out["transform"],

@@ -168,10 +168,9 @@ class Holder(eqx.Module):
         """Refit lanes `which` (L,) with their quantities at `target` (L, r), from `theta` (L, p) or
         from where the covariance says that the optimum is."""
         optimum, dtype = self.fit.optimum, self.fit.alpha.dtype
-        if theta is None:
-            step = np.einsum("lpr,lr->lp", self.ahead[which], target - self.start[which])
-            theta = optimum.theta + step
-        theta = np.clip(theta, optimum.lower, optimum.upper).astype(dtype)
+        step = np.einsum("lpr,lr->lp", self.ahead[which], target - self.start[which])
+        begin = np.asarray(optimum.theta) + step if theta is None else theta
+        first = np.clip(begin, np.asarray(optimum.lower), np.asarray(optimum.upper)).astype(dtype)
         n, k = self.fit.coef.reshape(len(self.fit.columns), -1).shape
         lanes = int(np.clip(_MEMORY // max(self.problem.y.size * 4, 1), 1, LANES))
         held = [self._held(g, t) for g, t in zip(which, target, strict=True)]
@@ -180,15 +179,15 @@ class Holder(eqx.Module):
         limits = (optimum.lower, optimum.upper) if bounded else (None, None)
         parts = []
         with wide:
-            for first in range(0, len(held), lanes):
-                some = list(range(first, min(first + lanes, len(held))))
+            for i in range(0, len(held), lanes):
+                some = list(range(i, min(i + lanes, len(held))))
                 some += some[:1] * (lanes - len(some))  # the program has one shape
-                stack = jax.tree.map(lambda *a: np.stack(a), *(held[i] for i in some))
-                out = _refit(self.problem, limits, stack, theta[some], self.how)
+                stack = jax.tree.map(lambda *a: np.stack(a), *(held[j] for j in some))
+                out = _refit(self.problem, limits, stack, first[some], self.how)  # pyright: ignore[reportArgumentType]
                 parts.append(jax.tree.map(np.asarray, out))
         joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
-        at, chisq, theta, alpha, coef, ok = joined
-        return Refits(at, chisq, theta, alpha, coef[:, list(self.fit.model.order)], ok)
+        at, chisq, ended, alpha, coef, ok = joined
+        return Refits(at, chisq, ended, alpha, coef[:, list(self.fit.model.order)], ok)
 
     def _held(self, group: int, target: np.ndarray) -> _Held:
         chosen, dtype = self.groups[group], self.fit.alpha.dtype

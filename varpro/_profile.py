@@ -150,7 +150,7 @@ class _Limits:
             if lanes.size == 0:
                 return
             self._step(lanes, warm=round_ > 0)
-        for lane in np.flatnonzero(~self.done):
+        for lane in np.flatnonzero(~self.done).tolist():
             self._end(lane, np.nan, "failed")
 
     def result(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -172,7 +172,7 @@ class _Limits:
         out = held.refit(which, target, theta)
         delta = self.sign[lanes] * (out.held - start)[:, 0] / unit[:, 0]
         f = np.where(np.isfinite(out.chisq), _tau(self.fit, out.chisq) - self.threshold, np.nan)
-        for i, lane in enumerate(lanes):
+        for i, lane in enumerate(lanes.tolist()):
             self._judge(lane, delta[i], f[i], out, i)
 
     def _judge(self, lane: int, delta: float, f: float, out: Refits, i: int) -> None:
