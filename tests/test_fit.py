@@ -271,7 +271,7 @@ def test_integer_data_equal_their_float_copy():
 
 
 def test_new_values_do_not_compile_anew():
-    from varpro._fit import _program
+    from varpro._single import _program
 
     vp.fit(MODEL, T, Y)
     size = _program._cached._cache_size()

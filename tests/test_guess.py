@@ -6,8 +6,8 @@ import pytest
 
 import varpro as vp
 from varpro._data import prepare_data
-from varpro._fit import _starts
 from varpro._guess import guess_starts
+from varpro._single import starts_of
 
 T = np.linspace(0.0, 10.0, 200)
 X = np.linspace(0.0, 100.0, 400)
@@ -25,7 +25,7 @@ def started(kind, **values):
 
 def guess(model, x, y, init=(), bounds=(), **how):
     data = {k: how.pop(k) for k in ("sigma", "weights", "mask") if k in how}
-    params = _starts(model, dict(init), dict(bounds))
+    params = starts_of(model, dict(init), dict(bounds))
     return guess_starts(model, params, prepare_data(x, y, **data), **how)
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._diagnostics import Finding as Finding
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
+    from ._global_fit import GlobalFit as GlobalFit
     from ._levenberg import LevenbergMarquardt as LevenbergMarquardt
     from ._load import load as load
     from ._params import Param as Param
@@ -41,6 +42,7 @@ _NAMES = {
     "_diagnostics": ("Finding",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
+    "_global_fit": ("GlobalFit",),
     "_levenberg": ("LevenbergMarquardt",),
     "_load": ("load",),
     "_params": ("Param",),

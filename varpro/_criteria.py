@@ -18,28 +18,41 @@ Priors are not part of the likelihood.
 """
 
 import math
+from typing import Protocol, runtime_checkable
 
-from ._fitted import Fitted
+
+@runtime_checkable
+class Counted(Protocol):
+    """What the criteria are made of."""
+
+    @property
+    def chisq(self) -> float: ...
+    @property
+    def num_data(self) -> int: ...
+    @property
+    def num_params(self) -> int: ...
+    @property
+    def absolute_sigma(self) -> bool: ...
 
 
-def aic(fit: Fitted) -> float:
+def aic(fit: Counted) -> float:
     """Akaike's criterion."""
     return _deviance(fit) + 2.0 * fit.num_params
 
 
-def aicc(fit: Fitted) -> float:
+def aicc(fit: Counted) -> float:
     """Akaike's criterion corrected for few data; infinite where N <= K' + 1 leaves it undefined."""
     k = fit.num_params + (0 if fit.absolute_sigma else 1)
     spare = fit.num_data - k - 1
     return aic(fit) + 2.0 * k * (k + 1) / spare if spare > 0 else math.inf
 
 
-def bic(fit: Fitted) -> float:
+def bic(fit: Counted) -> float:
     """Schwarz' criterion."""
     return _deviance(fit) + math.log(fit.num_data) * fit.num_params
 
 
-def _deviance(fit: Fitted) -> float:
+def _deviance(fit: Counted) -> float:
     if fit.absolute_sigma:
         return fit.chisq
     if fit.chisq <= 0:

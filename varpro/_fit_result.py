@@ -44,6 +44,8 @@ class FitResult(Fitted):
         first right-hand side), in that order.
     - `num_steps`, `num_residuals`, `num_jacobians`; `rank` and `cond` of the weighted basis,
         `cond_jac` of the column-scaled Jacobian.
+    - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
+        degrees of freedom of the whole fit, from which errors come; else None.
 
     `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """

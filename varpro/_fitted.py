@@ -115,6 +115,7 @@ class Fitted(eqx.Module):
     coef_stderr: np.ndarray
     at_bound: np.ndarray
     optimum: Optimum
+    pooled: tuple[float, int] | None = None
 
     @property
     def resid(self) -> np.ndarray:

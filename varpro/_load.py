@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from ._fit import ModelLike
 from ._fit_result import FitResult
 from ._results import InputError
+from ._single import ModelLike
 from ._store import ForeignCode, read
 from .basis import AbstractBasis, Custom, build_model
 

@@ -249,6 +249,11 @@ def _tau(fit: Fitted, chisq: np.ndarray) -> np.ndarray:
 
 
 def _needs_optimum(fit: Fitted) -> None:
+    if fit.pooled is not None:
+        raise InputError(
+            "A profile refits all data, and this is one data set of a global fit. Use intervals by "
+            "covariance."
+        )
     if not fit.success:
         raise InputError(f"A profile starts from a minimum, and this fit has none: {fit.message}")
     noise = noise_variance(fit)

@@ -82,6 +82,8 @@ def values(fit: Fitted, chosen: Sequence[Quantity]) -> np.ndarray:
 
 def noise_variance(fit: Fitted) -> float:
     """The factor on variances for unit noise: 1 if sigma is absolute, else the reduced chi-square."""
+    if fit.pooled is not None:
+        return fit.pooled[0]
     return 1.0 if fit.absolute_sigma else fit.redchi
 
 
@@ -101,7 +103,8 @@ def quantile(fit: Fitted, level: float) -> float:
     tail = 0.5 * (1.0 + level)
     if fit.absolute_sigma:
         return float(ndtri(tail))
-    return float(stdtrit(fit.dof, tail)) if fit.dof > 0 else float("nan")
+    dof = fit.dof if fit.pooled is None else fit.pooled[1]
+    return float(stdtrit(dof, tail)) if dof > 0 else float("nan")
 
 
 def check_level(level: float, what: str = "level") -> None:

@@ -2,19 +2,36 @@
 
 import html
 import math
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ._criteria import aic, aicc, bic
+from ._criteria import Counted, aic, aicc, bic
 from ._diagnostics import diagnose, many, strong_pairs
 from ._fitted import Estimate, Fitted
 from ._table import bullet, html_table, indented, listed, percent, text_table
 
-_HEADER = ("parameter", "value", "std. error", "relative", "start", "bounds", "note")
+PARAMETERS = ("parameter", "value", "std. error", "relative", "start", "bounds", "note")
 _LEFT = (0, 6)
 # What the report lists unasked: pairs correlated by more than this, and so many parameters.
 CORRELATION, ROWS = 0.9, 24
 _MOST_PAIRS, _MOST_FINDINGS = 8, 12
+
+
+@runtime_checkable
+class Ended(Protocol):
+    """What tells how a fit ended."""
+
+    @property
+    def success(self) -> bool: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def stop(self) -> str: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def num_residuals(self) -> int: ...
 
 
 def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -> str:
@@ -25,7 +42,7 @@ def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -
     - `correlation`: list pairs correlated by more than this.
     - `rows`: parameters, and coefficients, to list at most.
     """
-    lines = [f"varpro fit: {_outcome(fit)}"]
+    lines = [f"varpro fit: {outcome(fit)}"]
     if not fit.success:
         lines.append(bullet(fit.message))
     pairs = _statistics(fit)
@@ -44,7 +61,7 @@ def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -
 
 def html_report(fit: Fitted) -> str:
     """The same report as HTML without scripts or style sheets, in the colours of the page."""
-    out = [f"<p><b>varpro fit: {html.escape(_outcome(fit))}</b></p>"]
+    out = [f"<p><b>varpro fit: {html.escape(outcome(fit))}</b></p>"]
     if not fit.success:
         out.append(f"<p>{html.escape(fit.message)}</p>")
     out.append(html_table(("statistic", ""), _statistics(fit), (0, 1)))
@@ -74,7 +91,7 @@ def _paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>" if text else ""
 
 
-def _outcome(fit: Fitted) -> str:
+def outcome(fit: Ended) -> str:
     why = fit.stop or ("" if fit.success else fit.status)
     head = ("converged" if fit.success else "NOT CONVERGED") + (f" ({why})" if why else "")
     steps = f"{fit.num_steps} step" + ("" if fit.num_steps == 1 else "s")
@@ -107,7 +124,7 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
         data += f", {unused} samples of weight zero left out" if unused else ""
         data += ", absolute sigma" if fit.absolute_sigma else ", weighted"
     chisq = f"{fit.chisq:.6g}, reduced {fit.redchi:.6g}"
-    criteria = f"AIC {_short(aic(fit))}, AICc {_short(aicc(fit))}, BIC {_short(bic(fit))}"
+    criteria = criteria_text(fit)
     held = len(fit.names) - fit.num_free
     nonlinear = f"{fit.num_free} nonlinear" + (f" ({held} more fixed or tied)" if held else "")
     return [
@@ -123,6 +140,11 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
     ]
 
 
+def criteria_text(fit: Counted) -> str:
+    """Information criteria, in a line."""
+    return f"AIC {_short(aic(fit))}, AICc {_short(aicc(fit))}, BIC {_short(bic(fit))}"
+
+
 def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.8g}"
 
@@ -132,17 +154,17 @@ def _parameters(fit: Fitted, most: int) -> tuple[tuple[str, ...], list[tuple[str
     blocks = []
     for names in (fit.names, fit.columns):
         shown = names[:most] if len(names) > most + 2 else names
-        block, left = [_row(fit[name]) for name in shown], len(names) - len(shown)
+        block, left = [parameter_row(fit[name]) for name in shown], len(names) - len(shown)
         if left:
-            block.append((f"and {left} more, see to_frame()", *[""] * (len(_HEADER) - 1)))
+            block.append((f"and {left} more, see to_frame()", *[""] * (len(PARAMETERS) - 1)))
         blocks.append(block)
     if not fit.names:
-        return ("coefficient", *_HEADER[1:]), blocks[1]
-    heading = ("coefficient", *[""] * (len(_HEADER) - 1))
-    return _HEADER, [*blocks[0], heading, *blocks[1]]
+        return ("coefficient", *PARAMETERS[1:]), blocks[1]
+    heading = ("coefficient", *[""] * (len(PARAMETERS) - 1))
+    return PARAMETERS, [*blocks[0], heading, *blocks[1]]
 
 
-def _row(one: Estimate) -> tuple[str, ...]:
+def parameter_row(one: Estimate) -> tuple[str, ...]:
     value, stderr = one.rounded
     relative = "" if np.size(one.value) > 1 else percent(np.asarray(one.relative).item())
     start = "" if one.init is None else f"{one.init:.6g}"

@@ -37,6 +37,12 @@ class Spread(eqx.Module):
     on_bound: Bool[Array, " p"]
     cond_jac: Float[Array, ""]
 
+    def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
+        """Variances of parameter values whose derivative by theta is `transform`."""
+        variance = jnp.sum((self.half @ transform.T) ** 2, axis=0)
+        variance = jnp.where((transform != 0) @ self.lost_theta, jnp.inf, variance)
+        return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
+
 
 class Coefficients(eqx.Module):
     """The share of the coefficients in `Blocks`."""
@@ -57,12 +63,6 @@ class Blocks(Spread, Coefficients):
     coordinates of which `unit_theta` and `unit_coef` are the units; rounding noise where there are
     none.
     """
-
-    def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
-        """Variances of parameter values whose derivative by theta is `transform`."""
-        variance = jnp.sum((self.half @ transform.T) ** 2, axis=0)
-        variance = jnp.where((transform != 0) @ self.lost_theta, jnp.inf, variance)
-        return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
 
     def coef_variance(self) -> Float[Array, "n k"]:
         """Variances of all coefficients; of a complex one, of its distance from the mean."""

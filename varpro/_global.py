@@ -1,0 +1,511 @@
+"""A fit of several data sets: names of shared and of local parameters, and one compiled program."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from ._data import Data, NanPolicy, prepare_data
+from ._fit_result import FitResult
+from ._fitted import prior_chisq
+from ._global_fit import GlobalFit, matching
+from ._guess import guess_starts
+from ._joint import scaled
+from ._levenberg import STOP, STOP_NAMES
+from ._multistart import best_of, start_points
+from ._params import Coordinates, Layout, Param, build_layout
+from ._problem import Assembled, Problem
+from ._results import RESULT_NAMES, RESULTS, InputError, code, suggestion
+from ._several import Several, local_layout, stacked
+from ._single import (
+    ModelLike,
+    as_basis,
+    assemble,
+    check_columns,
+    check_distinct,
+    message,
+    precision,
+    starts_of,
+)
+from ._solve import Search
+from ._stats import Spread, coefficients, heard, joined, spread
+from ._types import ArrayIn
+from .basis import Model, bare, build_model
+from .linalg import column_scale
+
+
+class _Set(eqx.Module):
+    """One data set made ready: `picks` are the places of its parameters among all."""
+
+    name: str
+    data: Data
+    model: Model
+    own: tuple[str, ...]
+    picks: np.ndarray
+
+
+def fit_sets(
+    model: ModelLike | Mapping[str, ModelLike],
+    sets: Mapping[str, tuple[PyTree, np.ndarray]],
+    *,
+    share: str | Sequence[str],
+    init: Mapping[str, Param | float],
+    bounds: Mapping[str, tuple[float, float]],
+    fix: Sequence[str],
+    tie: Mapping[str, str],
+    order: Sequence[Sequence[str]],
+    given: Mapping[str, Any],
+    absolute_sigma: bool,
+    nan: NanPolicy,
+    how: Search,
+    starts: int,
+    seed: int,
+) -> GlobalFit:
+    """What `varpro.fit` does with several data sets; `given` holds sigma, weights and mask."""
+    datas = _data(sets, given, absolute_sigma, nan)
+    real = np.result_type(*(data.real for data in datas.values()))
+    how = jax.tree.map(
+        lambda leaf: np.asarray(leaf, real) if isinstance(leaf, float) else leaf, how
+    )
+    with precision(real):
+        bases = {
+            key: as_basis(_model_of(model, key, sets), _init_of(init, key)).prepared(data.x, real)
+            for key, data in datas.items()
+        }
+        declared = {key: starts_of(basis, {}, {}) for key, basis in bases.items()}
+        shared = _shared(share, declared)
+        params, own = _named(declared, shared, init)
+        names = tuple(params)
+        params = _applied(params, own, init, bounds)
+        picks = {
+            key: np.array([names.index(_full(key, n, shared)) for n in some], int)
+            for key, some in declared.items()
+        }
+        params = _guessed(params, bases, datas, picks, declared)
+        tie, order = _spread_tie(tie, names, own, datas), _spread_order(order, names, own, datas)
+        fixed = [names[i] for p in fix for i in _some(p, names, own, "fix")]
+        layout, numbers, coordinates = build_layout(params, fix=fixed, tie=tie, order=order)
+        ready = [
+            _Set(key, datas[key], build_model(bases[key]), tuple(declared[key]), picks[key])
+            for key in datas
+        ]
+        _enough(ready, len(layout.free))
+        for one in ready:
+            if starts == 1:
+                _distinct(one, layout, params)
+        prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+        numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
+        free = [_local_free(one, layout) for one in ready]
+        problems = [_problem(one, f, real) for one, f in zip(ready, free, strict=True)]
+        stacks, members = stacked(problems, [one.picks for one in ready], free)
+        several = Several(stacks, bare(layout), numbers, prior, how.linear_solver, how.jacobian)
+        bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
+        points = start_points(coordinates, starts, seed).astype(real)
+        out = jax.device_get(_program(several, coordinates, points, how, bounded))  # pyright: ignore[reportArgumentType]
+    place = {i: (s, j) for s, group in enumerate(members) for j, i in enumerate(group)}
+    parts = []
+    for i, one in enumerate(ready):
+        s, j = place[i]
+        part = jax.tree.map(lambda a, j=j: a[j], out["sets"][s])
+        moved = one.model.moved_by(free[i]) & (starts == 1)
+        check_columns(one.model, part, moved, one.own, f" in data set '{one.name}'")
+        parts.append(part)
+    return _result(ready, free, parts, params, layout, prior, out)
+
+
+def _data(
+    sets: Mapping[str, tuple[PyTree, np.ndarray]],
+    given: Mapping[str, Any],
+    absolute: bool,
+    nan: NanPolicy,
+) -> dict[str, Data]:
+    """All data sets checked, and brought to one floating type."""
+    if not sets:
+        raise InputError("No data set was given. Expected {'name': (x, y), ...}.")
+    for what, value in given.items():
+        if isinstance(value, Mapping):
+            for key in value:
+                if key not in sets:
+                    raise InputError(f"{what}: no data set '{key}'. {suggestion(key, sets)}")
+            without = [key for key in sets if key not in value]
+            if without and what != "mask":
+                raise InputError(f"{what} is given for some data sets, but not for {without}.")
+        elif np.ndim(value) > 0:
+            raise InputError(
+                f"{what} is one array, but there are {len(sets)} data sets. Give one for each: "
+                f"{what}={{'{next(iter(sets))}': ...}}."
+            )
+    found = {}
+    for key, pair in sets.items():
+        if not isinstance(key, str) or not key:
+            raise InputError(f"Data sets have names; {key!r} is none.")
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"Data set '{key}' must be a pair (x, y).")
+        mine = {
+            what: value.get(key) if isinstance(value, Mapping) else value
+            for what, value in given.items()
+        }
+        try:
+            found[key] = prepare_data(pair[0], pair[1], absolute_sigma=absolute, nan=nan, **mine)
+        except InputError as error:
+            raise InputError(f"Data set '{key}': {error}") from error
+    kinds = {key: data.real for key, data in found.items()}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"'{key}' {kind}" for key, kind in kinds.items())
+        raise InputError(f"Data sets differ in their floating type: {listed}. Convert them to one.")
+    return found
+
+
+def _model_of(model: ModelLike | Mapping[str, ModelLike], key: str, sets: Mapping) -> ModelLike:
+    if not isinstance(model, Mapping):
+        return model
+    wrong = [name for name in model if name not in sets]
+    if wrong or key not in model:
+        raise InputError(
+            f"model has entries for {sorted(model)}, but the data sets are {sorted(sets)}. Give one "
+            "model for all, or one for each."
+        )
+    return model[key]
+
+
+def _init_of(init: Mapping[str, Param | float], key: str) -> dict[str, Param | float]:
+    """Starts by the names that a data set's own function knows."""
+    return {name.removeprefix(f"{key}."): value for name, value in init.items()}
+
+
+def _shared(share: str | Sequence[str], declared: Mapping[str, Mapping[str, Param]]) -> set[str]:
+    """Own names of parameters of which there is one for all data sets."""
+    known = dict.fromkeys(name for some in declared.values() for name in some)
+    if share in ("all", "none"):
+        return set(known) if share == "all" else set()
+    found = set()
+    for pattern in [share] if isinstance(share, str) else share:
+        some = fnmatch.filter(known, pattern)
+        if not some:
+            raise InputError(
+                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}"
+            )
+        found.update(some)
+    return found
+
+
+def _full(key: str, name: str, shared: set[str]) -> str:
+    return name if name in shared else f"{key}.{name}"
+
+
+def _named(
+    declared: Mapping[str, Mapping[str, Param]], shared: set[str], init: Mapping[str, Any]
+) -> tuple[dict[str, Param], tuple[str, ...]]:
+    """All parameters by full name, and the names that they have in their data set."""
+    params: dict[str, Param] = {}
+    own: dict[str, str] = {}
+    for key, some in declared.items():
+        for name, param in some.items():
+            full = _full(key, name, shared)
+            if full in own and (own[full] != name or name not in shared):
+                raise InputError(f"Two parameters have the name '{full}'. Rename a data set.")
+            if full in params and params[full] != param:
+                if not any(fnmatch.fnmatchcase(name, pattern) for pattern in init):
+                    raise InputError(
+                        f"'{name}' is shared, but '{key}' declares it differently from another data "
+                        f"set. Say which holds: init={{'{name}': ...}}."
+                    )
+                continue
+            params[full], own[full] = param, name
+    return params, tuple(own.values())
+
+
+def _some(pattern: str, names: tuple[str, ...], own: tuple[str, ...], where: str) -> list[int]:
+    found = matching(pattern, names, own)
+    if not found:
+        known = dict.fromkeys((*names, *own))
+        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
+    return found
+
+
+def _applied(
+    params: dict[str, Param],
+    own: tuple[str, ...],
+    init: Mapping[str, Param | float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, Param]:
+    """The parameters with starts and bounds on top of what the models say; a name means the
+    parameter of that name in every data set, a full name one of them and wins."""
+    names, params = tuple(params), dict(params)
+    for pattern in sorted(init, key=lambda p: p in names):
+        value = init[pattern]
+        for i in _some(pattern, names, own, "init"):
+            old = params[names[i]]
+            params[names[i]] = (
+                value
+                if isinstance(value, Param)
+                else Param(float(value), old.lower, old.upper, old.fixed, old.prior)
+            )
+    for pattern in sorted(bounds, key=lambda p: p in names):
+        lower, upper = bounds[pattern]
+        for i in _some(pattern, names, own, "bounds"):
+            old = params[names[i]]
+            params[names[i]] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
+    return params
+
+
+def _guessed(params, bases, datas, picks, declared) -> dict[str, Param]:
+    """Starts that are left out, found in one data set after the other: what an earlier one told of a
+    shared parameter holds for the later ones."""
+    names, params = tuple(params), dict(params)
+    for key, some in declared.items():
+        mine = {name: params[names[i]] for name, i in zip(some, picks[key], strict=True)}
+        if any(param.init is None for param in mine.values()):
+            found = guess_starts(bases[key], mine, datas[key])
+            for name, i in zip(some, picks[key], strict=True):
+                params[names[i]] = found[name]
+    return params
+
+
+def _spread_tie(tie, names, own, datas) -> dict[str, str]:
+    """Ties by full names; one between parameters of data sets holds in each of them."""
+    out = {}
+    for name, target in tie.items():
+        if name in names or name not in own:
+            out[name] = target
+            continue
+        for key in datas:
+            if f"{key}.{name}" in names:
+                local = f"{key}.{target}"
+                out[f"{key}.{name}"] = local if local in names else target
+    return out
+
+
+def _spread_order(order, names, own, datas) -> list[list[str]]:
+    """Chains by full names; one of parameters of data sets holds in each of them."""
+    out = []
+    for chain in order:
+        if isinstance(chain, str) or not any(n in own and n not in names for n in chain):
+            out.append(chain)
+            continue
+        for key in datas:
+            local = [f"{key}.{n}" if f"{key}.{n}" in names else n for n in chain]
+            if all(n in names for n in local):
+                out.append(local)
+    return out
+
+
+def _enough(ready: Sequence[_Set], nonlinear: int) -> None:
+    total, linear = 0, 0
+    for one in ready:
+        parts = 2 if np.iscomplexobj(one.data.y) else 1
+        mine = len(one.model.columns) * one.data.y.shape[1] * parts
+        if one.data.effective < mine:
+            raise InputError(
+                f"Data set '{one.name}' has {one.data.effective} data points, which cannot "
+                f"determine {mine} coefficients. Give more data or a smaller model."
+            )
+        total, linear = total + one.data.effective, linear + mine
+    if total < nonlinear + linear:
+        raise InputError(
+            f"{total} data points cannot determine {nonlinear + linear} parameters ({nonlinear} "
+            f"nonlinear, {linear} linear). Give more data or a smaller model."
+        )
+
+
+def _local_free(one: _Set, layout: Layout) -> tuple[int, ...]:
+    """Which of a data set's values move with theta."""
+    free = set(layout.free)
+    return tuple(i for i, j in enumerate(one.picks) if layout.source[j] in free)
+
+
+def _distinct(one: _Set, layout: Layout, params: Mapping[str, Param]) -> None:
+    """Refuse equal starts of components within a data set."""
+    source = [layout.source[j] for j in one.picks]
+    mine = Layout(
+        one.own,
+        tuple(i for i in _local_free(one, layout) if source.index(source[i]) == i),
+        tuple(source.index(j) for j in source),
+        (),
+        (),
+    )
+    values = list(params.values())
+    local = {name: values[layout.source[j]] for name, j in zip(one.own, one.picks, strict=True)}
+    check_distinct(one.model, mine, local, one.data)
+
+
+def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
+    layout, numbers = local_layout(one.own, free)
+    numbers = jax.tree.map(lambda a: a.astype(real), numbers)
+    columns = Assembled(bare(one.model), bare(layout), numbers, one.data.x, ())
+    return Problem(columns, one.data.y, one.data.weights)  # pyright: ignore[reportArgumentType]
+
+
+@eqx.filter_jit
+def _program(
+    several: Several, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
+) -> dict[str, PyTree]:
+    """Everything that is computed for a fit of several data sets, one program per set of shapes."""
+    lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
+    limits = (lower, upper) if bounded else (None, None)
+    start = several.values(jnp.asarray(coordinates.start))
+    theta, found, point, start_costs = best_of(several, jnp.asarray(points), limits, how)
+    on_bound = (theta <= lower) | (theta >= upper)
+    values, transform = several.values(theta), jax.jacfwd(several.values)(theta)
+
+    def clean(reduced, local, at):
+        reduced, at = heard(reduced, local, at)
+        jac = reduced.turned(local, at)[0]
+        return jnp.linalg.qr(jac, mode="r") if jac.shape[0] > jac.shape[1] else jac
+
+    prior = jax.jacfwd(lambda theta: several.prior(several.values(theta)))(theta)
+    jac = jnp.concatenate([*several.blocks(theta, point, clean), prior])
+    whole = spread(jac, on_bound)
+
+    def parts(stack, points):
+        free = np.array(stack.free, int)
+
+        def one(problem, picks, at):
+            reduced, local = several.own(stack, problem, values[picks])
+            own = _seen_by(whole, transform[picks[free]])
+            reduced, at = heard(reduced, local, at)
+            blocks = joined(own, coefficients(reduced, local, at, own.on_bound))
+            places = jnp.eye(picks.size, dtype=local.dtype)[:, free]
+            columns = reduced.problem.columns
+            fitted = columns.phi(local) @ at.coef
+            offset = columns.offset(local)
+            if offset is not None:
+                fitted = fitted + offset[:, None]
+            resid = problem.weighted(problem.y - fitted)
+            first, begin = several.own(stack, problem, start[picks])
+            used = problem.weighted(first.problem.columns.phi(begin))
+            seen = column_scale(used) < jnp.inf
+            return {
+                "start_size": jnp.where(seen, jnp.max(jnp.abs(used), axis=0), 0.0),
+                "start": start[picks],
+                "values": values[picks],
+                "coef": at.coef,
+                "fitted": fitted,
+                "chisq": jnp.sum(jnp.abs(resid) ** 2),
+                "value_variance": blocks.value_variance(places),
+                "coef_variance": blocks.coef_variance(),
+                "theta": local,
+                "transform": places,
+                "blocks": blocks,
+                "on_bound": (transform[picks] != 0) @ on_bound,
+                "rank": blocks.rank,
+                "cond": blocks.cond,
+                "cond_jac": blocks.cond_jac,
+            }
+
+        return stack.each(one, jnp.asarray(stack.picks), points)
+
+    stats = {k: v for k, v in found.stats.items() if k not in ("rank", "cond")}
+    stop = code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0)
+    return {
+        "sets": [parts(s, at) for s, (at, _) in zip(several.stacks, point, strict=True)],
+        "values": values,
+        "theta": theta,
+        "transform": transform,
+        "on_bound": (transform != 0) @ on_bound,
+        "held": on_bound,
+        "value_variance": whole.value_variance(transform),
+        "spread": whole,
+        "cost": several.cost(theta, point),
+        "start_costs": start_costs,
+        "status": code(found.result, RESULTS, RESULT_NAMES),
+        "stop": stop,
+        "stats": stats,
+    }
+
+
+def _seen_by(whole: Spread, transform: Array) -> Spread:
+    """The covariance of theta as that of the values (f,) that one data set takes from it."""
+    moves = transform != 0
+    return Spread(
+        whole.half @ transform.T,
+        whole.null_theta @ transform.T,
+        jnp.sqrt(jnp.sum((transform * whole.unit_theta) ** 2, axis=1)),
+        moves @ whole.lost_theta,
+        moves @ whole.on_bound,
+        whole.cond_jac,
+    )
+
+
+def _result(
+    ready: Sequence[_Set],
+    free: Sequence[tuple[int, ...]],
+    parts: Sequence[dict[str, PyTree]],
+    params: dict[str, Param],
+    layout: Layout,
+    prior: tuple[int, ...],
+    out: dict[str, PyTree],
+) -> GlobalFit:
+    """Names back on numbers, on the host."""
+    moving = [i for i in layout.free if not out["on_bound"][i]]
+    observed = sum(layout.source[i] in layout.free for i in prior)
+    effective = sum(one.data.effective for one in ready)
+    linear = sum(
+        part["coef"].size * (2 if np.iscomplexobj(one.data.y) else 1)
+        for one, part in zip(ready, parts, strict=True)
+    )
+    dof = effective + observed - len(moving) - linear
+    chisq = float(sum(part["chisq"] for part in parts))
+    total = chisq + prior_chisq(layout, params, out["values"])
+    absolute = ready[0].data.absolute
+    noise = 1.0 if absolute else (total / dof if dof > 0 else np.nan)
+    steps = int(out["stats"]["num_steps"])
+    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
+    common = {key: out[key] for key in ("status", "stop", "stats", "start_costs")}
+    sets: dict[str, FitResult] = {}
+    for one, local, part in zip(ready, free, parts, strict=True):
+        mine, numbers = local_layout(one.own, local)
+        nowhere = np.full(len(local), np.inf)
+        box = Coordinates(part["theta"], -nowhere, nowhere)
+        numbers = eqx.tree_at(lambda n: n.start, numbers, part["values"])
+        taken = dict(zip(one.own, [params[layout.names[j]] for j in one.picks], strict=True))
+        cost = 0.5 * float(part["chisq"])
+        sets[one.name] = assemble(
+            one.model,
+            mine,
+            taken,
+            one.data,
+            numbers,
+            box,
+            common | part | {"cost": cost},
+            pooled=(float(noise), int(dof)),
+        )
+    whole: Spread = out["spread"]
+    rows = whole.half @ out["transform"][list(layout.free)].T
+    covariance = rows.T @ rows
+    lost = (out["transform"][list(layout.free)] != 0) @ whole.lost_theta
+    covariance[np.diag_indices(len(covariance))] = np.where(lost, np.inf, np.diag(covariance))
+    held = out["on_bound"][list(layout.free)]
+    covariance[held] = covariance[:, held] = np.nan
+    fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
+    return GlobalFit(
+        sets=sets,
+        names=layout.names,
+        alpha=out["values"],
+        alpha_stderr=np.where(fixed, 0.0, np.sqrt(scaled(out["value_variance"], noise))),
+        at_bound=out["on_bound"],
+        cov_names=tuple(layout.names[i] for i in layout.free),
+        covariance=scaled(covariance, noise),
+        success=status == "successful",
+        status=status,
+        message=message(status, stop, steps),
+        stop=stop,
+        cost=float(out["cost"]),
+        start_costs=out["start_costs"],
+        chisq=chisq,
+        num_data=effective,
+        num_free=len(layout.free),
+        dof=dof,
+        absolute_sigma=absolute,
+        num_steps=steps,
+        num_residuals=int(out["stats"].get("num_residuals", -1)),
+        num_jacobians=int(out["stats"].get("num_jacobians", -1)),
+        cond_jac=float(whole.cond_jac),
+        params=params,
+        layout=layout,
+    )

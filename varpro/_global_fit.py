@@ -1,0 +1,246 @@
+"""What a fit of several data sets returns."""
+
+import fnmatch
+import html
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import numpy as np
+
+from ._criteria import aic, aicc, bic
+from ._fit_result import FitResult
+from ._fitted import Estimate, plain, prior_chisq
+from ._params import Layout, Param
+from ._report import PARAMETERS, criteria_text, outcome, parameter_row
+from ._results import InputError, suggestion
+from ._same import same
+from ._table import html_table, indented, text_table
+
+if TYPE_CHECKING:
+    import pandas
+
+_LEFT = (0, 6)
+
+
+class GlobalFit(eqx.Module):
+    """The outcome of `varpro.fit` for several data sets that share nonlinear parameters.
+
+    **Fields:**
+
+    - `sets`: the fit of each data set by name, a `FitResult` with its own coefficients, residuals
+        and findings. Its errors and bands are those of the whole fit.
+    - `names`, `alpha`, `alpha_stderr`, `at_bound`: all nonlinear parameters; a shared one has its
+        own name, "fast.tau", one of a single data set has that before it, "run1.fast.tau".
+    - `cov_names`, `covariance`: of the free nonlinear parameters.
+    - `success`, `status`, `message`, `stop`, `cost`, `start_costs`, `chisq`, `num_data`, `num_free`,
+        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`: as in
+        `FitResult`, of all data together.
+
+    `fit["run1"]` is a data set, `fit["fast.tau"]` and `fit["run1.fast.tau"]` are parameters, and
+    `fit["run1.fast"]` is a coefficient.
+    """
+
+    sets: dict[str, FitResult]
+    names: tuple[str, ...]
+    alpha: np.ndarray
+    alpha_stderr: np.ndarray
+    at_bound: np.ndarray
+    cov_names: tuple[str, ...]
+    covariance: np.ndarray
+    success: bool
+    status: str
+    message: str
+    stop: str
+    cost: float
+    start_costs: np.ndarray
+    chisq: float
+    num_data: int
+    num_free: int
+    dof: int
+    absolute_sigma: bool
+    num_steps: int
+    num_residuals: int
+    num_jacobians: int
+    cond_jac: float
+    params: dict[str, Param]
+    layout: Layout
+
+    @property
+    def num_params(self) -> int:
+        """Parameters that were fitted: free nonlinear ones and all coefficients (complex: two)."""
+        linear = (
+            one.coef.size * (2 if np.iscomplexobj(one.y) else 1) for one in self.sets.values()
+        )
+        return self.num_free + sum(linear)
+
+    @property
+    def redchi(self) -> float:
+        """Reduced chi-square of all data and priors; NaN without degrees of freedom."""
+        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
+        return total / self.dof if self.dof > 0 else float("nan")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion of all data together."""
+        return aic(self)
+
+    @property
+    def aicc(self) -> float:
+        """The same corrected for few data."""
+        return aicc(self)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz' (Bayesian) information criterion of all data together."""
+        return bic(self)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Correlation matrix in the order of `cov_names`."""
+        sd = np.sqrt(np.diag(self.covariance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.covariance / sd[:, None] / sd
+
+    def __getitem__(self, name: str) -> "Estimate | FitResult":
+        if name in self.names:
+            i = self.names.index(name)
+            param, source = self.params[name], self.layout.source[i]
+            return Estimate(
+                name,
+                "nonlinear",
+                float(self.alpha[i]),
+                float(self.alpha_stderr[i]),
+                None if param.init is None else float(param.init),
+                float(param.lower),
+                float(param.upper),
+                source == i and i not in self.layout.free,
+                bool(self.at_bound[i]),
+                self.names[source] if source != i else None,
+            )
+        if name in self.sets:
+            return self.sets[name]
+        for key, one in self.sets.items():
+            rest = name.removeprefix(f"{key}.")
+            if rest != name and rest in (*one.columns, *one.names):
+                return one[rest]
+        of_sets = (f"{key}.{c}" for key, one in self.sets.items() for c in one.columns)
+        known = (*self.names, *self.sets, *of_sets)
+        raise InputError(f"No parameter or data set '{name}' here. {suggestion(name, known)}")
+
+    def report(self) -> str:
+        """The text that `print(fit)` shows."""
+        lines = [f"varpro global fit: {outcome(self)}"]
+        if not self.success:
+            lines.append(f"  {self.message}")
+        width = max(len(label) for label, _ in self._statistics())
+        lines += [f"  {label:<{width}}  {text}" for label, text in self._statistics()]
+        if self.names:
+            rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
+            lines += ["", indented(text_table(PARAMETERS, rows, _LEFT))]
+        lines += ["", indented(text_table(*self._table(), (0,)))]
+        for key, one in self.sets.items():
+            rows = [parameter_row(one[c]) for c in one.columns]
+            header = (f"coefficients of {key}", *PARAMETERS[1:])
+            lines += ["", indented(text_table(header, rows, _LEFT))]
+        found = [f"  {key}: {finding}" for key, finding in self._findings()]
+        return "\n".join([*lines, *(["", "  findings", *found] if found else [])])
+
+    def _findings(self) -> Iterator[tuple[str, str]]:
+        """What the data sets have to say, each sentence once."""
+        said: dict[str, list[str]] = {}
+        for key, one in self.sets.items():
+            for finding in one.diagnostics:
+                said.setdefault(str(finding), []).append(key)
+        for sentence, keys in said.items():
+            yield ", ".join(keys), sentence
+
+    def _statistics(self) -> list[tuple[str, str]]:
+        linear = self.num_params - self.num_free
+        return [
+            ("data", f"{self.num_data} values in {len(self.sets)} data sets"),
+            (
+                "variables",
+                f"{self.num_params}: {self.num_free} nonlinear, {linear} linear; {self.dof} degrees "
+                "of freedom",
+            ),
+            ("chi-square", f"{self.chisq:.6g}, reduced {self.redchi:.6g}"),
+            ("criteria", criteria_text(self)),
+        ]
+
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        header = ("data set", "shape", "chi-square", "per value", "rank", "cond")
+        rows = [
+            (
+                key,
+                " x ".join(map(str, one.y.shape)),
+                f"{one.chisq:.6g}",
+                f"{one.chisq / one.num_data:.4g}",
+                f"{one.rank} of {len(one.columns)}",
+                f"{one.cond:.3g}",
+            )
+            for key, one in self.sets.items()
+        ]
+        return header, rows
+
+    def __repr__(self) -> str:
+        how = self.stop if self.success else "not converged"
+        return (
+            f"<GlobalFit: {len(self.sets)} data sets, {how or self.status}, chi-square "
+            f"{self.chisq:.6g}, {self.dof} degrees of freedom>"
+        )
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
+        parts = [
+            f"<p><b>varpro global fit: {html.escape(outcome(self))}</b></p>",
+            html_table(("statistic", ""), self._statistics(), (0, 1)),
+            html_table(PARAMETERS, rows, _LEFT) if rows else "",
+            html_table(*self._table(), (0,)),
+        ]
+        return f'<div style="overflow-x:auto">{"".join(parts)}</div>'
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """All parameters as one table, those of a data set under its name in `dataset`.
+
+        The columns are those of `FitResult.to_frame`; shared parameters stand in every data set.
+        """
+        import pandas
+
+        frames = [one.to_frame().assign(dataset=key) for key, one in self.sets.items()]
+        return pandas.concat(frames, ignore_index=True)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers, lists and strings, ready for JSON; no data."""
+        keys = (
+            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
+            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
+            *("cond_jac", "absolute_sigma"),
+        )
+        return {key: plain(getattr(self, key)) for key in keys} | {
+            "sets": {key: one.to_dict() for key, one in self.sets.items()},
+            "covariance": {"names": list(self.cov_names), "matrix": plain(self.covariance)},
+        }
+
+    def equals(self, other: object) -> bool:
+        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
+        return same(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.names, tuple(self.sets), self.status, self.num_steps))
+
+
+def matching(pattern: str, names: tuple[str, ...], own: tuple[str, ...]) -> list[int]:
+    """Indices of the parameters that a pattern means, by their full name or by the name that they
+    have in their data set."""
+    return [
+        i
+        for i, pair in enumerate(zip(names, own, strict=True))
+        if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in pair)
+    ]
