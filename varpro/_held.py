@@ -20,16 +20,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float, Inexact, Int
 
 from ._fitted import Fitted
 from ._joint import Quantity, gradient, unit_covariance
 from ._problem import Assembled, Problem
 from ._quantities import noise_variance, values
-from ._reduced import Point, Reduced
+from ._reduced import AbstractReduced, Point, Reduced
 from ._results import RESULTS
-from ._solve import Search, search
+from ._solve import Search, locate, search
 from ._types import ArrayIn
 from .basis import bare
 
@@ -63,27 +62,72 @@ class _Held(eqx.Module):
         return jnp.stack([head, (e[1] - cross * head) / second])
 
 
-class _Pulled(eqx.Module):
+class _At(NamedTuple):
+    """What one evaluation with springs knows: the point without them, and its squares."""
+
+    point: Point
+    squares: Float[Array, ""]
+
+
+class _Pulled(AbstractReduced):
     """The reduced problem with springs."""
 
     reduced: Reduced
     held: _Held
 
-    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], tuple[Point, Array]]:
-        """The residual with the springs'; what the Jacobian reuses, and the squares without them."""
+    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], _At]:
         rows, point = self.reduced.evaluate(theta)
         g, k0, _ = self.measure(theta, point)
-        return jnp.concatenate([rows, self.held.whitened(g, k0)]), (point, jnp.sum(rows**2))
+        return jnp.concatenate([rows, self.held.whitened(g, k0)]), _At(point, jnp.sum(rows**2))
 
-    def turned(self, theta: Float[Array, " p"], point: Point) -> tuple[Array, Array]:
-        """Jacobian and residual, turned alike; see `Reduced.turned`."""
-        jac, rows = self.reduced.turned(theta, point)
+    def jacobian(self, theta: Float[Array, " p"], point: _At) -> Float[Array, "M p"]:
+        jac = self.reduced.jacobian(theta, point.point)
+        return jnp.concatenate([jac, self._springs(theta, point.point)[0]])
+
+    def turned(self, theta: Float[Array, " p"], point: _At) -> tuple[Array, Array]:
+        jac, rows = self.reduced.turned(theta, point.point)
+        extra, forces = self._springs(theta, point.point)
+        return jnp.concatenate([jac, extra]), jnp.concatenate([rows, forces])
+
+    def cost(self, theta: Float[Array, " p"], point: _At) -> Float[Array, ""]:
+        g, k0, _ = self.measure(theta, point.point)
+        return 0.5 * (point.squares + jnp.sum(self.held.whitened(g, k0) ** 2))
+
+    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
+        return self.reduced.level(theta)
+
+    def blur(self, theta: Float[Array, " p"]) -> float | None:
+        return self.reduced.blur(theta)
+
+    def quality(self, point: _At) -> dict[str, Array]:
+        return self.reduced.quality(point.point)
+
+    def measure(
+        self, theta: Float[Array, " p"], point: Point
+    ) -> tuple[Float[Array, " r"], Float[Array, "r r"], Inexact[Array, "n r"]]:
+        """The quantities g, their K0, and `z = (Phi^H Phi)^{-1} s`."""
+        held, columns = self.held, self.reduced.problem.columns
+        assert isinstance(columns, Assembled)
+        picked = jnp.sum(held.picks * point.coef[:, held.rhs].T, axis=1).real
+        g = held.rows @ columns.values(theta) + picked
+        scale = point.factor.scale[:, None]
+        z = point.factor.gram_inv(held.picks.conj().T / scale) / scale
+        return g, (held.picks @ z).real * self._together, z
+
+    @property
+    def _together(self) -> Float[Array, "r r"]:
+        # Coefficients of different right-hand sides do not meet in (Phi^H Phi)^{-1}.
+        same = self.held.rhs[:, None] == self.held.rhs
+        return same.astype(self.held.target.dtype)
+
+    def _springs(self, theta: Float[Array, " p"], point: Point) -> tuple[Array, Array]:
+        """Jacobian (r, p) and residual (r,) of the springs."""
         held, problem = self.held, self.reduced.problem
-        g, k0, z = self.measure(theta, point)
         columns = problem.columns
         assert isinstance(columns, Assembled)
-        # With z = (Phi^H Phi)^{-1} s and a = Phi z:
-        #   s^T c' = a^H (y' - Phi' c) + (Phi' z)^H r,    k0' = -(Phi' z)^H a - a^H Phi' z
+        g, k0, z = self.measure(theta, point)
+        # With a = Phi z:   s^T c' = a^H (y' - Phi' c) + (Phi' z)^H r
+        #                   k0' = -(Phi' z)^H a - a^H Phi' z
         phi = problem.phi(theta)
         coef = point.coef[:, held.rhs]
         resid = problem.target(theta)[:, held.rhs].astype(phi.dtype) - phi @ coef
@@ -96,47 +140,21 @@ class _Pulled(eqx.Module):
         t_g = jnp.einsum("mr,mrp->pr", a.conj(), v) + jnp.einsum("mrp,mr->pr", w.conj(), resid)
         t_g = t_g.real + (held.rows @ jax.jacfwd(columns.values)(theta)).T
         t_k = jnp.einsum("mip,mj->pij", w.conj(), a)
-        t_k = -(t_k + t_k.conj().transpose(0, 2, 1)).real * self.together
-        _, extra = jax.vmap(lambda *t: jax.jvp(held.whitened, (g, k0), t))(t_g, t_k)
-        return (
-            jnp.concatenate([jac, extra.T]),
-            jnp.concatenate([rows, held.whitened(g, k0)]),
-        )
-
-    @property
-    def together(self) -> Float[Array, "r r"]:
-        # Coefficients of different right-hand sides do not meet in (Phi^H Phi)^{-1}.
-        same = self.held.rhs[:, None] == self.held.rhs
-        return same.astype(self.held.target.dtype)
-
-    def measure(
-        self, theta: Float[Array, " p"], point: Point
-    ) -> tuple[Float[Array, " r"], Float[Array, "r r"], Inexact[Array, "n r"]]:
-        """The quantities g, their K0, and `(Phi^H Phi)^{-1} s`."""
-        held, columns = self.held, self.reduced.problem.columns
-        assert isinstance(columns, Assembled)
-        picked = jnp.sum(held.picks * point.coef[:, held.rhs].T, axis=1).real
-        g = held.rows @ columns.values(theta) + picked
-        scale = point.factor.scale[:, None]
-        z = point.factor.gram_inv(held.picks.conj().T / scale) / scale
-        return g, (held.picks @ z).real * self.together, z
+        t_k = -(t_k + t_k.conj().transpose(0, 2, 1)).real * self._together
+        _, jac = jax.vmap(lambda *t: jax.jvp(held.whitened, (g, k0), t))(t_g, t_k)
+        return jac.T, held.whitened(g, k0)
 
     def answer(
-        self, theta: Float[Array, " p"], point: Point, squares: Float[Array, ""]
+        self, theta: Float[Array, " p"], at: _At
     ) -> tuple[Float[Array, " r"], Float[Array, ""], Inexact[Array, "n k"]]:
         """Where the quantities are pulled to, the least chi-square with them there, and the
         coefficients that it has."""
         held = self.held
-        g, k0, z = self.measure(theta, point)
-        e, k = g - held.target, k0 + jnp.diag(held.slack)
-        if e.size == 1:
-            force = e / k[0]
-        else:
-            det = k[0, 0] * k[1, 1] - k[0, 1] ** 2
-            turned = jnp.array([[k[1, 1], -k[0, 1]], [-k[0, 1], k[0, 0]]])
-            force = turned @ e / det
-        coef = point.coef.at[:, held.rhs].add(-(z * force.astype(z.dtype)))
-        return held.target + held.slack * force, squares + force @ k0 @ force, coef
+        g, k0, z = self.measure(theta, at.point)
+        # The force K^{-1} (g - v) is the gradient of the energy of the springs.
+        force = jax.grad(lambda g: 0.5 * jnp.sum(held.whitened(g, k0) ** 2))(g)
+        coef = at.point.coef.at[:, held.rhs].add(-(z * force.astype(z.dtype)))
+        return held.target + held.slack * force, at.squares + force @ k0 @ force, coef
 
 
 class Refits(NamedTuple):
@@ -152,12 +170,40 @@ class Refits(NamedTuple):
     ok: np.ndarray
 
 
+class Again(NamedTuple):
+    """What it takes to search anew for the optimum of a fit; `limits` are None without bounds."""
+
+    problem: Problem
+    limits: tuple[Array | None, Array | None]
+    how: Search
+
+
+def again(fit: Fitted) -> Again:
+    """The problem of a fit and its default search, as host arrays of the precision of the fit."""
+    optimum, dtype = fit.optimum, fit.alpha.dtype
+    columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, fit.x, optimum.priors)
+    problem = Problem(columns, fit.y.reshape(len(fit.y), -1), fit.weights)  # pyright: ignore[reportArgumentType]
+    how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, search())
+    bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
+    return Again(problem, (optimum.lower, optimum.upper) if bounded else (None, None), how)
+
+
+def lanes(problem: Problem, most: int) -> int:
+    """How many searches may run at once: `most`, or fewer of large data."""
+    return int(np.clip(_MEMORY // max(problem.y.size * 4, 1), 1, most))
+
+
+def precision(fit: Fitted) -> contextlib.AbstractContextManager:
+    """A local setting: what was fitted in float64 stays so, and nobody else's setting changes."""
+    wide = fit.alpha.dtype == np.float64
+    return jax.enable_x64(True) if wide else contextlib.nullcontext()
+
+
 class Holder(eqx.Module):
     """Refits of `fit` that hold `chosen`; each lane holds one of `groups` of them."""
 
     fit: Fitted
-    problem: Problem
-    how: Search
+    again: Again
     groups: tuple[tuple[Quantity, ...], ...]
     unit: np.ndarray  # (groups, r), a standard error of each or what stands for it
     noise: float
@@ -171,20 +217,16 @@ class Holder(eqx.Module):
         step = np.einsum("lpr,lr->lp", self.ahead[which], target - self.start[which])
         begin = np.asarray(optimum.theta) + step if theta is None else theta
         first = np.clip(begin, np.asarray(optimum.lower), np.asarray(optimum.upper)).astype(dtype)
-        n, k = self.fit.coef.reshape(len(self.fit.columns), -1).shape
-        lanes = int(np.clip(_MEMORY // max(self.problem.y.size * 4, 1), 1, LANES))
+        width = lanes(self.again.problem, LANES)
         held = [self._held(g, t) for g, t in zip(which, target, strict=True)]
-        wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
-        bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
-        limits = (optimum.lower, optimum.upper) if bounded else (None, None)
         parts = []
-        with wide:
-            for i in range(0, len(held), lanes):
-                some = list(range(i, min(i + lanes, len(held))))
-                some += some[:1] * (lanes - len(some))  # the program has one shape
+        with precision(self.fit):
+            for i in range(0, len(held), width):
+                some = list(range(i, min(i + width, len(held))))
+                some += some[:1] * (width - len(some))  # the program has one shape
                 stack = jax.tree.map(lambda *a: np.stack(a), *(held[j] for j in some))
-                out = _refit(self.problem, limits, stack, first[some], self.how)  # pyright: ignore[reportArgumentType]
-                parts.append(jax.tree.map(np.asarray, out))
+                out = _refit(self.again, stack, first[some])  # pyright: ignore[reportArgumentType]
+                parts.append(jax.device_get(out))
         joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
         at, chisq, ended, alpha, coef, ok = joined
         return Refits(at, chisq, ended, alpha, coef[:, list(self.fit.model.order)], ok)
@@ -205,11 +247,7 @@ class Holder(eqx.Module):
 
 def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
     """Make ready to refit `fit` with one group of quantities held at a time, all of one size."""
-    optimum, dtype = fit.optimum, fit.alpha.dtype
-    columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, fit.x, optimum.priors)
-    y = fit.y.reshape(len(fit.y), -1)
-    how = search()
-    how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, how)
+    optimum = fit.optimum
     unit, start, ahead = [], [], []
     noise = noise_variance(fit)
     for group in groups:
@@ -227,8 +265,7 @@ def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
             ahead.append(np.zeros_like(along))
     return Holder(
         fit,
-        Problem(columns, y, fit.weights),  # pyright: ignore[reportArgumentType]
-        how,
+        again(fit),
         tuple(tuple(g) for g in groups),
         np.array(unit),
         noise,
@@ -239,46 +276,19 @@ def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
 
 @eqx.filter_jit
 def _refit(
-    problem: Problem,
-    limits: tuple[Float[ArrayIn, " p"] | None, Float[ArrayIn, " p"] | None],
-    held: _Held,
-    theta: Float[ArrayIn, "l p"],
-    how: Search,
+    again: Again, held: _Held, theta: Float[ArrayIn, "l p"]
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """One program for every lane of every profile of a fit: nothing here but shapes is static."""
+    problem, limits, how = again
     columns = problem.columns
     assert isinstance(columns, Assembled)
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    options = {"lower": limits[0], "upper": limits[1], "jacobian": _jacobian}
 
     def one(held, theta):
         pulled = _Pulled(reduced, held)
-        if theta.size == 0:
-            ok = jnp.array(True)
-            _, (point, squares) = pulled.evaluate(theta)
-        else:
-            solution = optx.least_squares(
-                _evaluate,
-                how.solver,  # pyright: ignore[reportArgumentType]
-                theta,
-                args=pulled,
-                options=options,
-                has_aux=True,
-                max_steps=how.max_steps,
-                throw=False,
-            )
-            theta, (point, squares) = solution.value, solution.aux
-            ok = RESULTS.promote(solution.result) == RESULTS.successful
-        at, chisq, coef = pulled.answer(theta, point, squares)
-        ok = ok & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
+        theta, found, point = locate(pulled, limits, theta, how)
+        at, chisq, coef = pulled.answer(theta, point)
+        ok = (found.result == RESULTS.successful) & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
         return at, chisq, theta, columns.values(theta), coef, ok
 
     return jax.vmap(one)(held, jnp.asarray(theta))
-
-
-def _evaluate(theta, pulled):
-    return pulled.evaluate(theta)
-
-
-def _jacobian(theta, resid, known, pulled):
-    return pulled.turned(theta, known[0])

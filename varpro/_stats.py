@@ -59,9 +59,9 @@ class Coefficients(eqx.Module):
 class Blocks(Spread, Coefficients):
     """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell.
 
-    The gram matrix of `half` is cov(theta), so no variance comes out negative. `null_theta` (rows) and `null_coef` (columns) span the directions that the data leave open, in
-    coordinates of which `unit_theta` and `unit_coef` are the units; rounding noise where there are
-    none.
+    The gram matrix of `half` is cov(theta), so no variance comes out negative. `null_theta` (rows)
+    and `null_coef` (columns) span the directions that the data leave open, in coordinates of which
+    `unit_theta` and `unit_coef` are the units; rounding noise where there are none.
     """
 
     def coef_variance(self) -> Float[Array, "n k"]:
@@ -116,12 +116,16 @@ def spread(jac: Float[Array, "N p"], on_bound: Bool[Array, " p"]) -> Spread:
     jac = jnp.where(on_bound, 0.0, jac)
     size = jnp.linalg.norm(jac, axis=0)
     scale = jnp.where(size > 0, size, jnp.ones_like(size))
-    factor = SVD().factor(jnp.linalg.qr(jac / scale, mode="r"))
+    # A row of its own for each coordinate on a bound: its column is of norm one and normal to all
+    # others, as if it were not there for rank and condition number.
+    apart = jnp.diag(on_bound.astype(jac.dtype))
+    factor = SVD().factor(jnp.linalg.qr(jnp.concatenate([jac / scale, apart]), mode="r"))
     eye = jnp.eye(p, dtype=jac.dtype)
     null = eye - factor.onto_rows(eye)
     lost = (jnp.diag(null) > _LOST) & ~on_bound
     unit = jnp.where(on_bound, 0.0, 1.0 / scale)
-    return Spread(factor.pinv_h(eye) / scale, null * unit, unit, lost, on_bound, factor.cond)
+    half = jnp.where(on_bound, 0.0, factor.pinv_h(eye) / scale)
+    return Spread(half, null * unit, unit, lost, on_bound, factor.cond)
 
 
 def coefficients(
