@@ -59,8 +59,6 @@ def band(
 ) -> Band:
     """The fitted curve at `x` with a pointwise band; described in `FitResult.predict`."""
     check_level(level, "band")
-    if kind not in ("confidence", "prediction"):
-        raise InputError(f"kind must be 'confidence' or 'prediction', not {kind!r}.")
     value, variance = _spread(fit, x, apart=False)
     value, variance = value[0], variance[0]
     if kind == "prediction":
@@ -80,6 +78,19 @@ def component_bands(fit: Fitted, x: PyTree = None, *, level: float = 0.95) -> di
         name: _band(fit, value[i], variance[i], level, "confidence")
         for name, i in zip(names, rows, strict=True)
     }
+
+
+def leverage(fit: Fitted) -> np.ndarray:
+    """How much of each weighted datum (m, k) is in its own fitted value, 0 to 1: the variance of the
+    curve there for unit noise. Their sum is the number of parameters that the data determine.
+
+    Where the data leave the curve open it is 1.
+    """
+    _, variance = _spread(fit, None, apart=False)
+    h = variance[0].mean(axis=0)
+    if fit.weights is not None:
+        h = np.where(fit.weights[:, None] > 0, h * fit.weights[:, None] ** 2, 0.0)
+    return np.clip(np.nan_to_num(h, nan=1.0, posinf=1.0), 0.0, 1.0)
 
 
 def _band(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ._bands import Band, BandKind, band as _band, component_bands
+from ._bootstrap import Bootstrap, BootstrapKind, bootstrap
 from ._criteria import aic, aicc, bic
 from ._diagnostics import Finding, diagnose
 from ._fitted import Estimate as Estimate, Fitted, plain
@@ -15,7 +16,7 @@ from ._frames import to_dataset, to_frame
 from ._intervals import Intervals, Method, covariance_intervals
 from ._joint import Quantity
 from ._profile import Contour, Profile, contour, profile, profile_intervals
-from ._quantities import covariance, quantities
+from ._quantities import check_choice, covariance, quantities
 from ._report import CORRELATION, ROWS, html_report, line, report
 from ._results import InputError
 from ._same import same
@@ -142,6 +143,7 @@ class FitResult(Fitted):
         """
         if band is None:
             return super().predict(self.x if x is None else x)
+        check_choice(kind, BandKind, "kind")
         return _band(self, x, level=band, kind=kind, sigma=sigma)
 
     def component_bands(self, x: PyTree = None, *, band: float = 0.95) -> dict[str, Band]:
@@ -187,11 +189,36 @@ class FitResult(Fitted):
         **Raises:** `InputError` for an unknown name, method or right-hand side, and where a method
         needs what the fit does not have: convergence, or an estimate of the noise.
         """
+        check_choice(method, Method, "method")
         if method == "covariance":
             return covariance_intervals(self, level, names, rhs)
         if method == "profile":
             return profile_intervals(self, level, quantities(self, names, rhs, moving=True))
-        raise InputError(f"method must be 'covariance' or 'profile', not {method!r}.")
+        return self.bootstrap().ci(level, names, rhs)
+
+    def bootstrap(
+        self, n: int = 1000, kind: BootstrapKind = "residual", key: int | Array = 0
+    ) -> Bootstrap:
+        """Fits of `n` sets of data drawn anew, whose spread shows how well parameters are known.
+
+        **Arguments:**
+
+        - `n`: how many; 1000 for intervals of 95 %, 100 for standard errors.
+        - `kind`: what is drawn. "residual" (default): the residuals over all samples, for noise of
+            one distribution (after weighting). "wild": the sign of each residual, for noise that
+            differs from sample to sample in unknown ways. "case": the samples, with nothing assumed.
+            "poisson": counts, for y in counts; weights stay those of the fit. Formulas in
+            `varpro._bootstrap`.
+        - `key`: a seed, or a key of `jax.random`; the same key gives the same numbers.
+
+        **Returns:** a `Bootstrap` with `ci()`, `stderr`, `covariance`, `bias` and the replicates.
+        All start from the optimum of the fit. Those that fail are left out and counted.
+
+        **Raises:** `InputError` for an unknown kind, n below 1, a fit without convergence or
+        without residuals to draw from, and "poisson" of what are no counts.
+        """
+        check_choice(kind, BootstrapKind, "kind")
+        return bootstrap(self, n, kind, key)
 
     def profile(
         self, name: str, rhs: int | None = None, *, points: int = 25, span: float = 3.5

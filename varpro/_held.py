@@ -27,7 +27,7 @@ from ._joint import Quantity, gradient, unit_covariance
 from ._problem import Assembled, Problem
 from ._quantities import noise_variance, values
 from ._reduced import AbstractReduced, Point, Reduced
-from ._results import RESULTS
+from ._results import RESULTS, InputError
 from ._solve import Search, locate, search
 from ._types import ArrayIn
 from .basis import bare
@@ -178,6 +178,23 @@ class Again(NamedTuple):
     how: Search
 
 
+def needs_optimum(fit: Fitted, what: str) -> None:
+    """Refuse a fit that cannot be refitted, or that says nothing of its noise."""
+    if fit.pooled is not None:
+        raise InputError(
+            f"A {what} refits all data, and this is one data set of a global fit. Use intervals by "
+            "covariance."
+        )
+    if not fit.success:
+        raise InputError(f"A {what} starts from a minimum, and this fit has none: {fit.message}")
+    noise = noise_variance(fit)
+    if not (np.isfinite(noise) and noise > 0):
+        raise InputError(
+            "The residual gives no estimate of the noise (no degrees of freedom, or a perfect fit), "
+            f"so there is no {what}. Give sigma with absolute_sigma=True."
+        )
+
+
 def again(fit: Fitted) -> Again:
     """The problem of a fit and its default search, as host arrays of the precision of the fit."""
     optimum, dtype = fit.optimum, fit.alpha.dtype
@@ -218,7 +235,7 @@ class Holder(eqx.Module):
         begin = np.asarray(optimum.theta) + step if theta is None else theta
         first = np.clip(begin, np.asarray(optimum.lower), np.asarray(optimum.upper)).astype(dtype)
         width = lanes(self.again.problem, LANES)
-        held = [self._held(g, t) for g, t in zip(which, target, strict=True)]
+        held = [self._held(g, t) for g, t in zip(which.tolist(), target, strict=True)]
         parts = []
         with precision(self.fit):
             for i in range(0, len(held), width):
@@ -229,6 +246,7 @@ class Holder(eqx.Module):
                 parts.append(jax.device_get(out))
         joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
         at, chisq, ended, alpha, coef, ok = joined
+        at, chisq = at.astype(float), chisq.astype(float)
         return Refits(at, chisq, ended, alpha, coef[:, list(self.fit.model.order)], ok)
 
     def _held(self, group: int, target: np.ndarray) -> _Held:
@@ -270,7 +288,7 @@ def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
         np.array(unit),
         noise,
         np.array(start),
-        np.array(ahead).reshape(len(groups), optimum.theta.size, -1),
+        np.array(ahead).reshape(len(groups), optimum.theta.size, len(groups[0])),
     )
 
 

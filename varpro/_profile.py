@@ -15,7 +15,7 @@ import equinox as eqx
 import numpy as np
 
 from ._fitted import Fitted
-from ._held import Refits, holder
+from ._held import Refits, holder, needs_optimum
 from ._intervals import Intervals
 from ._joint import Quantity
 from ._quantities import check_level, noise_variance, quantile
@@ -65,7 +65,7 @@ class Contour(eqx.Module):
 
 def profile(fit: Fitted, one: Quantity, points: int, span: float) -> Profile:
     """`points` values from `-span` to `span` standard errors."""
-    _needs_optimum(fit)
+    needs_optimum(fit, "profile")
     if points < 2 or not span > 0:
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
     held = holder(fit, [[one]])
@@ -81,9 +81,11 @@ def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: flo
     """A grid of `points` x `points` over `span` standard errors either way."""
     from scipy.special import chdtr, fdtr
 
-    _needs_optimum(fit)
+    needs_optimum(fit, "profile")
     if points < 2 or not span > 0:
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
+    if pair[0] == pair[1]:
+        raise InputError(f"A contour is of two different numbers, not of '{pair[0].label}' twice.")
     held = holder(fit, [list(pair)])
     delta = np.linspace(-span, span, points)
     first, second = (held.start[0, i] + delta * held.unit[0, i] for i in (0, 1))
@@ -102,7 +104,7 @@ def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: flo
 def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -> Intervals:
     """Both limits of every quantity, all in the same lanes of one program."""
     check_level(level)
-    _needs_optimum(fit)
+    needs_optimum(fit, "profile")
     limits = _Limits(fit, chosen, quantile(fit, level))
     limits.search()
     value, notes = limits.result()
@@ -137,7 +139,7 @@ class _Limits:
         self.low, self.f_low = np.zeros(2 * r), np.full(2 * r, -threshold)
         self.high, self.f_high = np.full(2 * r, np.inf), np.full(2 * r, np.inf)
         self.trial = np.full(2 * r, threshold)
-        self.theta = np.tile(fit.optimum.theta, (2 * r, 1))
+        self.theta = np.repeat(np.asarray(fit.optimum.theta)[None], 2 * r, axis=0)
         self.limit, self.notes = np.full(2 * r, np.nan), [""] * (2 * r)
         self.done, self.doubt = np.zeros(2 * r, bool), np.zeros(2 * r, bool)
         self.width = np.full(2 * r, np.inf)  # of the bracket, two trials ago
@@ -182,11 +184,7 @@ class _Limits:
             self.high[lane], self.f_high[lane] = trial, np.inf
         else:
             self._note_minimum(out, i)
-            if (
-                _tau(self.fit, out.chisq[i]) == 0.0
-                and delta > 0.01
-                and self._is_lower(out.chisq[i])
-            ):
+            if delta > 0.01 and self._is_lower(out.chisq[i]):
                 self._end(lane, np.nan, "lower minimum")
                 return
             stopped = delta < trial * (1.0 - 1e-3) - 1e-4
@@ -234,8 +232,8 @@ class _Limits:
         self.trial[lane] = middle if slow or not np.isfinite(secant) else secant
 
     def _is_lower(self, chisq: float) -> bool:
-        noise = noise_variance(self.fit)
-        return chisq < 2.0 * self.fit.cost - 1e-6 * noise
+        rounding = 100 * float(np.finfo(self.fit.alpha.dtype).eps) * self.fit.cost
+        return bool(chisq < 2.0 * self.fit.cost - 1e-6 * noise_variance(self.fit) - rounding)
 
     def _note_minimum(self, out: Refits, i: int) -> None:
         if self._is_lower(out.chisq[i]) and out.chisq[i] < self.least:
@@ -246,19 +244,3 @@ class _Limits:
 def _tau(fit: Fitted, chisq: np.ndarray) -> np.ndarray:
     rise = np.maximum(chisq - 2.0 * fit.cost, 0.0)
     return np.sqrt(rise / noise_variance(fit))
-
-
-def _needs_optimum(fit: Fitted) -> None:
-    if fit.pooled is not None:
-        raise InputError(
-            "A profile refits all data, and this is one data set of a global fit. Use intervals by "
-            "covariance."
-        )
-    if not fit.success:
-        raise InputError(f"A profile starts from a minimum, and this fit has none: {fit.message}")
-    noise = noise_variance(fit)
-    if not (np.isfinite(noise) and noise > 0):
-        raise InputError(
-            "The residual gives no estimate of the noise (no degrees of freedom, or a perfect fit), "
-            "so there is no profile. Give sigma with absolute_sigma=True."
-        )

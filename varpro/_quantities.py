@@ -1,6 +1,7 @@
 """Names of a fit as single numbers, with their values, covariance and the variance of the noise."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
@@ -111,3 +112,9 @@ def check_level(level: float, what: str = "level") -> None:
     """Refuse what is no probability between 0 and 1."""
     if not 0.0 < level < 1.0:
         raise InputError(f"{what} must lie between 0 and 1, such as 0.95; {level!r} was given.")
+
+
+def check_choice(value: object, choices: object, what: str) -> None:
+    """Refuse what is none of the strings of a `Literal`."""
+    if value not in (known := get_args(choices)):
+        raise InputError(f"{what} must be one of {', '.join(map(repr, known))}, not {value!r}.")

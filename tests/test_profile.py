@@ -1,0 +1,237 @@
+"""Profiles and their intervals: against refits with the quantity fixed, lmfit and R."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import lmfit
+import numpy as np
+import oracles
+import pytest
+import scipy.optimize
+import scipy.stats
+from published_models import PUROMYCIN, run
+from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit
+
+import varpro as vp
+
+TIGHT = vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
+BOD_T = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0])
+BOD = np.array([8.3, 10.3, 19.0, 16.0, 15.6, 19.8])  # Bates and Watts (1988), A1.4
+
+
+def saturation(theta, t):
+    return {"A": 1.0 - jnp.exp(-theta["k"] * t)}
+
+
+@pytest.mark.parametrize("case", ["decays", "peaks"])
+def test_profile_intervals_agree_with_lmfits_f_test(case, rng):
+    fit, other, names = against_lmfit(case, rng)
+    tight = {"ftol": 1e-14, "xtol": 1e-14, "gtol": 1e-14}
+    mini = lmfit.Minimizer(
+        lambda p: other.eval(p) - other.data, other.params, nan_policy="propagate"
+    )
+    best = mini.minimize(method="leastsq", **tight)
+    limits = lmfit.conf_interval(mini, best, sigmas=[0.95])
+    ours = fit.ci(0.95, method="profile")
+    for theirs, name in names.items():
+        (_, lower), _, (_, upper) = limits[theirs]
+        assert ours[name].lower == pytest.approx(lower, rel=1e-5), name
+        assert ours[name].upper == pytest.approx(upper, rel=1e-5), name
+        assert ours[name].lower_note == ours[name].upper_note == ""
+
+
+def test_puromycin_has_the_profile_intervals_of_r():
+    fit = run(PUROMYCIN, problem := oracles.load("puromycin_treated"), problem.starts[0])
+    ours = fit.ci(0.95, method="profile")
+    # confint() of R, which interpolates between its refits: the fourth digit of K is not exact.
+    limits = {"Vm": (197.30212848, 229.29006490), "K": (0.04692517, 0.08615995)}
+    for name, (lower, upper) in limits.items():
+        assert ours[name].lower == pytest.approx(lower, abs=1e-3 * fit[name].stderr)
+        assert ours[name].upper == pytest.approx(upper, abs=1e-3 * fit[name].stderr)
+
+
+def limit_by_refits(fit, name, side, refit):
+    """Where the F test of refits reaches the level: `refit(v)` is chi-square with it held at v."""
+    bound = 2 * fit.cost + fit.redchi * scipy.stats.f.ppf(0.95, 1, fit.dof)
+    at, step = fit[name].value, side * fit[name].stderr
+    return scipy.optimize.brentq(lambda v: refit(v) - bound, at + step, at + 4 * step, xtol=1e-13)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_limit_is_where_refits_with_the_parameter_fixed_put_it(side):
+    fit = vp.fit(MODEL, T, Y, sigma=SIGMA)
+    ours = fit.ci(method="profile", names=["slow.tau", "slow"])
+
+    def fixed(v):
+        held = vp.fit(MODEL, T, Y, sigma=SIGMA, init={"slow.tau": v}, fix="slow.tau")
+        return 2 * held.cost
+
+    def without_slow(v):
+        # With the coefficient at v its column is no longer linear: all others are searched.
+        def resid(p):
+            curve = p[1] * np.exp(-T / p[0]) + v * np.exp(-T / p[2]) + p[3]
+            return (curve - Y) / SIGMA
+
+        start = [fit[n].value for n in ("fast.tau", "fast", "slow.tau", "bg")]
+        tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+        return 2 * scipy.optimize.least_squares(resid, start, **tight).cost
+
+    for name, refit in {"slow.tau": fixed, "slow": without_slow}.items():
+        found = ours[name].upper if side > 0 else ours[name].lower
+        expected = limit_by_refits(fit, name, side, refit)
+        assert found == pytest.approx(expected, abs=2e-6 * fit[name].stderr), name
+
+
+def test_a_profile_is_the_least_chi_square_of_refits_and_carries_their_traces():
+    fit = vp.fit(MODEL, T, Y, sigma=SIGMA, absolute_sigma=True)
+    profile = fit.profile("fast.tau", points=5, span=3.0)
+    assert profile.ok.all() and np.all(np.diff(profile.value) > 0)
+    for i, value in enumerate(profile.value):
+        held = vp.fit(
+            MODEL, T, Y, sigma=SIGMA, init={"fast.tau": value}, fix="fast.tau", absolute_sigma=True
+        )
+        assert profile.chisq[i] == pytest.approx(2 * held.cost, rel=1e-9)
+        np.testing.assert_allclose(profile.alpha[i], held.alpha, rtol=1e-6)
+        np.testing.assert_allclose(profile.coef[i], held.coef, rtol=1e-5)
+    rise = np.sqrt(np.maximum(profile.chisq - 2 * fit.cost, 0.0))
+    np.testing.assert_allclose(np.abs(profile.tau), rise, atol=1e-9)
+    np.testing.assert_array_equal(np.sign(profile.tau), [-1, -1, 0, 1, 1])
+
+
+def test_profiles_of_a_coefficient_of_one_of_many_right_hand_sides(rng):
+    amplitudes = np.array([[3.0, 1.0, 2.0, 5.0], [2.0, 4.0, -1.0, 1.0], [0.5, 0.2, 0.1, 0.0]])
+    decays = np.stack([np.exp(-T), np.exp(-T / 6.0), np.ones_like(T)], 1)
+    data = decays @ amplitudes + 0.02 * rng.normal(size=(T.size, 4))
+    fit = vp.fit(MODEL, T, data)
+    # Held at v, its column moves to the left of the last right-hand side.
+    profile = fit.profile("fast", rhs=3, points=3, span=2.0)
+    for value, chisq, coef in zip(profile.value, profile.chisq, profile.coef, strict=True):
+
+        def resid(p, v=value):
+            phi = np.stack([np.exp(-T / p[0]), np.exp(-T / p[1]), np.ones_like(T)], 1)
+            c = np.insert(p[2:], 3, v).reshape(3, 4)
+            return (phi @ c - data).ravel()
+
+        start = np.concatenate([fit.alpha, np.delete(fit.coef.ravel(), 3)])
+        reference = scipy.optimize.least_squares(resid, start, ftol=1e-15, xtol=1e-15, gtol=1e-15)
+        assert chisq == pytest.approx(2 * reference.cost, rel=1e-9)
+        np.testing.assert_allclose(np.delete(coef.ravel(), 3), reference.x[2:], atol=1e-6)
+        assert coef[0, 3] == pytest.approx(value, rel=1e-12)
+
+
+def test_intervals_of_a_linear_model_are_the_same_by_profile_and_covariance(rng):
+    # No curvature and complex coefficients: F and t agree to the last digit.
+    t = np.linspace(0.0, 3.0, 40)
+
+    def columns(theta, t):
+        return {"a": jnp.exp((-0.5 + 4j) * t), "b": jnp.exp((-0.2 + 4.2j) * t)}
+
+    noise = rng.normal(size=(2, t.size))
+    data = (2 - 1j) * np.exp((-0.5 + 4j) * t) + np.exp((-0.2 + 4.2j) * t) + noise[0] + 1j * noise[1]
+    fit = vp.fit(columns, t, data, init={})
+    one, other = fit.ci(method="profile"), fit.ci(method="covariance")
+    assert one.names == ("a.real", "a.imag", "b.real", "b.imag")
+    error = np.sqrt(np.diag(fit.covariance))
+    np.testing.assert_allclose((one.lower - other.lower) / error, 0.0, atol=2e-6)
+    np.testing.assert_allclose((one.upper - other.upper) / error, 0.0, atol=2e-6)
+    # Nor is the joint region of two of them anything but the ellipse of the covariance.
+    contour = fit.contour("a.real", "b.imag", points=5, span=2.0)
+    inverse = np.linalg.inv(fit.covariance_of(["a", "b"])[np.ix_([0, 3], [0, 3])])
+    at = np.stack(np.meshgrid(contour.first, contour.second, indexing="ij"), -1)
+    away = at - np.array([fit["a"].value.real, fit["b"].value.imag])
+    squares = np.einsum("abi,ij,abj->ab", away, inverse, away)
+    expected = scipy.stats.f.cdf(squares / 2, 2, fit.dof)
+    np.testing.assert_allclose(contour.level, expected, atol=1e-6)
+    assert contour.names == ("a.real", "b.imag")
+
+
+def test_a_contour_is_the_least_chi_square_of_refits_with_both_fixed():
+    fit = vp.fit(MODEL, T, Y)
+    contour = fit.contour("fast.tau", "slow.tau", points=3, span=2.0)
+    for i, first in enumerate(contour.first):
+        for j, second in enumerate(contour.second):
+            init = {"fast.tau": first, "slow.tau": second}
+            held = vp.fit(MODEL, T, Y, init=init, fix=["fast.tau", "slow.tau"])
+            assert contour.chisq[i, j] == pytest.approx(held.chisq, rel=1e-7)
+            f = (held.chisq - fit.chisq) / 2 / fit.redchi
+            assert contour.level[i, j] == pytest.approx(scipy.stats.f.cdf(f, 2, fit.dof), abs=1e-6)
+
+
+def test_bounds_order_and_priors_hold_in_the_refits():
+    data = CLEAN + 0.02 * np.random.default_rng(3).normal(size=T.size)
+    box = {"fast.tau": (0.98, 1.3)}
+    init = {"fast.tau": 1.1, "slow.tau": vp.Param(5.0, prior=(6.0, 0.05))}
+    fit = vp.fit(MODEL, T, data, init=init, bounds=box, order=("fast.tau", "slow.tau"))
+    profile = fit.profile("slow.tau", points=5, span=3.0)
+    for value, chisq, alpha in zip(profile.value, profile.chisq, profile.alpha, strict=True):
+        held = vp.fit(
+            MODEL, T, data, init={"fast.tau": 1.0, "slow.tau": value}, fix="slow.tau", bounds=box
+        )
+        assert chisq == pytest.approx(held.chisq + ((value - 6.0) / 0.05) ** 2, rel=1e-8)
+        assert alpha[0] == pytest.approx(held["fast.tau"].value, rel=1e-6)
+    limits = fit.ci(method="profile", names="fast.tau")
+    assert limits["fast.tau"].lower == pytest.approx(0.98, rel=1e-12)
+    assert limits["fast.tau"].lower_note == "bound"
+    assert "lower limit: a bound" in str(limits)
+
+
+def test_tied_parameters_are_held_together(rng):
+    x = np.linspace(0.0, 10.0, 60)
+    data = 4 * np.exp(-0.5 * ((x - 3) / 0.6) ** 2) + 2 * np.exp(-0.5 * ((x - 6) / 0.6) ** 2)
+    data += 0.05 * rng.normal(size=x.size)
+    model = vp.Gaussian("one", center=2.8, width=0.5) + vp.Gaussian("two", center=6.2, width=0.5)
+    fit = vp.fit(model, x, data, tie={"two.width": "one.width"})
+    # The one that is tied stands for both.
+    profile = fit.profile("two.width", points=2, span=2.0)
+    for value, chisq, alpha in zip(profile.value, profile.chisq, profile.alpha, strict=True):
+        held = vp.fit(model, x, data, init={"*.width": value}, fix="*.width")
+        assert chisq == pytest.approx(held.chisq, rel=1e-9)
+        np.testing.assert_allclose(alpha, held.alpha, rtol=1e-6)
+
+
+def test_a_limit_that_the_data_never_set_is_infinite_and_says_so():
+    # Six points of oxygen demand: a rate of any size is within the 99 % region.
+    fit = vp.fit(saturation, BOD_T, BOD, init={"k": 0.5}, bounds={"k": (0.01, np.inf)})
+    intervals = fit.ci(0.99, method="profile", names="k")
+    assert intervals["k"].upper == np.inf and intervals["k"].upper_note == "open"
+    assert "the data never exclude" in str(intervals)
+    assert np.isfinite(fit.ci(0.99, names="k")["k"].upper)
+    frame = intervals.to_frame()
+    assert frame.loc["k", "upper_note"] == "open"
+
+
+def test_a_lower_minimum_met_on_the_way_is_reported():
+    # Two starts of one oscillation; the fit stays in the wrong trough of the cost.
+    t = np.linspace(0.0, 10.0, 60)
+    data = np.cos(2.0 * t) + 0.05 * np.random.default_rng(5).normal(size=t.size)
+
+    def wave(theta, t):
+        return {"c": jnp.cos(theta["w"] * t)}
+
+    fit = vp.fit(wave, t, data, init={"w": 2.9})
+    assert fit.success and abs(fit["w"].value - 2.0) > 0.3
+    intervals = fit.ci(method="profile", names="w")
+    assert intervals.better is not None
+    better = vp.fit(wave, t, data, init=intervals.better)
+    assert better.cost < fit.cost and "Fit again from there" in str(intervals)
+
+
+def test_wrong_requests_are_refused():
+    fit = vp.fit(MODEL, T, Y, init={"slow.tau": 6.0}, fix="slow.tau")
+    with pytest.raises(vp.InputError, match=r"'slow\.tau' is fixed: it has no interval"):
+        fit.ci(method="profile", names="slow.tau")
+    with pytest.raises(vp.InputError, match="method must be one of"):
+        fit.ci(method="jackknife")  # pyright: ignore
+    with pytest.raises(vp.InputError, match="level must lie between 0 and 1"):
+        fit.ci(95.0, method="profile")
+    with pytest.raises(vp.InputError, match="2 or more"):
+        fit.profile("fast.tau", points=1)
+    with pytest.raises(vp.InputError, match="two different"):
+        fit.contour("fast.tau", "fast.tau")
+    stopped = vp.fit(MODEL, T, Y, max_steps=1)
+    with pytest.raises(vp.InputError, match="this fit has none: The limit of 1 steps"):
+        stopped.ci(method="profile")
+    exact = vp.fit(MODEL, T, np.exp(-T) + np.exp(-T / 6.0))
+    exact = dataclasses.replace(exact, chisq=0.0)
+    with pytest.raises(vp.InputError, match="no estimate of the noise"):
+        exact.profile("fast.tau")
