@@ -9,12 +9,12 @@ import pytest
 import varpro
 
 ROWS = [
-    *("_types", "_results", "_params", "linalg basis _data", "_linear _sought"),
-    *("_problem _pursuit", "_reduced _guess", "_several _levenberg", "_solve _simulate"),
+    *("_types", "_results", "_params _noise", "linalg basis _data", "_linear _sought"),
+    *("_problem _pursuit", "_reduced _guess", "_several _lanes _levenberg", "_solve _simulate"),
     *("_multistart _stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),
     *("_bands _held _intervals _diagnostics _frames", "_profile _bootstrap"),
-    *("_report _store _compare", "_fit_result", "_single _global_fit", "_global", "_fit _load"),
-    *("_batch", "__init__", "app", "__main__"),
+    *("_report _store _compare", "_fit_result", "_single _global_fit _batch_fit", "_global _batch"),
+    *("_fit _load", "__init__", "app", "__main__"),
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 ROOT = pathlib.Path(varpro.__file__).parent

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import basis as basis, linalg as linalg
+    from ._batch import fit_many as fit_many
+    from ._batch_fit import BatchFit as BatchFit
     from ._compare import Comparison as Comparison, compare as compare
     from ._diagnostics import Finding as Finding
     from ._fit import fit as fit
@@ -38,6 +40,8 @@ __version__ = "0.1.0"
 # Public names by the module that holds them, imported on first use: JAX takes a second or more, and
 # the command line has no use for it to show its help.
 _NAMES = {
+    "_batch": ("fit_many",),
+    "_batch_fit": ("BatchFit",),
     "_compare": ("Comparison", "compare"),
     "_diagnostics": ("Finding",),
     "_fit": ("fit",),

@@ -6,10 +6,13 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from jaxtyping import PyTree
 
+from ._batch import fit_many
+from ._batch_fit import BatchFit
 from ._data import NanPolicy
 from ._fit_result import FitResult
 from ._global import fit_sets
 from ._global_fit import GlobalFit
+from ._levenberg import LevenbergMarquardt
 from ._params import Param
 from ._reduced import Jacobian
 from ._results import FitError, InputError
@@ -75,7 +78,7 @@ def fit(
     starts: int = 1,
     seed: int = 0,
     throw: bool = False,
-) -> FitResult | GlobalFit:
+) -> FitResult | GlobalFit | BatchFit:
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
 
     Only nonlinear parameters have a start, and where that of a decay or a peak is left out it is
@@ -139,16 +142,39 @@ def fit(
         "starts": starts,
         "seed": seed,
     }
+    if share == "none" and y is not None:
+        return _each(model, x, y, options)
     if y is None:
         if not isinstance(x, Mapping):
             raise InputError("y is missing. Several data sets are given as {'name': (x, y), ...}.")
         result = fit_sets(model, x, share="all" if share is None else share, **options)
     else:
         if share not in (None, "all"):
-            raise InputError(f"share must be 'all' or left out for one data set, not {share!r}.")
+            raise InputError(f"share must be 'all' or 'none' for one data set, not {share!r}.")
         if isinstance(model, Mapping):
             raise InputError("One data set has one model, not several.")
         result = fit_one(model, x, y, **options)
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
     return result
+
+
+def _each(
+    model: ModelLike | Mapping[str, ModelLike], x: PyTree, y: np.ndarray, options: dict[str, Any]
+) -> BatchFit:
+    """Every column of Y for itself."""
+    given, how = options["given"], options["how"]
+    if isinstance(model, Mapping):
+        raise InputError("One data set has one model, not several.")
+    if not isinstance(how.solver, LevenbergMarquardt) or options["starts"] != 1:
+        raise InputError("share='none' has a search of its own: leave solver= and starts= out.")
+    y = np.asarray(y)
+    if options["nan"] != "raise" or y.ndim != 2:
+        raise InputError(
+            "share='none' fits the columns of Y (m, k). A column that is not finite gets a status of "
+            "its own, so leave nan= out."
+        )
+    keys = ("init", "bounds", "fix", "tie", "order", "absolute_sigma")
+    return fit_many(
+        model, x, y.T, **{k: options[k] for k in keys}, **given, max_steps=how.max_steps
+    )

@@ -82,7 +82,7 @@ class Assembled(AbstractColumns):
         return self.model.offset(self.x, self.values(theta))
 
     def apply_derivative(self, theta, b, r=None):
-        table = self._table(theta)
+        table = self.table(theta)
         if table is None:
             return _by_tangents(self.phi, theta, b, r)
         values, column, coordinate = table
@@ -99,7 +99,7 @@ class Assembled(AbstractColumns):
         at = np.array(self.priors)
         return (self.values(theta)[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
 
-    def _table(self, theta):
+    def table(self, theta):
         """Partials by free coordinate, or None where one value depends on several coordinates."""
         if self.layout.above:
             return None

@@ -1,0 +1,203 @@
+"""What many independent fits return."""
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ._fitted import Estimate
+from ._frames import needed
+from ._params import Layout, Param
+from ._results import InputError, suggestion
+from ._same import same
+from ._table import indented, text_table
+from ._types import ArrayIn
+from .basis import Model
+
+if TYPE_CHECKING:
+    import xarray
+
+# What a curve's `status` may be, by code.
+STATUS = (
+    *("waiting", "successful", "floor", "stuck", "nonfinite", "max_steps", "bad_data", "no_data"),
+)
+_GOOD = (1, 2)
+
+
+class BatchFit(eqx.Module):
+    """The outcome of many fits of one model, each with nonlinear parameters of its own.
+
+    **Fields:** arrays over the batch axes of the data, `shape`, with what one fit has behind them.
+
+    - `names`, `alpha` (..., q), `alpha_stderr`: nonlinear parameters.
+    - `columns`, `coef` (..., n), `coef_stderr`: linear coefficients.
+    - `chisq`, `dof`, `num_steps`, and `status`, codes of `STATUS`: "successful"; "floor", as good as
+        rounding allows; "stuck"; "nonfinite"; "max_steps"; "bad_data" for data that are not finite;
+        "no_data" for fewer samples of positive weight than parameters. Parameters are NaN for the
+        last two. A standard error is NaN on a bound and infinite where the data tell nothing.
+    - `x`, `absolute_sigma`, `params`, `layout`, `model`: what was fitted.
+
+    `fit["slow.tau"]` is an `Estimate` of arrays.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    alpha: np.ndarray
+    alpha_stderr: np.ndarray
+    coef: np.ndarray
+    coef_stderr: np.ndarray
+    chisq: np.ndarray
+    dof: np.ndarray
+    num_steps: np.ndarray
+    status: np.ndarray
+    x: PyTree
+    absolute_sigma: bool
+    params: dict[str, Param]
+    layout: Layout
+    model: Model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The batch axes."""
+        return self.status.shape
+
+    @property
+    def success(self) -> np.ndarray:
+        """Which curves converged."""
+        return np.isin(self.status, _GOOD)
+
+    @property
+    def redchi(self) -> np.ndarray:
+        """Reduced chi-square of each curve."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.dof > 0, self.chisq / self.dof, np.nan)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many curves ended in which way, those that occur."""
+        codes, counts = np.unique(self.status, return_counts=True)
+        return {STATUS[c]: int(k) for c, k in zip(codes, counts, strict=True)}
+
+    @property
+    def message(self) -> str:
+        """A sentence on how many curves failed, and of what; empty if none did."""
+        failed = {k: v for k, v in self.counts.items() if k not in ("successful", "floor")}
+        if not failed:
+            return ""
+        why = ", ".join(f"{count} {name}" for name, count in failed.items())
+        return (
+            f"{sum(failed.values())} of {self.status.size} curves did not converge ({why}); see "
+            "fit.status."
+        )
+
+    def __getitem__(self, name: str) -> Estimate:
+        if name in self.names:
+            i = self.names.index(name)
+            param, source = self.params[name], self.layout.source[i]
+            return Estimate(
+                name,
+                "nonlinear",
+                self.alpha[..., i],
+                self.alpha_stderr[..., i],
+                None if param.init is None else float(param.init),
+                float(param.lower),
+                float(param.upper),
+                source == i and i not in self.layout.free,
+                False,
+                self.names[source] if source != i else None,
+            )
+        if name in self.columns:
+            i = self.columns.index(name)
+            return Estimate(name, "linear", self.coef[..., i], self.coef_stderr[..., i])
+        known = (*self.names, *self.columns)
+        raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
+
+    def predict(self, index: int | tuple[int, ...] | None = None) -> np.ndarray:
+        """The fitted curves (..., m), or those at `index`. All take as much memory as the data."""
+        pick: Any = ... if index is None else index
+        alpha, coef = self.alpha[pick], self.coef[pick]
+        order = np.argsort(self.model.order)
+        wide = jax.enable_x64(True) if alpha.dtype == np.float64 else contextlib.nullcontext()
+        with wide:
+            flat = alpha.reshape(-1, len(self.names)), coef.reshape(-1, len(self.columns))[:, order]
+            out = np.asarray(_curves(self.model, self.x, *flat))  # pyright: ignore[reportArgumentType]
+        return out.reshape(*alpha.shape[:-1], -1)
+
+    def report(self) -> str:
+        """The text that `print(fit)` shows: medians and spread of the curves that converged."""
+        good = self.success
+        steps = self.num_steps[good].mean() if good.any() else float("nan")
+        shape = " x ".join(map(str, self.shape))
+        lines = [
+            f"varpro batch fit: {int(good.sum())} of {good.size} curves ({shape}) converged, "
+            f"{steps:.1f} steps on average"
+        ]
+        if self.message:
+            lines.append(f"  {self.message}")
+        rows = []
+        for name in (*self.names, *self.columns):
+            one = self[name]
+            value, error = np.asarray(one.value)[good], np.asarray(one.stderr)[good]
+            value = np.abs(value) if np.iscomplexobj(value) else value
+            quarter = np.nanpercentile(value, (5, 50, 95)) if value.size else [np.nan] * 3
+            known = error[np.isfinite(error)]
+            middle = f"{np.median(known):.2g}" if known.size else ""
+            rows.append(
+                (name, *(f"{q:.5g}" for q in quarter), middle, one.notes[0] if one.fixed else "")
+            )
+        header = ("parameter", "5 %", "median", "95 %", "std. error", "note")
+        redchi = self.redchi[good]
+        if redchi.size:
+            lines.append(f"  reduced chi-square: median {np.nanmedian(redchi):.4g}")
+        return "\n".join([*lines, "", indented(text_table(header, rows, (0, 5)))])
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.shape))
+        return f"<BatchFit: {shape} curves, {int(self.success.sum())} converged>"
+
+    def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
+        """Maps by name over the batch axes (`dims`, by default "axis_0", ...): `slow.tau`,
+        `slow.tau_stderr`, ..., `chisq`, `redchi`, `status` and `num_steps`."""
+        xarray = needed("xarray", "to_dataset")
+        dims = dims or tuple(f"axis_{i}" for i in range(len(self.shape)))
+        if len(dims) != len(self.shape):
+            raise InputError(f"dims has {len(dims)} names, but there are {len(self.shape)} axes.")
+        maps: dict[str, Any] = {}
+        for name in (*self.names, *self.columns):
+            maps[name] = (dims, self[name].value)
+            maps[f"{name}_stderr"] = (dims, self[name].stderr)
+        for key in ("chisq", "redchi", "num_steps"):
+            maps[key] = (dims, getattr(self, key))
+        meanings = " ".join(STATUS)
+        flags = {"flag_values": np.arange(len(STATUS), dtype=np.int8), "flag_meanings": meanings}
+        maps["status"] = (dims, self.status, flags)
+        return xarray.Dataset(maps)
+
+    def equals(self, other: object) -> bool:
+        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
+        return same(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.names, self.columns, self.shape))
+
+
+@eqx.filter_jit
+def _curves(
+    model: Model, x: PyTree, alpha: Float[ArrayIn, "b q"], coef: Float[ArrayIn, "b n"]
+) -> Float[Array, "b m"]:
+    def one(values, c):
+        offset = model.offset(x, values)
+        fitted = model.evaluate(x, values) @ c
+        return fitted if offset is None else fitted + offset
+
+    return jax.vmap(one)(jnp.asarray(alpha), jnp.asarray(coef))
