@@ -209,6 +209,8 @@ def test_covariance_and_bands_agree_with_lmfit(case, rng):
     theirs = other.eval_uncertainty(sigma=0.9, dscale=1e-3, **x)
     ours = fit.predict(NEW, band=0.9)
     np.testing.assert_allclose(ours.upper - ours.value, theirs, rtol=1e-5)
+    ours = fit.predict(NEW, band=0.9, kind="prediction")
+    np.testing.assert_allclose(ours.upper - ours.value, other.dely_predicted, rtol=1e-5)
 
 
 def test_the_stored_covariance_and_band_of_a_double_exponential():

@@ -174,6 +174,15 @@ def test_replicates_stay_within_bounds_and_ci_asks_for_a_thousand():
     assert boot.ci(names="slow.tau").lower[0] == intervals.lower[0]
 
 
+def test_a_model_without_free_parameters_has_a_bootstrap_in_float32_too():
+    t, y = T.astype(np.float32), Y.astype(np.float32)
+    fit = vp.fit(MODEL, t, y, init={"fast.tau": 1.0, "slow.tau": 6.0}, fix="*.tau")
+    boot = fit.bootstrap(500)
+    assert boot.coef.dtype == np.float32 and boot.stderr["fast.tau"] == 0.0
+    for name in fit.columns:
+        assert boot.stderr[name] == pytest.approx(fit[name].stderr, rel=0.15)
+
+
 def test_wrong_requests_are_refused():
     fit = vp.fit(MODEL, T, Y)
     with pytest.raises(vp.InputError, match="kind must be one of 'residual', 'wild', 'case'"):

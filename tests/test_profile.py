@@ -216,6 +216,16 @@ def test_a_lower_minimum_met_on_the_way_is_reported():
     assert better.cost < fit.cost and "Fit again from there" in str(intervals)
 
 
+def test_float32_has_the_same_limits_to_its_digits():
+    wide = vp.fit(MODEL, T, Y, sigma=SIGMA)
+    single = vp.fit(MODEL, *(a.astype(np.float32) for a in (T, Y)), sigma=SIGMA.astype(np.float32))
+    one, other = wide.ci(method="profile"), single.ci(method="profile")
+    assert single.alpha.dtype == np.float32 and set(other.lower_notes + other.upper_notes) == {""}
+    error = np.sqrt(np.diag(wide.covariance))
+    np.testing.assert_allclose((one.lower - other.lower) / error, 0.0, atol=5e-3)
+    np.testing.assert_allclose((one.upper - other.upper) / error, 0.0, atol=5e-3)
+
+
 def test_wrong_requests_are_refused():
     fit = vp.fit(MODEL, T, Y, init={"slow.tau": 6.0}, fix="slow.tau")
     with pytest.raises(vp.InputError, match=r"'slow\.tau' is fixed: it has no interval"):

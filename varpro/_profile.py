@@ -25,8 +25,8 @@ from ._results import InputError
 _FAR = 1e6
 # Trial values per limit, far beyond what bisection needs.
 _TRIALS = 100
-# Relative precision of a limit, in standard errors.
-_PRECISION = 1e-7
+# Precision of a limit in standard errors, and what float32 can do instead.
+_PRECISION, _COARSE = 1e-7, 1e-3
 
 
 class Profile(eqx.Module):
@@ -132,6 +132,7 @@ class _Limits:
     def __init__(self, fit: Fitted, chosen: tuple[Quantity, ...], threshold: float):
         self.fit, self.threshold = fit, threshold
         self.held = holder(fit, [[one] for one in chosen])
+        self.precision = _PRECISION if fit.alpha.dtype == np.float64 else _COARSE
         r = len(chosen)
         self.which = np.tile(np.arange(r), 2)
         self.sign = np.repeat([-1.0, 1.0], r)
@@ -214,7 +215,7 @@ class _Limits:
 
     def _inwards(self, lane: int) -> None:
         low, high = self.low[lane], self.high[lane]
-        width, grain = high - low, _PRECISION * max(1.0, high * 1e-6)
+        width, grain = high - low, self.precision * max(1.0, high * 1e-6)
         secant = np.nan
         if np.isfinite(self.f_high[lane]):
             secant = low - self.f_low[lane] * width / (self.f_high[lane] - self.f_low[lane])
