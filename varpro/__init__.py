@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from ._solve import Solution as Solution, solve as solve
     from .basis import (
         AbstractBasis as AbstractBasis,
+        CoherentArtifact as CoherentArtifact,
         Constant as Constant,
         Custom as Custom,
         Exp as Exp,
         Gaussian as Gaussian,
+        GaussianIRF as GaussianIRF,
         Lorentzian as Lorentzian,
         Offset as Offset,
         Oscillation as Oscillation,
@@ -53,8 +55,8 @@ _NAMES = {
     "_results": ("RESULTS", "FitError", "InputError", "VarproError"),
     "_solve": ("Solution", "solve"),
     "basis": (
-        *("AbstractBasis", "Constant", "Custom", "Exp", "Gaussian", "Lorentzian"),
-        *("Offset", "Oscillation", "Polynomial", "StretchedExp"),
+        *("AbstractBasis", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
+        *("GaussianIRF", "Lorentzian", "Offset", "Oscillation", "Polynomial", "StretchedExp"),
     ),
 }
 _MODULES = ("basis", "linalg")

@@ -1,11 +1,12 @@
 """Bases: formulas with named parameters. This package knows formulas only."""
 
-from ._base import AbstractBasis as AbstractBasis, Sum as Sum, bare as bare
+from ._base import AbstractBasis as AbstractBasis, Shared as Shared, Sum as Sum, bare as bare
 from ._compose import Model as Model, Partials as Partials, build_model as build_model
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
 from ._poly import Constant as Constant, Polynomial as Polynomial
+from ._response import CoherentArtifact as CoherentArtifact, GaussianIRF as GaussianIRF
 from ._stretched import StretchedExp as StretchedExp
 from ._wave import Oscillation as Oscillation
 
@@ -17,6 +18,7 @@ KINDS: dict[str, type[AbstractBasis]] = {
     "lorentzian": Lorentzian,
     "constant": Constant,
     "polynomial": Polynomial,
+    "coherent_artifact": CoherentArtifact,
     "custom": Custom,
 }
 """The bases by the name that a configuration file gives their kind."""

@@ -36,6 +36,26 @@ def parameter(default: "Param | float | None" = None) -> Any:
 Tree = TypeVar("Tree")
 
 
+class Shared(eqx.Module):
+    """Something with parameters that several bases have in common, such as a response.
+
+    Its parameters are called after it, and are the same ones in every basis that has it as a field.
+    """
+
+    name: eqx.AbstractVar[str]
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        """Its parameters by full name."""
+        found = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {f"{self.name}.{key}": p for key, p in found if isinstance(p, Param)}
+
+    def own(self, values: Mapping[str, ArrayIn]) -> dict[str, ArrayIn]:
+        """Its values among those of a basis, by the names that they have here."""
+        # Names are gone from a basis that is compiled; a dot still tells whose parameter it is.
+        return {k.rpartition(".")[2]: v for k, v in values.items() if "." in k}
+
+
 class AbstractBasis(eqx.Module):
     """Columns of the matrix `Phi(alpha)` as a function of named nonlinear parameters."""
 
@@ -57,12 +77,18 @@ class AbstractBasis(eqx.Module):
     @property
     def parameters(self) -> dict[str, Param]:
         """The nonlinear parameters by local name, in the order of the fields."""
-        found = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {name: value for name, value in found if isinstance(value, Param)}
+        found: dict[str, Param] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Param):
+                found[field.name] = value
+            elif isinstance(value, Shared):
+                found |= value.parameters
+        return found
 
     def parameter_name(self, local: str) -> str:
-        """The full name of a parameter: `component.parameter`."""
-        return f"{self.name}.{local}"
+        """The full name of a parameter: `component.parameter`; what is shared has it already."""
+        return local if "." in local else f"{self.name}.{local}"
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
         """Values among which a start is sought where none is given; only for elementwise bases.

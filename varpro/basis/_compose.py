@@ -5,8 +5,9 @@ O'Leary and Rust's table (2013): which column depends on which parameter is stat
 contributes its own two or three derivative columns and nothing else.
 """
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -15,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from .._params import Param
 from .._results import InputError
-from ._base import AbstractBasis, Sum, bare
+from ._base import AbstractBasis, Shared, Sum, bare
 from ._custom import Offset
 
 
@@ -135,9 +137,12 @@ class Model(eqx.Module):
 def build_model(basis: AbstractBasis) -> Model:
     """Gather the parts of `basis` by formula, and check that names are unique."""
     parts = list(_flat(basis))
-    names = tuple(p.parameter_name(k) for p in parts for k in p.parameters)
+    shared = _shared_parameters(parts)
+    every = [p.parameter_name(k) for p in parts for k in p.parameters]
+    names = tuple(dict.fromkeys(every))
+    own = (*(name for name in every if name not in shared), *shared)
     wanted = tuple(name for part in parts for name in part.column_names)
-    for what, words in (("component", wanted), ("parameter", names)):
+    for what, words in (("component", wanted), ("parameter", own)):
         twice = [word for word, count in Counter(words).items() if count > 1]
         if twice:
             raise InputError(
@@ -164,6 +169,25 @@ def build_model(basis: AbstractBasis) -> Model:
         columns += names_here
     order = tuple(columns.index(name) for name in wanted)
     return Model(tuple(groups), tuple(offsets), names, tuple(columns), order)
+
+
+def _shared_parameters(parts: Iterable[AbstractBasis]) -> dict[str, Param]:
+    """Parameters that components have in common, by name; one name must mean one thing."""
+    found: dict[str, Param] = {}
+    for part in parts:
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if isinstance(value, AbstractBasis):
+                more = _shared_parameters([value])
+            else:
+                more = value.parameters if isinstance(value, Shared) else {}
+            for name, param in more.items():
+                if found.setdefault(name, param) != param:
+                    raise InputError(
+                        f"Two responses give a parameter the name '{name}', and differ in it. Give one "
+                        "object to all components that share it, or another name."
+                    )
+    return found
 
 
 def _flat(basis: AbstractBasis) -> Iterator[AbstractBasis]:

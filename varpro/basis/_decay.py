@@ -3,26 +3,30 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from .._params import Param
 from .._results import InputError
 from .._types import ArrayIn
-from ._base import AbstractBasis, backend, parameter
+from ._base import AbstractBasis, backend, column, parameter
 from ._grid import Box, log_grid
+from ._response import GaussianIRF
 
 # Lifetimes that are tried: neighbours this factor apart, up to this many times the span of x.
 _RATIO, _SPANS = 1.35, 5.0
 
 
 class Exp(AbstractBasis):
-    """An exponential decay, `exp(-x / tau)` or `exp(-rate x)`.
+    """An exponential decay, `exp(-x / tau)` or `exp(-rate x)`, as it is or through a response.
 
     **Arguments:**
 
     - `name`: of the component and its coefficient.
     - `tau`: the lifetime, in units of x; or
     - `rate`: its inverse.
+    - `irf`: the `GaussianIRF` through which it is seen; it then begins at the centre of that.
 
     With neither, it is a decay by `tau`. A start that is left out (`tau=vp.Param(lower=0.1)`, or no
     `tau` at all) is chosen from a grid of lifetimes between the first spacing of x and five times
@@ -33,6 +37,7 @@ class Exp(AbstractBasis):
     name: str
     tau: Param | None = parameter()
     rate: Param | None = parameter()
+    irf: GaussianIRF | None = eqx.field(default=None, kw_only=True)
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -44,16 +49,27 @@ class Exp(AbstractBasis):
             raise InputError(f"Exp '{self.name}' needs either tau or rate, not both.")
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        if self.irf is not None:
+            rate = values["rate"] if "rate" in values else 1.0 / jnp.asarray(values["tau"])
+            return self.irf.seen(column(x), rate, self.irf.own(values))
         xp, x = backend(x, values)
         if "rate" in values:
             return xp.exp(-values["rate"] * x)
         return xp.exp(-x / values["tau"])
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        shared = {key: both for key, both in box.items() if "." in key}
         # Decays are steepest where they begin, so the spacing there tells the shortest lifetime.
         first = min(3, x.size - 1)
         shortest, longest = (x[first] - x[0]) / first, _SPANS * (x[-1] - x[0])
         if "rate" in box:
-            grid = log_grid(1 / longest, 1 / shortest, box["rate"], _RATIO)
-            return {"rate": grid[::-1]}
-        return {"tau": log_grid(shortest, longest, box["tau"], _RATIO)}
+            found = {"rate": log_grid(1 / longest, 1 / shortest, box["rate"], _RATIO)[::-1]}
+        else:
+            found = {"tau": log_grid(shortest, longest, box["tau"], _RATIO)}
+        count = len(next(iter(found.values())))
+        return found | {key: np.full(count, low) for key, (low, _) in shared.items()}
+
+    @property
+    def finds_start(self) -> bool:
+        # Where a response is has to be known before what it hides can be seen.
+        return self.irf is None or all(p.init is not None for p in self.irf.parameters.values())
