@@ -65,6 +65,29 @@ def test_starts_that_are_left_out_are_found(here, varpro, without):
     assert 1 < tau["init"] < 4
 
 
+def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
+    change(
+        "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",
+        "responses:\n  irf: {center: {init: -1, fixed: true}, width: 0.1, period: 100}\n"
+        "constraints: {fix: [irf.width]}\nmodel:\n  decay: {kind: exp, tau: 0.7, irf: irf}",
+    )
+    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    assert "irf.center" in check.stdout
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = json.loads((here / "run" / "result.json").read_text())["parameters"]
+    assert found["irf.width"]["fixed"] and found["irf.period"]["fixed"]
+    assert found["irf.center"]["unit"] == found["irf.period"]["unit"] == "ns"
+    assert abs(found["decay.tau"]["value"] - 2) < 4 * found["decay.tau"]["stderr"]
+    change("irf: irf}", "irf: ifr}")
+    wrong = varpro("check", "decay.yaml")
+    assert wrong.exit_code == 2
+    assert "decay.yaml:7 model.decay: irf: no response 'ifr'. Did you mean 'irf'?" in wrong.stderr
+    change("irf: ifr}", "irf: irf}")
+    change("center: {init: -1, fixed: true}, ", "")
+    lacking = varpro("check", "decay.yaml")
+    assert "decay.yaml:4 responses.irf: GaussianIRF 'irf' needs center" in lacking.stderr
+
+
 def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
     varpro("run", "decay.yaml", "--quiet")
     found = json.loads((here / "run" / "result.json").read_text())

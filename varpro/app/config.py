@@ -11,7 +11,7 @@ import math
 import operator
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -147,6 +147,10 @@ class Parameter(Section):
             raise wrong("prior is [mean, standard deviation], and the second must be positive.")
         return self
 
+    def given(self) -> vp.Param | float | None:
+        """What the basis gets: a number where nothing but a number was said."""
+        return self.init if self == Parameter(init=self.init, unit=self.unit) else self.param()
+
     def param(self) -> vp.Param:
         return vp.Param(
             self.init,
@@ -171,11 +175,18 @@ class Component(Section):
 class BasisComponent(Component):
     basis: ClassVar[type]
 
-    def build(self, name: str) -> Any:
+    def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
+        """The basis; a response that it names is looked up among `responses`."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
-        return self.basis(
-            name, **{k: v.param() if isinstance(v, Parameter) else v for k, v in keys.items()}
-        )
+        given = {k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()}
+        if given.get("irf") is not None:
+            known = responses or {}
+            if given["irf"] not in known:
+                raise vp.InputError(
+                    f"irf: no response '{given['irf']}'. {nearest(given['irf'], known)}"
+                )
+            given["irf"] = known[given["irf"]]
+        return self.basis(name, **given)
 
 
 class CustomComponent(Component):
@@ -204,12 +215,12 @@ def _is_parameter(hint: object) -> bool:
     return vp.Param in (hint, *typing.get_args(hint))
 
 
-def _component(kind: str, basis: type) -> type[Component]:
+def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
     """The section for a basis: its parameters, and its settings with their defaults."""
     if kind == "custom":
         return CustomComponent
     hints = typing.get_type_hints(basis)
-    fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
+    fields: dict[str, Any] = {"kind": (Literal[kind], default)}
     for field in dataclasses.fields(basis):
         hint = hints[field.name]
         required = field.default is dataclasses.MISSING
@@ -217,6 +228,8 @@ def _component(kind: str, basis: type) -> type[Component]:
             continue
         if _is_parameter(hint):
             fields[field.name] = (Parameter | None, None)
+        elif vp.GaussianIRF in typing.get_args(hint):
+            fields[field.name] = (Annotated[str | None, BeforeValidator(_word)], None)
         elif hint in SCALARS:
             fields[field.name] = (SCALARS[hint], ... if required else field.default)
     made = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
@@ -224,6 +237,7 @@ def _component(kind: str, basis: type) -> type[Component]:
     return made
 
 
+Response = _component("gaussian", vp.GaussianIRF, "gaussian")
 COMPONENTS = {kind: _component(kind, basis) for kind, basis in vp.basis.KINDS.items()}
 AnyComponent = Annotated[
     functools.reduce(operator.or_, COMPONENTS.values()), Field(discriminator="kind")
@@ -309,12 +323,13 @@ class Config(Section):
 
     schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(1, alias="schema")
     data: Data
+    responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
     constraints: Constraints = Constraints()
     fit: Fit = Fit()
     output: Output
 
-    @pydantic.field_validator("model")
+    @pydantic.field_validator("model", "responses")
     @classmethod
     def _check_names(cls, model: dict[str, Component]) -> dict[str, Component]:
         for name in model:

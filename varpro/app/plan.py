@@ -89,15 +89,23 @@ def make_plan(path: str) -> Plan:
     problems: list[str] = []
     parts: list[vp.basis.AbstractBasis] = []
     units: dict[str, str] = {}
+    responses: dict[str, vp.GaussianIRF] = {}
+    for name, response in config.responses.items():
+        try:
+            responses[name] = response.build(name)
+        except vp.InputError as error:
+            problems.append(complain(document, ("responses", name), str(error)))
+    if problems:
+        raise vp.InputError("\n".join(problems))
     for name, component in config.model.items():
         try:
-            part, source = _build(name, component, folder, columns.x)
+            part, source = _build(name, component, folder, columns.x, responses)
         except vp.InputError as error:
             lines = str(error).splitlines()
             problems += [complain(document, ("model", name), line) for line in lines]
             continue
         parts.append(part)
-        units |= _units(component, part, columns)
+        units |= _units(config, component, part, columns)
         if source is not None:
             inputs[f"model.{name}.function"] = source
     # Names and counts can be judged once every component is known.
@@ -109,11 +117,15 @@ def make_plan(path: str) -> Plan:
 
 
 def _build(
-    name: str, component: Component, folder: Path, x: np.ndarray
+    name: str,
+    component: Component,
+    folder: Path,
+    x: np.ndarray,
+    responses: dict[str, vp.GaussianIRF],
 ) -> tuple[vp.basis.AbstractBasis, Path | None]:
     """A term of the model, and the file of the function that it names."""
     if isinstance(component, BasisComponent):
-        return component.build(name), None
+        return component.build(name, responses), None
     assert isinstance(component, CustomComponent)
     function, source = import_function(component, folder)
     params = {key: parameter.param() for key, parameter in component.parameters.items()}
@@ -123,12 +135,17 @@ def _build(
         return basis.prepared(x, np.dtype(float)), source
 
 
-def _units(component: Component, part: vp.basis.AbstractBasis, columns: Columns) -> dict[str, str]:
+def _units(
+    config: Config, component: Component, part: vp.basis.AbstractBasis, columns: Columns
+) -> dict[str, str]:
     """Units by the full names of the parameters and coefficients of one term."""
     given = component.units()
+    for name, response in config.responses.items():
+        given |= {f"{name}.{key}": unit for key, unit in response.units().items()}
+    own = {local: local.rpartition(".")[2].rstrip("23") for local in part.parameters}
     units = {
-        part.parameter_name(local): given.get(local) or parameter_unit(local, columns.x_unit)
-        for local in part.parameters
+        part.parameter_name(local): given.get(local) or parameter_unit(bare, columns.x_unit)
+        for local, bare in own.items()
     }
     for name in part.column_names:
         if isinstance(component, CustomComponent):
@@ -145,6 +162,8 @@ def _without_start(
         above = ("parameters",) if isinstance(component, CustomComponent) else ()
         for local, param in part.parameters.items():
             full, key = part.parameter_name(local), ("model", name, *above, local)
+            if "." in local and not above:
+                key = ("responses", *local.split("."))
             if param.init is not None or full in config.constraints.tie:
                 continue
             if param.fixed or any(fnmatch.fnmatch(full, p) for p in config.constraints.fix):

@@ -43,12 +43,12 @@ def print_plan(plan: Plan) -> None:
     console.print(_pairs(rows))
     table = _table("parameter", "start", "lower", "upper", "unit")
     parts = plan.model.parts if isinstance(plan.model, vp.basis.Sum) else (plan.model,)
-    for part in parts:
-        for local, param in part.parameters.items():
-            name = part.parameter_name(local)
-            start = "from data" if param.init is None else f"{param.init:g}"
-            bounds = (f"{float(b):g}" for b in (param.lower, param.upper))
-            table.add_row(Text(name), start, *bounds, Text(plan.units.get(name, "")))
+    # A parameter that components share stands once.
+    params = {p.parameter_name(local): v for p in parts for local, v in p.parameters.items()}
+    for name, param in params.items():
+        start = "from data" if param.init is None else f"{param.init:g}"
+        bounds = (f"{float(b):g}" for b in (param.lower, param.upper))
+        table.add_row(Text(name), start, *bounds, Text(plan.units.get(name, "")))
     console.print(table)
 
 

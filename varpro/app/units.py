@@ -1,7 +1,7 @@
 """The unit of every fitted number, from the units of the axes."""
 
 # A parameter's name says what it is: along x, or per x. What is not listed has no derived unit.
-_ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale"}
+_ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale", "period"}
 _PER_X = {"rate", "freq", "frequency"}
 
 

@@ -67,19 +67,23 @@ class GaussianIRF(Shared):
                     f"{what}: another Gaussian needs center{i}, width{i} and weight{i}."
                 )
 
-    def gaussians(self, values: Mapping[str, ArrayIn]) -> list[tuple[ArrayIn, ArrayIn, ArrayIn]]:
+    def gaussians(
+        self, values: Mapping[str, ArrayIn]
+    ) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
         """Centre, standard deviation and share of each Gaussian; shares add up to one."""
-        width = values["width"] if "width" in values else values["fwhm"] / FWHM_PER_SIGMA
-        found = [(values["center"], width, jnp.ones_like(width))]
+        v = {key: jnp.asarray(value) for key, value in values.items()}
+        width = v["width"] if "width" in v else v["fwhm"] / FWHM_PER_SIGMA
+        found = [(v["center"], width, jnp.ones_like(width))]
         for i in ("2", "3"):
-            if "center" + i in values:
-                found.append(tuple(values[key + i] for key in ("center", "width", "weight")))
-        total = sum(weight for _, _, weight in found)
+            if "center" + i in v:
+                found.append((v["center" + i], v["width" + i], v["weight" + i]))
+        total = sum((weight for _, _, weight in found[1:]), found[0][2])
         return [(center, width, weight / total) for center, width, weight in found]
 
     def seen(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
         """A decay through it at `x`; everything broadcasts."""
-        total = 0.0
+        x, rate = jnp.asarray(x), jnp.asarray(rate)
+        total = jnp.zeros((), x.dtype)
         for center, width, share in self.gaussians(values):
             t = x - center
             now = filtered_decay(t, rate, width)
