@@ -200,6 +200,28 @@ def test_a_limit_that_the_data_never_set_is_infinite_and_says_so():
     assert frame.loc["k", "upper_note"] == "open"
 
 
+def test_a_model_that_breaks_off_has_its_edge_as_limit():
+    t = np.linspace(0.0, 1.0, 40)
+    data = np.sqrt(1.1 - t) + 0.2 * np.random.default_rng(1).normal(size=t.size)
+
+    def branch(theta, t):
+        return {"c": jnp.sqrt(theta["a"] - t)}
+
+    fit = vp.fit(branch, t, data, init={"a": 1.2})
+    found = fit.ci(0.99, method="profile", names="a")["a"]
+    assert found.lower == pytest.approx(1.0, abs=1e-5) and found.lower_note == "edge"
+    assert found.upper > fit["a"].value and found.upper_note == ""
+
+
+def test_a_saved_fit_has_the_same_profile_and_bootstrap(tmp_path):
+    fit = vp.fit(MODEL, T, Y, sigma=SIGMA)
+    fit.save(tmp_path / "fit.nc")
+    loaded = vp.load(tmp_path / "fit.nc")
+    one, other = fit.ci(method="profile"), loaded.ci(method="profile")
+    np.testing.assert_array_equal(one.lower, other.lower)
+    np.testing.assert_array_equal(fit.bootstrap(5).alpha, loaded.bootstrap(5).alpha)
+
+
 def test_a_lower_minimum_met_on_the_way_is_reported():
     # Two starts of one oscillation; the fit stays in the wrong trough of the cost.
     t = np.linspace(0.0, 10.0, 60)

@@ -34,7 +34,7 @@ from .basis import bare
 
 # The slack of a spring that holds a quantity, in standard errors: this power of the precision, 1e-4
 # in float64. The search sees one residual as much steeper than all others.
-_SLACK = 0.25
+SLACK = 0.25
 # Refits in one call of the compiled program: all wait for the slowest of them.
 LANES = 16
 # Numbers that may be in memory for all of them, from which on there are fewer.
@@ -260,7 +260,7 @@ class Holder(eqx.Module):
             else:
                 picks[i, one.index] = -1j if one.imag else 1.0
         rhs = np.array([one.rhs or 0 for one in chosen], np.int32)
-        slack = float(np.finfo(dtype).eps) ** _SLACK * self.unit[group]
+        slack = float(np.finfo(dtype).eps) ** SLACK * self.unit[group]
         slack = (slack**2 / self.noise).astype(dtype)
         return _Held(rows, picks, rhs, target.astype(dtype), slack)  # pyright: ignore[reportArgumentType]
 

@@ -11,11 +11,14 @@ line for a linear model. The interval of level P is where |tau| is at most the t
 For two quantities the bound on tau^2 / 2 is F(2, dof; P), or half the quantile of chi-square(2).
 """
 
+from collections.abc import Generator
+from typing import NamedTuple
+
 import equinox as eqx
 import numpy as np
 
 from ._fitted import Fitted
-from ._held import Refits, holder, needs_optimum
+from ._held import SLACK, holder, needs_optimum
 from ._intervals import Intervals
 from ._joint import Quantity
 from ._quantities import check_level, noise_variance, quantile
@@ -105,141 +108,120 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
     """Both limits of every quantity, all in the same lanes of one program."""
     check_level(level)
     needs_optimum(fit, "profile")
-    limits = _Limits(fit, chosen, quantile(fit, level))
-    limits.search()
-    value, notes = limits.result()
-    r = len(chosen)
+    r, threshold = len(chosen), quantile(fit, level)
+    held = holder(fit, [[one] for one in chosen])
+    # Lane i < r goes down from quantity i, lane r + i goes up.
+    which, sign = np.tile(np.arange(r), 2), np.repeat([-1.0, 1.0], r)
+    start, unit = held.start[which, 0], held.unit[which, 0]
+    precision = _PRECISION if fit.alpha.dtype == np.float64 else _COARSE
+    give = 100.0 * float(np.finfo(fit.alpha.dtype).eps) ** (2 * SLACK)
+    searches = {lane: _limit(threshold, precision, give) for lane in range(2 * r)}
+    trial = np.array([next(search) for search in searches.values()])
+    # The outermost point inside: the next refit starts from there, moved as the covariance says.
+    low, theta = np.zeros(2 * r), np.repeat(np.asarray(fit.optimum.theta)[None], 2 * r, axis=0)
+    lower, upper = np.asarray(fit.optimum.lower), np.asarray(fit.optimum.upper)
+    limit, notes = np.full(2 * r, np.nan), [""] * (2 * r)
+    better, least = None, 2.0 * fit.cost
+    while searches:
+        lanes = np.array(list(searches))
+        move = sign[lanes] * (trial[lanes] - low[lanes]) * unit[lanes]
+        begin = theta[lanes] + held.ahead[which[lanes], :, 0] * move[:, None]
+        target = start[lanes] + sign[lanes] * trial[lanes] * unit[lanes]
+        out = held.refit(which[lanes], target[:, None], begin)
+        delta = sign[lanes] * (out.held[:, 0] - start[lanes]) / unit[lanes]
+        f = np.where(np.isfinite(out.chisq), _tau(fit, out.chisq) - threshold, np.nan)
+        bound = np.any((out.theta <= lower) | (out.theta >= upper), axis=1)
+        for i, lane in enumerate(lanes.tolist()):
+            chisq = float(out.chisq[i])
+            if _lower(fit, chisq) and chisq < least:
+                least = chisq
+                better = dict(zip(fit.names, out.alpha[i].tolist(), strict=True))
+            if f[i] < 0:
+                low[lane], theta[lane] = delta[i], out.theta[i]
+            numbers = float(delta[i]), float(f[i])
+            met = _Met(*numbers, bool(out.ok[i]), _lower(fit, chisq), bool(bound[i]))
+            try:
+                trial[lane] = searches[lane].send(met)
+            except StopIteration as end:
+                limit[lane], notes[lane] = end.value
+                del searches[lane]
+    value = start + sign * limit * unit
     return Intervals(
         tuple(one.label for one in chosen),
-        limits.held.start[:, 0],
+        held.start[:, 0],
         value[:r],
         value[r:],
         level,
         "profile",
-        notes[:r],
-        notes[r:],
-        limits.better,
+        tuple(notes[:r]),
+        tuple(notes[r:]),
+        better,
     )
 
 
-class _Limits:
-    """The search for limits: lane i < r goes down from quantity i, lane r + i goes up.
+class _Met(NamedTuple):
+    """What a refit says: the distance reached, f there, whether it converged, whether chi-square is
+    below that of the fit, and whether a coordinate stands on a bound."""
 
-    Works on delta, the distance in standard errors, and f = tau - threshold, which is nearly linear
-    in it: secants, kept in a bracket, reach full precision in a few refits.
+    delta: float
+    f: float
+    ok: bool
+    lower: bool
+    bound: bool
+
+
+def _limit(
+    threshold: float, precision: float, give: float
+) -> Generator[float, _Met, tuple[float, str]]:
+    """The search for one limit: yields distances from the fit in standard errors, is sent what the
+    refits there met, and returns the limit with a note. `give` is more than what springs give way.
+
+    f = tau - threshold is nearly linear in the distance: secants, kept in a bracket, reach full
+    precision in a few refits. f < 0 at `low`, f >= 0 (or no fit at all) at `high`.
     """
-
-    def __init__(self, fit: Fitted, chosen: tuple[Quantity, ...], threshold: float):
-        self.fit, self.threshold = fit, threshold
-        self.held = holder(fit, [[one] for one in chosen])
-        self.precision = _PRECISION if fit.alpha.dtype == np.float64 else _COARSE
-        r = len(chosen)
-        self.which = np.tile(np.arange(r), 2)
-        self.sign = np.repeat([-1.0, 1.0], r)
-        # The bracket: f < 0 at `low`, f >= 0 (or no fit at all) at `high`, once that is known.
-        self.low, self.f_low = np.zeros(2 * r), np.full(2 * r, -threshold)
-        self.high, self.f_high = np.full(2 * r, np.inf), np.full(2 * r, np.inf)
-        self.trial = np.full(2 * r, threshold)
-        self.theta = np.repeat(np.asarray(fit.optimum.theta)[None], 2 * r, axis=0)
-        self.limit, self.notes = np.full(2 * r, np.nan), [""] * (2 * r)
-        self.done, self.doubt = np.zeros(2 * r, bool), np.zeros(2 * r, bool)
-        self.width = np.full(2 * r, np.inf)  # of the bracket, two trials ago
-        self.better: dict[str, float] | None = None
-        self.least = 2.0 * fit.cost
-
-    def search(self) -> None:
-        for round_ in range(_TRIALS):
-            lanes = np.flatnonzero(~self.done)
-            if lanes.size == 0:
-                return
-            self._step(lanes, warm=round_ > 0)
-        for lane in np.flatnonzero(~self.done).tolist():
-            self._end(lane, np.nan, "failed")
-
-    def result(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        start, unit = self.held.start[self.which, 0], self.held.unit[self.which, 0]
-        return start + self.sign * self.limit * unit, tuple(self.notes)
-
-    def _end(self, lane: int, limit: float, note: str = "") -> None:
-        self.limit[lane], self.notes[lane], self.done[lane] = limit, note, True
-
-    def _step(self, lanes: np.ndarray, warm: bool) -> None:
-        held, which = self.held, self.which[lanes]
-        start, unit = held.start[which], held.unit[which]
-        target = start + (self.sign[lanes] * self.trial[lanes])[:, None] * unit
-        theta = None
-        if warm:
-            # From the last point of the profile, moved along as the covariance says.
-            at = start + (self.sign[lanes] * self.low[lanes])[:, None] * unit
-            theta = self.theta[lanes] + np.einsum("lpr,lr->lp", held.ahead[which], target - at)
-        out = held.refit(which, target, theta)
-        delta = self.sign[lanes] * (out.held - start)[:, 0] / unit[:, 0]
-        f = np.where(np.isfinite(out.chisq), _tau(self.fit, out.chisq) - self.threshold, np.nan)
-        for i, lane in enumerate(lanes.tolist()):
-            self._judge(lane, delta[i], f[i], out, i)
-
-    def _judge(self, lane: int, delta: float, f: float, out: Refits, i: int) -> None:
-        """What one refit says, and where to look next."""
-        trial = self.trial[lane]
-        if not np.isfinite(f):
-            self.high[lane], self.f_high[lane] = trial, np.inf
+    low, f_low, high, f_high = 0.0, -threshold, np.inf, np.inf
+    trial, width, doubt = threshold, np.inf, False
+    for _ in range(_TRIALS):
+        met = yield trial
+        if np.isnan(met.f):
+            high, f_high = trial, np.inf
+        elif met.lower and met.delta > 0.01:
+            return np.nan, "lower minimum"
         else:
-            self._note_minimum(out, i)
-            if delta > 0.01 and self._is_lower(out.chisq[i]):
-                self._end(lane, np.nan, "lower minimum")
-                return
-            stopped = delta < trial * (1.0 - 1e-3) - 1e-4
-            self.doubt[lane] = not out.ok[i]
-            if f < 0:
-                if stopped:
-                    # Held further out it does not follow: it stands on a bound.
-                    self._end(lane, delta, "bound" if out.ok[i] else "failed")
-                    return
-                before, f_before = self.low[lane], self.f_low[lane]
-                self.low[lane], self.f_low[lane], self.theta[lane] = delta, f, out.theta[i]
-                if np.isinf(self.high[lane]):
-                    self._outwards(lane, before, f_before)
-                    return
+            doubt = not met.ok
+            if met.f >= 0:
+                high, f_high = met.delta, met.f
+            elif trial - met.delta > give * (1.0 + trial):
+                # Held further out it does not follow.
+                found = "bound" if met.bound else "edge"
+                return (met.delta, found) if met.ok else (np.nan, "failed")
             else:
-                self.high[lane], self.f_high[lane] = delta, f
-        self._inwards(lane)
+                before, f_before = low, f_low
+                low, f_low = met.delta, met.f
+                if np.isinf(high):
+                    if low > _FAR:
+                        return np.inf, "open"
+                    slope = (f_low - f_before) / (low - before) if low > before else 0.0
+                    step = -1.02 * f_low / slope if slope > 0 else np.inf
+                    trial = low + float(np.clip(step, 1e-3 * low + 1e-9, 3.0 * low + 1e-9))
+                    continue
+        before, width = width, high - low
+        grain = precision * max(1.0, high * 1e-6)
+        broken = np.isinf(f_high)
+        secant = low if broken else low - f_low * width / (f_high - f_low)
+        if width <= grain or (not broken and min(secant - low, high - secant) <= grain):
+            if doubt:
+                return np.nan, "failed"
+            jump = broken or (width <= grain and f_high - f_low > 1e-2)
+            return secant, "edge" if jump else ""
+        # A bracket that a secant did not halve is halved.
+        trial = 0.5 * (low + high) if broken or width > 0.5 * before else secant
+    return np.nan, "failed"
 
-    def _outwards(self, lane: int, before: float, f_before: float) -> None:
-        low, f = self.low[lane], self.f_low[lane]
-        if low > _FAR:
-            self._end(lane, np.inf, "open")
-            return
-        slope = (f - f_before) / (low - before) if low > before else 0.0
-        step = -f / slope * 1.02 if slope > 0 else np.inf
-        self.trial[lane] = low + np.clip(step, 1e-3 * low + 1e-9, 3.0 * low + 1e-9)
 
-    def _inwards(self, lane: int) -> None:
-        low, high = self.low[lane], self.high[lane]
-        width, grain = high - low, self.precision * max(1.0, high * 1e-6)
-        secant = np.nan
-        if np.isfinite(self.f_high[lane]):
-            secant = low - self.f_low[lane] * width / (self.f_high[lane] - self.f_low[lane])
-        near = min(secant - low, high - secant) if np.isfinite(secant) else np.inf
-        if width <= grain or near <= grain:
-            broken = not np.isfinite(self.f_high[lane])
-            jump = not broken and width <= grain and self.f_high[lane] - self.f_low[lane] > 1e-2
-            note = "failed" if self.doubt[lane] else "edge" if broken or jump else ""
-            self._end(lane, np.nan if note == "failed" else low if broken else secant, note)
-            return
-        # A bracket that two secants did not halve is halved.
-        slow = width > 0.5 * self.width[lane]
-        self.width[lane] = width
-        middle = 0.5 * (low + high)
-        self.trial[lane] = middle if slow or not np.isfinite(secant) else secant
-
-    def _is_lower(self, chisq: float) -> bool:
-        rounding = 100 * float(np.finfo(self.fit.alpha.dtype).eps) * self.fit.cost
-        return bool(chisq < 2.0 * self.fit.cost - 1e-6 * noise_variance(self.fit) - rounding)
-
-    def _note_minimum(self, out: Refits, i: int) -> None:
-        if self._is_lower(out.chisq[i]) and out.chisq[i] < self.least:
-            self.least = float(out.chisq[i])
-            self.better = dict(zip(self.fit.names, out.alpha[i].tolist(), strict=True))
+def _lower(fit: Fitted, chisq: float) -> bool:
+    rounding = 100 * float(np.finfo(fit.alpha.dtype).eps) * fit.cost
+    return bool(chisq < 2.0 * fit.cost - 1e-6 * noise_variance(fit) - rounding)
 
 
 def _tau(fit: Fitted, chisq: np.ndarray) -> np.ndarray:
