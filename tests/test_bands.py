@@ -137,6 +137,35 @@ def test_bands_of_components_are_those_of_their_terms():
         np.testing.assert_allclose(bands[name].stderr, spread(term, p, cov, NEW), rtol=1e-8)
 
 
+def wave_and_decay():
+    """A sine without a coefficient, a decay and a constant: the model, the same of all four numbers
+    (w, tau, decay, bg), and data."""
+    wave = vp.Offset(vp.Custom("wave", lambda th, t: jnp.sin(th["w"] * t), {"w": 1.28}))
+
+    def full(p, t):
+        return jnp.sin(p[0] * t) + p[2] * jnp.exp(-t / p[1]) + p[3]
+
+    data = np.asarray(full(np.array([1.3, 3.0, 2.0, 0.5]), T))
+    data = data + 0.1 * np.random.default_rng(8).normal(size=T.size)
+    return wave + vp.Exp("decay", tau=2.0) + vp.Constant("bg"), full, data
+
+
+def test_bands_with_a_term_that_has_no_coefficient():
+    model, full, data = wave_and_decay()
+    fit = vp.fit(model, T, data)
+    order = ["wave.w", "decay.tau", "decay", "bg"]
+    p = np.array([fit[n].value for n in order])
+    cov = dense(full, p, T, np.ones(T.size), fit.redchi)
+    np.testing.assert_allclose(fit.covariance_of(order), cov, rtol=1e-7, atol=1e-16)
+    np.testing.assert_allclose(
+        fit.predict(NEW, band=0.9).stderr, spread(full, p, cov, NEW), rtol=1e-8
+    )
+    offset = fit.component_bands(NEW, band=0.9)["offset"]
+    np.testing.assert_allclose(offset.value, np.sin(p[0] * NEW), rtol=1e-9, atol=1e-12)
+    expected = spread(lambda p, t: jnp.sin(p[0] * t), p, cov, NEW)
+    np.testing.assert_allclose(offset.stderr, expected, rtol=1e-8)
+
+
 def test_a_parameter_on_its_bound_counts_as_fixed_in_the_band():
     bounded = vp.fit(MODEL, T, Y, bounds={"slow.tau": (1.0, 5.5)})
     fixed = vp.fit(MODEL, T, Y, init={"slow.tau": 5.5}, fix="slow.tau")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import lmfit
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 import scipy.optimize
 import scipy.stats
 from published_models import PUROMYCIN, run
-from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit
+from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit, wave_and_decay
 
 import varpro as vp
+from varpro._held import _Pulled, holder
+from varpro._quantities import quantities
+from varpro._reduced import Reduced
 
 TIGHT = vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
 BOD_T = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0])
@@ -157,6 +161,22 @@ def test_a_contour_is_the_least_chi_square_of_refits_with_both_fixed():
             assert contour.level[i, j] == pytest.approx(scipy.stats.f.cdf(f, 2, fit.dof), abs=1e-6)
 
 
+def test_a_contour_of_a_parameter_and_a_coefficient_beside_a_term_without_one():
+    model, _, data = wave_and_decay()
+    fit = vp.fit(model, T, data)
+    contour = fit.contour("wave.w", "decay", points=2, span=2.0)
+    for i, w in enumerate(contour.first):
+        for j, height in enumerate(contour.second):
+
+            def resid(p, w=w, height=height):
+                return np.sin(w * T) + height * np.exp(-T / p[0]) + p[1] - data
+
+            start = [fit["decay.tau"].value, fit["bg"].value]
+            tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+            reference = scipy.optimize.least_squares(resid, start, **tight)
+            assert contour.chisq[i, j] == pytest.approx(2 * reference.cost, rel=1e-7)
+
+
 def test_bounds_order_and_priors_hold_in_the_refits():
     data = CLEAN + 0.02 * np.random.default_rng(3).normal(size=T.size)
     box = {"fast.tau": (0.98, 1.3)}
@@ -187,6 +207,33 @@ def test_tied_parameters_are_held_together(rng):
         held = vp.fit(model, x, data, init={"*.width": value}, fix="*.width")
         assert chisq == pytest.approx(held.chisq, rel=1e-9)
         np.testing.assert_allclose(alpha, held.alpha, rtol=1e-6)
+
+
+def test_the_jacobian_with_springs_is_that_of_central_differences():
+    model, _, data = wave_and_decay()
+    fit = vp.fit(model, T, data)
+    pair = quantities(fit, ["wave.w", "decay"])
+    held = holder(fit, [pair])
+    target = held.start + np.array([[2.0, -1.5]]) * held.unit
+    with jax.enable_x64(True):
+        problem = jax.tree.map(jnp.asarray, held.again.problem)
+        springs = jax.tree.map(jnp.asarray, held._held(0, target[0]))
+        # Far from the optimum the full Jacobian is the one of the residual.
+        pulled = _Pulled(Reduced(problem, vp.linalg.SVD(), "full"), springs)
+        theta = jnp.asarray(fit.optimum.theta * np.array([1.01, 1.2]))
+        jac = pulled.jacobian(theta, pulled.evaluate(theta)[1])
+        steps = 1e-5 * jnp.diag(theta)
+        rows = [
+            (pulled.evaluate(theta + h)[0] - pulled.evaluate(theta - h)[0]) / (2 * jnp.sum(h))
+            for h in steps
+        ]
+    assert jac.shape == (T.size + 2, 2)
+    scale = np.linalg.norm(jac, axis=0)
+    np.testing.assert_allclose(jac / scale, np.stack(rows, 1) / scale, atol=1e-8)
+    turned, rows = pulled.turned(theta, pulled.evaluate(theta)[1])
+    np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, rtol=1e-10)
+    resid = pulled.evaluate(theta)[0]
+    np.testing.assert_allclose(turned.T @ rows, jac.T @ resid, rtol=1e-8)
 
 
 def test_a_limit_that_the_data_never_set_is_infinite_and_says_so():

@@ -178,7 +178,9 @@ class BasisComponent(Component):
     def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
         """The basis; a response that it names is looked up among `responses`."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
-        given = {k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()}
+        given: dict[str, Any] = {
+            k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
+        }
         if given.get("irf") is not None:
             known = responses or {}
             if given["irf"] not in known:
