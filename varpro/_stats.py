@@ -140,12 +140,13 @@ def coefficients(
     unit = 1.0 / factor.scale
     gain = jnp.zeros((k, n, p), coef.dtype)
     if p:
-        v, _ = problem.apply_derivative(theta, coef)
+        # By way of Phi^+ Phi' (n n) for each coordinate: nothing of the size m k p is formed.
+        v, _ = problem.apply_derivative(theta, eye)
+        turn = factor.pinv(v.reshape(-1, n * p)) / factor.scale[:, None]
+        gain = jnp.einsum("nip,ik->knp", turn.reshape(n, n, p), coef)
         tangent = problem.target_derivative(theta)
         if tangent is not None:
-            v = v - tangent[:, None, :]
-        gain = factor.pinv(v.reshape(-1, k * p)) / factor.scale[:, None]
-        gain = gain.reshape(n, k, p).transpose(1, 0, 2)
+            gain = gain - (factor.pinv(tangent.astype(coef.dtype)) / factor.scale[:, None])
         gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
     return Coefficients(
         factor.gram_inv(eye) / factor.scale[:, None] / factor.scale,

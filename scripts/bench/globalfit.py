@@ -13,12 +13,14 @@ are medians. `found`: the chi-square is within 1e-6 of the least.
 """
 
 import argparse
+import gc
 import json
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -159,13 +161,28 @@ def peak_memory(k):
     return float(done.stdout)
 
 
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
 def measure_memory(k):
-    ours(data(max(k // 100, 4)))  # what JAX itself takes, and another shape
     y = data(k)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    ours(y[:, : max(k // 10, 4)])  # what JAX and its compiler take
+    gc.collect()
+    before, peak, done = resident(), 0, threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(1e-3):
+            peak = max(peak, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     ours(y)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print((after - before) / y.nbytes)
+    done.set()
+    watcher.join()
+    print((peak - before) / y.nbytes)
 
 
 def main():
@@ -200,7 +217,9 @@ def main():
                 times["pyglotaran"] = other["times"]
                 costs["pyglotaran"] = chisq(other["alpha"], y)
         ours_median = statistics.median(times["varpro.fit"])
-        print(f"\nk = {k}, memory {peak_memory(k):.2f} of the data")
+        # Below that the compiler's own memory hides it.
+        memory = f", memory {peak_memory(k):.2f} of the data" if k >= 10_000 else ""
+        print(f"\nk = {k}{memory}")
         for name, taken in times.items():
             median = statistics.median(taken)
             found = costs[name] <= min(costs.values()) * (1 + 1e-6)
