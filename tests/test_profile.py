@@ -10,7 +10,7 @@ import oracles
 import pytest
 import scipy.optimize
 import scipy.stats
-from published_models import PUROMYCIN, run
+from published_models import NIST, PUROMYCIN, run
 from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit, wave_and_decay
 
 import varpro as vp
@@ -52,6 +52,26 @@ def test_puromycin_has_the_profile_intervals_of_r():
     for name, (lower, upper) in limits.items():
         assert ours[name].lower == pytest.approx(lower, abs=1e-3 * fit[name].stderr)
         assert ours[name].upper == pytest.approx(upper, abs=1e-3 * fit[name].stderr)
+
+
+def test_a_profile_as_steep_as_a_wall_has_its_limit():
+    # MGH09 divides by a quadratic that nearly vanishes: tau rises four times faster there than at
+    # the optimum, and springs give way more than the limit is asked for.
+    problem = oracles.load("mgh09")
+    fit = run(NIST["MGH09"], problem, problem.starts[1])
+    found = fit.ci(method="profile", names="line")["line"]
+    assert found.lower_note == found.upper_note == ""
+    bound = 2 * fit.cost + fit.redchi * scipy.stats.f.ppf(0.95, 1, fit.dof)
+    x = problem.x
+    for value in (found.lower, found.upper):
+
+        def resid(p, v=value):
+            return (p[0] * x**2 + v * x) / (x**2 + p[1] * x + p[2]) - problem.y
+
+        start = [fit["curve"].value, fit["b3"].value, fit["b4"].value]
+        tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": np.abs(start)}
+        least = 2 * scipy.optimize.least_squares(resid, start, **tight).cost
+        assert least == pytest.approx(bound, rel=1e-5)
 
 
 def limit_by_refits(fit, name, side, refit):

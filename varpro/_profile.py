@@ -180,22 +180,25 @@ def _limit(
     precision in a few refits. f < 0 at `low`, f >= 0 (or no fit at all) at `high`.
     """
     low, f_low, high, f_high = 0.0, -threshold, np.inf, np.inf
-    trial, width, doubt = threshold, np.inf, False
+    trial, width, doubt, pull = threshold, np.inf, False, 0.0
     for _ in range(_TRIALS):
         met = yield trial
+        lost = False
         if np.isnan(met.f):
             high, f_high = trial, np.inf
         elif met.lower and met.delta > 0.01:
             return np.nan, "lower minimum"
         else:
-            doubt = not met.ok
+            doubt, pull = not met.ok, trial - met.delta
+            # Rounding of chi-square: the bracket has become too small for it.
+            lost = not low < met.delta < high
             if met.f >= 0:
-                high, f_high = met.delta, met.f
-            elif trial - met.delta > give * (1.0 + trial):
+                high, f_high = (high, f_high) if lost else (met.delta, met.f)
+            elif pull > give * (1.0 + trial):
                 # Held further out it does not follow.
                 found = "bound" if met.bound else "edge"
                 return (met.delta, found) if met.ok else (np.nan, "failed")
-            else:
+            elif not lost:
                 before, f_before = low, f_low
                 low, f_low = met.delta, met.f
                 if np.isinf(high):
@@ -209,13 +212,14 @@ def _limit(
         grain = precision * max(1.0, high * 1e-6)
         broken = np.isinf(f_high)
         secant = low if broken else low - f_low * width / (f_high - f_low)
-        if width <= grain or (not broken and min(secant - low, high - secant) <= grain):
+        near = not broken and min(secant - low, high - secant) <= grain
+        if width <= grain or near or lost:
             if doubt:
                 return np.nan, "failed"
             jump = broken or (width <= grain and f_high - f_low > 1e-2)
             return secant, "edge" if jump else ""
-        # A bracket that a secant did not halve is halved.
-        trial = 0.5 * (low + high) if broken or width > 0.5 * before else secant
+        # A bracket that a secant did not halve is halved; springs give way as they did last.
+        trial = pull + (0.5 * (low + high) if broken or width > 0.5 * before else secant)
     return np.nan, "failed"
 
 
