@@ -140,10 +140,13 @@ def coefficients(
     unit = 1.0 / factor.scale
     gain = jnp.zeros((k, n, p), coef.dtype)
     if p:
-        # By way of Phi^+ Phi' (n n) for each coordinate: nothing of the size m k p is formed.
-        v, _ = problem.apply_derivative(theta, eye)
-        turn = factor.pinv(v.reshape(-1, n * p)) / factor.scale[:, None]
-        gain = jnp.einsum("nip,ik->knp", turn.reshape(n, n, p), coef)
+        # Of many right-hand sides by way of Phi^+ Phi' (n n) for each coordinate: nothing of the size
+        # m k p is formed.
+        some = coef if k <= n else eye
+        v, _ = problem.apply_derivative(theta, some)
+        turn = factor.pinv(v.reshape(-1, some.shape[1] * p)) / factor.scale[:, None]
+        turn = turn.reshape(n, -1, p)
+        gain = turn.transpose(1, 0, 2) if k <= n else jnp.einsum("nip,ik->knp", turn, coef)
         tangent = problem.target_derivative(theta)
         if tangent is not None:
             gain = gain - (factor.pinv(tangent.astype(coef.dtype)) / factor.scale[:, None])
