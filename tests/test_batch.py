@@ -240,6 +240,21 @@ def test_robust_losses_are_those_of_scipy(noise):
         np.testing.assert_allclose(at, best.x, rtol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("noise", "scale"), [("poisson", 1.0), ("huber", 20.0), ("soft_l1", 20.0), ("cauchy", 20.0)]
+)
+def test_one_fit_knows_the_same_noise(noise, scale):
+    y = curves(3, seed=9, photons=8000.0, poisson=True)
+    y[1, 20] += 300.0
+    batch = vp.fit_many(MODEL, T, y, noise=noise, loss_scale=scale, ftol=1e-14)
+    for i in range(3):
+        one = vp.fit(MODEL, T, y[i], noise=noise, loss_scale=scale)
+        assert one.success and one.absolute_sigma == (noise == "poisson")
+        assert np.all(np.abs(one.alpha - batch.alpha[i]) < 1e-3 * one.alpha_stderr)
+        np.testing.assert_allclose(one.alpha_stderr, batch.alpha_stderr[i], rtol=1e-3)
+        np.testing.assert_allclose(one.chisq, batch.chisq[i], rtol=1e-4)
+
+
 def test_new_numbers_compile_nothing():
     vp.fit_many(MODEL, T, Y, bounds={"*.tau": (0.01, 50.0)})
     before = _program._cached._cache_size()
@@ -265,6 +280,10 @@ def test_progress_is_told_and_the_report_says_how_it_went():
         (lambda: vp.fit_many(MODEL, T, np.zeros((0, 64))), "at least one sample"),
         (lambda: vp.fit_many(MODEL, T, Y, noise="poison"), "noise must be one of"),
         (lambda: vp.fit_many(MODEL, T, Y, ftol=0.0), "must be positive"),
+        (lambda: vp.fit(MODEL, T, Y[0] - 50.0, noise="poisson"), "negative values"),
+        (lambda: vp.fit(MODEL, T, Y.T, noise="huber"), "one real column"),
+        (lambda: vp.fit(MODEL, {"a": (T, Y[0])}, noise="huber"), "one data set"),
+        (lambda: vp.fit(MODEL, T, Y[0], noise="gauss"), "noise must be one of"),
         (lambda: vp.fit_many(MODEL, T, Y, sigma=np.zeros(64)), "sigma must be positive"),
         (lambda: vp.fit_many(MODEL, T, Y, weights=np.ones(63)), "weights has shape (63,)"),
         (lambda: vp.fit_many(MODEL, T, Y, mask=np.ones(64)), "mask must be boolean"),

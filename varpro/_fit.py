@@ -13,6 +13,7 @@ from ._fit_result import FitResult
 from ._global import fit_sets
 from ._global_fit import GlobalFit
 from ._levenberg import LevenbergMarquardt
+from ._noise import Noise
 from ._params import Param
 from ._reduced import Jacobian
 from ._results import FitError, InputError
@@ -30,6 +31,8 @@ class _Options(TypedDict, total=False):
     sigma: np.ndarray | float | Mapping[str, Any] | None
     weights: np.ndarray | Mapping[str, Any] | None
     absolute_sigma: bool
+    noise: Noise
+    loss_scale: float
     mask: np.ndarray | Mapping[str, Any] | None
     nan: NanPolicy
     share: str | Sequence[str] | None
@@ -68,6 +71,8 @@ def fit(
     sigma: np.ndarray | float | Mapping[str, Any] | None = None,
     weights: np.ndarray | Mapping[str, Any] | None = None,
     absolute_sigma: bool = False,
+    noise: Noise = "normal",
+    loss_scale: float = 1.0,
     mask: np.ndarray | Mapping[str, Any] | None = None,
     nan: NanPolicy = "raise",
     share: str | Sequence[str] | None = None,
@@ -105,6 +110,10 @@ def fit(
     - `weights`: (m,), multiplies the residual. Zero leaves a sample out.
     - `absolute_sigma`: take sigma as it is (True) or up to a common factor (False, default), which
         scales all standard errors by the root of the reduced chi-square. As in scipy.
+    - `noise`: "normal" (default) for least squares; "poisson" for counts: the maximum of the Poisson
+        likelihood, with sigma known; "huber", "soft_l1" or "cauchy" for outliers. By least squares
+        whose weights follow the model; `fit.weights` are the last ones. One real column y (m,).
+    - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
     - `mask`: boolean (m,), True for samples to use. Of several data sets `sigma`, `weights` and
         `mask` are dicts of arrays, or one number for all.
     - `nan`: "raise" (default) or "drop" samples that are not finite.
@@ -143,17 +152,19 @@ def fit(
         "seed": seed,
     }
     if share == "none" and y is not None:
-        return _each(model, x, y, options)
+        return _each(model, x, y, options | {"noise": noise, "loss_scale": loss_scale})
     if y is None:
         if not isinstance(x, Mapping):
             raise InputError("y is missing. Several data sets are given as {'name': (x, y), ...}.")
+        if noise != "normal":
+            raise InputError("noise= is for one data set. Weigh several with sigma=.")
         result = fit_sets(model, x, share="all" if share is None else share, **options)
     else:
         if share not in (None, "all"):
             raise InputError(f"share must be 'all' or 'none' for one data set, not {share!r}.")
         if isinstance(model, Mapping):
             raise InputError("One data set has one model, not several.")
-        result = fit_one(model, x, y, **options)
+        result = fit_one(model, x, y, noise=noise, loss_scale=loss_scale, **options)
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
     return result
@@ -174,7 +185,7 @@ def _each(
             "share='none' fits the columns of Y (m, k). A column that is not finite gets a status of "
             "its own, so leave nan= out."
         )
-    keys = ("init", "bounds", "fix", "tie", "order", "absolute_sigma")
+    keys = ("init", "bounds", "fix", "tie", "order", "absolute_sigma", "noise", "loss_scale")
     return fit_many(
         model, x, y.T, **{k: options[k] for k in keys}, **given, max_steps=how.max_steps
     )

@@ -1,6 +1,7 @@
 """A fit of one data set: names, checks and statistics around one compiled program per shape."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
@@ -17,6 +18,7 @@ from ._guess import guess_starts
 from ._joint import Optimum, Quantity, scaled, unit_covariance
 from ._levenberg import STOP, STOP_NAMES
 from ._multistart import best_of, start_points
+from ._noise import Noise, Reweighting, check_noise
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._problem import Assembled, Problem
 from ._reduced import Reduced
@@ -26,6 +28,10 @@ from ._stats import covariance_blocks
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import column_scale
+
+# Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
+# below which they have settled.
+_ROUNDS, _SETTLED = 50, 1e-5
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -46,9 +52,15 @@ def fit_one(
     how: Search,
     starts: int,
     seed: int,
+    noise: Noise = "normal",
+    loss_scale: float = 1.0,
 ) -> FitResult:
     """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask."""
-    data = prepare_data(x, y, absolute_sigma=absolute_sigma, nan=nan, **given)
+    check_noise(noise, loss_scale)
+    known = absolute_sigma or noise == "poisson"
+    data = prepare_data(x, y, absolute_sigma=known, nan=nan, **given)
+    if noise != "normal":
+        _can_be_reweighted(data, noise)
     how = typed(how, data.real)
     with precision(data.real):
         basis = as_basis(model, init).prepared(data.x, data.real)
@@ -63,8 +75,41 @@ def fit_one(
             check_distinct(built, layout, params, data)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
         points = start_points(coordinates, starts, seed)
-        out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
+        if noise == "normal":
+            out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
+        else:
+            given_weights = np.ones(len(data.y)) if data.weights is None else data.weights
+            data = dataclasses.replace(data, weights=given_weights.astype(data.real))
+            weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
+            out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
+            for _ in range(_ROUNDS):
+                before = out["values"]
+                fitted, y_used = out["fitted"][:, 0], data.y[:, 0]
+                new = _reweighted(weigh, fitted, y_used, given_weights)  # pyright: ignore
+                data = dataclasses.replace(data, weights=np.asarray(new))
+                at = out["theta"][None]
+                out = _checked(built, layout, numbers, coordinates, at, data, how, prior)
+                change = np.abs(out["values"] - before)
+                if not np.any(change > _SETTLED * np.sqrt(np.abs(out["value_variance"]))):
+                    break
     return assemble(built, layout, params, data, numbers, coordinates, out)
+
+
+def _can_be_reweighted(data: Data, noise: Noise) -> None:
+    if np.iscomplexobj(data.y) or data.y.shape[1] > 1:
+        raise InputError(
+            f"noise={noise!r} weighs every value by itself, which needs one real column y (m,). Fit "
+            "many curves, each for itself, with varpro.fit_many."
+        )
+    if noise == "poisson" and np.any(data.y[data.keep] < 0):
+        raise InputError("noise='poisson' is for counts, but y has negative values.")
+
+
+@eqx.filter_jit
+def _reweighted(
+    weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
+) -> Float[Array, " m"]:
+    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), y.dtype))
 
 
 def typed(how: Search, real: np.dtype) -> Search:

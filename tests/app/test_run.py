@@ -65,6 +65,18 @@ def test_starts_that_are_left_out_are_found(here, varpro, without):
     assert 1 < tau["init"] < 4
 
 
+def test_noise_that_is_not_normal(here, varpro):
+    text = (here / "decay.csv").read_text().splitlines()
+    text[30] = text[30].split(",")[0] + ",9.0"
+    (here / "decay.csv").write_text("\n".join(text) + "\n")
+    change("output:", "fit: {noise: cauchy, loss_scale: 0.1}\noutput:")
+    assert varpro("run", "decay.yaml").exit_code == 0
+    tau = json.loads((here / "run" / "result.json").read_text())["parameters"]["decay.tau"]
+    assert abs(tau["value"] - 2) < 4 * tau["stderr"]
+    change("noise: cauchy", "noise: cauchi")
+    assert "decay.yaml:6 fit.noise: expected" in varpro("check", "decay.yaml").stderr
+
+
 def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
     change(
         "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",

@@ -308,6 +308,8 @@ class Solver(Section):
 class Fit(Section):
     share: Literal["all"] = "all"
     absolute_sigma: Truth = False
+    noise: Literal["normal", "poisson", "huber", "soft_l1", "cauchy"] = "normal"
+    loss_scale: Number = 1.0
     solver: Solver = Solver()
 
 

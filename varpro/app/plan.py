@@ -46,6 +46,8 @@ class Plan:
                 sigma=data.sigma,
                 weights=data.weights,
                 absolute_sigma=config.fit.absolute_sigma,
+                noise=config.fit.noise,
+                loss_scale=config.fit.loss_scale,
                 share=config.fit.share,
                 fix=config.constraints.fix,
                 tie=config.constraints.tie,
