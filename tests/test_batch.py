@@ -84,6 +84,28 @@ def test_fixed_tied_and_ordered_parameters():
     agree(swapped, Y[:3])
 
 
+def test_one_curve_and_models_without_nonlinear_parameters():
+    alone = vp.fit_many(MODEL, T, Y[0])
+    assert alone.shape == () and alone.success
+    np.testing.assert_array_equal(alone.alpha, vp.fit_many(MODEL, T, Y[:1]).alpha[0])
+    line = vp.fit_many(vp.Polynomial("line", degree=1), T, Y)
+    np.testing.assert_allclose(line.coef[:, ::-1], np.polyfit(T, Y.T, 1).T, rtol=1e-9)
+    assert line.success.all() and line.alpha.shape == (40, 0)
+
+
+def test_units_change_nothing():
+    plain = vp.fit_many(MODEL, T, Y)
+    for size in (1e-200, 1e-12, 1e12):
+        scaled = vp.fit_many(MODEL, T, size * Y)
+        np.testing.assert_allclose(scaled.alpha, plain.alpha, rtol=1e-12)
+        np.testing.assert_allclose(scaled.coef, size * plain.coef, rtol=1e-12)
+        np.testing.assert_allclose(scaled.coef_stderr, size * plain.coef_stderr, rtol=1e-9)
+    for size in (1e-9, 1e9):
+        model = vp.Exp("fast", tau=1.0 * size) + vp.Exp("slow", tau=5.0 * size)
+        scaled = vp.fit_many(model, size * T, Y)
+        np.testing.assert_allclose(scaled.alpha, size * plain.alpha, rtol=1e-12)
+
+
 def test_an_offset_and_a_function_of_ones_own():
     import jax.numpy as jnp
 
@@ -300,6 +322,7 @@ def test_progress_is_told_and_the_report_says_how_it_went():
             lambda: vp.fit_many(sum(vp.Exp(f"e{i}", tau=1.0 + i) for i in range(9)), T, Y),
             "at most 8",
         ),
+        (lambda: vp.fit_many(MODEL, T, Y, init={"*.tau": 2.0}), "Give distinct starts"),
         (lambda: vp.fit_many(MODEL, T, Y)["slow.tua"], "Did you mean 'slow.tau'"),
     ],
 )

@@ -20,7 +20,7 @@ from ._noise import Noise, Reweighting, check_noise
 from ._params import Layout, Param, build_layout, expand
 from ._problem import Assembled
 from ._results import InputError
-from ._single import ModelLike, as_basis, precision, starts_of
+from ._single import ModelLike, as_basis, check_distinct, precision, starts_of
 from ._types import ArrayIn
 from .basis import bare, build_model
 
@@ -266,6 +266,8 @@ def _prepared(model, x, y, init, bounds, fix, tie, order, sigma, weights, mask) 
                 f"Batches take at most {MOST} free parameters and {MOST} columns; this model has {p} "
                 f"and {n}. Fit its curves one by one with varpro.fit."
             )
+        if not own:
+            check_distinct(built, layout, params, data)
         numbers = jax.tree.map(lambda a: a.astype(real), numbers)
     start = coordinates.start[None]
     if own:
@@ -376,7 +378,7 @@ class _Results:
         shape, model = ready.shape, ready.model
 
         def shaped(a):
-            return a.reshape(*shape, *a.shape[1:])
+            return a.reshape((*shape, *a.shape[1:]))
 
         return BatchFit(
             names=ready.layout.names,
@@ -431,7 +433,10 @@ def _program(
     # Curves side by side as in the search, a few at a time.
     w = jnp.asarray(weights) if own else jnp.zeros((len(y), 0), y.dtype)
     each = found.theta, found.coef, y, unit, jnp.asarray(counted), w
-    out = jax.lax.map(one, each, batch_size=lanes)
+    b = len(y)
+    chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), each)
+    out = jax.lax.map(jax.vmap(one), chunks)
+    out = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), out)
     return out | {"status": found.status, "steps": found.steps}
 
 

@@ -236,7 +236,7 @@ def _solved(factor: _Cholesky, b: Sequence[Array]) -> list[Array]:
 def _solve_matrix(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
     p = b.size
     factor = _cholesky([[a[i, j] for j in range(p)] for i in range(p)])
-    return jnp.stack(_solved(factor, [b[i] for i in range(p)]))
+    return jnp.stack(_solved(factor, [b[i] for i in range(p)])) if p else b
 
 
 def inverse(a: Float[Array, "p p"]) -> tuple[Float[Array, "p p"], Bool[Array, " p"]]:
