@@ -280,3 +280,24 @@ def test_a_basis_with_what_no_file_can_hold_is_refused(tmp_path):
     with pytest.raises(vp.InputError, match="save cannot store '.*phases', of type set"):
         odd.save(tmp_path / "fit.nc")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["GlobalFit", "BatchFit"])
+def test_fits_of_several_data_sets_and_of_many_curves_come_back_too(kind, tmp_path):
+    if kind == "GlobalFit":
+        sets = {"a": (T, Y), "b": (T[::2], np.stack([Y, 2 * Y], 1)[::2])}
+        fit = vp.fit(MODEL, sets, share=["slow.*"])
+    else:
+        fit = vp.fit_many(MODEL, T, (CLEAN[:, None] + 0.02 * NOISE).T.reshape(2, 2, T.size))
+    path = tmp_path / "fit.nc"
+    fit.save(path)
+    again = vp.load(path)
+    assert type(again).__name__ == kind and again == fit
+    if kind == "BatchFit":
+        np.testing.assert_array_equal(again.predict((0, 1)), fit.predict((0, 1)))
+        with xr.open_dataset(path) as maps:
+            np.testing.assert_array_equal(maps["slow.tau"], fit["slow.tau"].value)
+    else:
+        np.testing.assert_array_equal(again["b"].predict(T), fit["b"].predict(T))
+        with pytest.raises(vp.InputError, match="several models"):
+            vp.load(path, model=MODEL)

@@ -1,6 +1,7 @@
 """What many independent fits return."""
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from ._frames import needed
 from ._params import Layout, Param
 from ._results import InputError, suggestion
 from ._same import same
+from ._store import save
 from ._table import indented, text_table
 from ._types import ArrayIn
 from .basis import Model
@@ -179,6 +181,13 @@ class BatchFit(eqx.Module):
         flags = {"flag_values": np.arange(len(STATUS), dtype=np.int8), "flag_meanings": meanings}
         maps["status"] = (dims, self.status, flags)
         return xarray.Dataset(maps)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
+
+        **Raises:** `InputError` if the file cannot be written.
+        """
+        save(self, path, self.to_dataset())
 
     def equals(self, other: object) -> bool:
         """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""

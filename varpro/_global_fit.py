@@ -2,6 +2,7 @@
 
 import fnmatch
 import html
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ import numpy as np
 from ._criteria import aic, aicc, bic
 from ._fit_result import FitResult
 from ._fitted import Estimate, plain, prior_chisq
+from ._frames import needed
 from ._params import Layout, Param
 from ._report import PARAMETERS, criteria_text, outcome, parameter_row
 from ._results import InputError, suggestion
 from ._same import same
+from ._store import save
 from ._table import html_table, indented, text_table
 
 if TYPE_CHECKING:
@@ -224,6 +227,13 @@ class GlobalFit(eqx.Module):
             "sets": {key: one.to_dict() for key, one in self.sets.items()},
             "covariance": {"names": list(self.cov_names), "matrix": plain(self.covariance)},
         }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
+
+        **Raises:** `InputError` if the file cannot be written.
+        """
+        save(self, path, needed("xarray", "save").Dataset())
 
     def equals(self, other: object) -> bool:
         """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""

@@ -4,17 +4,21 @@ import os
 
 import numpy as np
 
+from ._batch_fit import BatchFit
 from ._fit_result import FitResult
+from ._global_fit import GlobalFit
 from ._results import InputError
 from ._single import ModelLike
 from ._store import ForeignCode, read
 from .basis import AbstractBasis, Custom, build_model
 
+_KINDS = {kind.__name__: kind for kind in (FitResult, GlobalFit, BatchFit)}
+
 
 def load(
     path: str | os.PathLike[str], *, model: ModelLike | None = None, trust: bool = False
-) -> FitResult:
-    """The fit that `FitResult.save` wrote, equal in every bit; `predict` works at once.
+) -> FitResult | GlobalFit | BatchFit:
+    """The fit that its `save` wrote, equal in every bit; `predict` works at once.
 
     A file holds no code. A fit of varpro's own bases needs none. For one with a function or basis
     of yours either pass it again as `model`, or let it be imported under the name that it had.
@@ -26,13 +30,13 @@ def load(
     - `trust`: import the modules that the file names, which runs them: for files of people whose
         programs you would run.
 
-    **Returns:** a `FitResult`.
+    **Returns:** what was saved: a `FitResult`, a `GlobalFit` or a `BatchFit`.
 
     **Raises:** `InputError` naming the file, if it is missing, damaged or no saved fit, if it needs
     code and neither `model` nor `trust` gives it, or if that code no longer gives the saved curve.
     """
     try:
-        fields = read(path, model=model is not None, trust=trust)
+        kind, fields = read(path, model=model is not None, trust=trust)
     except ForeignCode as error:
         module, _, name = error.path.partition(":")
         if trust or "<" in name:
@@ -40,7 +44,11 @@ def load(
         else:
             can = "is not imported unasked. Pass it as model=, or trust=True to import it"
         raise InputError(f"{path}: was fitted with '{name}' of {module}, which {can}.") from error
+    if kind not in _KINDS:
+        raise InputError(f"{path}: holds a {kind}, which this version of varpro does not know.")
     if model is not None:
+        if "model" not in _KINDS[kind].__dataclass_fields__:
+            raise InputError(f"{path}: a {kind} holds several models. Pass trust=True instead.")
         basis = model
         if not isinstance(basis, AbstractBasis):
             basis = Custom("", model, fields["params"])  # pyright: ignore[reportArgumentType]
@@ -53,10 +61,10 @@ def load(
             )
         fields["model"] = built
     try:
-        fit = FitResult(**fields)
+        fit = _KINDS[kind](**fields)
     except TypeError as error:
         raise InputError(f"{path}: was written by another version of varpro ({error}).") from error
-    if model is not None or trust:
+    if isinstance(fit, FitResult) and (model is not None or trust):
         _reproduces(fit, path)
     return fit
 

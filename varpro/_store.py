@@ -23,7 +23,6 @@ import jax
 import numpy as np
 
 from . import basis as bases
-from ._fitted import Fitted
 from ._frames import axes, needed, record
 from ._results import InputError
 
@@ -44,22 +43,25 @@ class ForeignCode(Exception):
         self.path = path
 
 
-def save(fit: Fitted, path: str | os.PathLike[str]) -> None:
-    """Write a fit; the file appears whole or not at all."""
+def save(fit: Any, path: str | os.PathLike[str], content: Any = None) -> None:
+    """Write a fit; the file appears whole or not at all.
+
+    `content` is the dataset by which other programs know it, `record(fit)` if it is not given.
+    """
     needed("h5netcdf", "save")
-    content, arrays = record(fit), {}
-    known = dict(_NAMES)
-    for name, leaf in axes(fit.x):
-        arrays[name] = leaf
+    known = dict(_NAMES) if content is None else {}
+    content, arrays = record(fit) if content is None else content, {}
     state: dict[str, object] = {}
     for field in dataclasses.fields(fit):
         value = getattr(fit, field.name)
         if field.name == "x":
-            leaves = iter([{"$array": name} for name, _ in axes(fit.x)])
-            value = jax.tree.map(lambda _, it=leaves: _Coded(next(it)), fit.x)
+            arrays |= dict(axes(value))
+            leaves = iter([{"$array": name} for name, _ in axes(value)])
+            value = jax.tree.map(lambda _, it=leaves: _Coded(next(it)), value)
         state[field.name] = _encode(value, arrays, known.get(field.name, f"state_{field.name}"))
     described = {name: [str(a.dtype), list(a.shape)] for name, a in arrays.items()}
-    whole = {"format": FORMAT, "fields": state, "arrays": described}
+    kind = type(fit).__name__
+    whole = {"format": FORMAT, "kind": kind, "fields": state, "arrays": described}
     text = json.dumps(whole, ensure_ascii=False)
     for name, array in arrays.items():
         if name not in content:
@@ -71,8 +73,8 @@ def save(fit: Fitted, path: str | os.PathLike[str]) -> None:
     _write(_plain_numbers(content), Path(path))
 
 
-def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> dict[str, Any]:
-    """The fields of a saved fit, without `model` where the caller has his own (`model=True`).
+def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str, dict[str, Any]]:
+    """The class of a saved fit by name, and its fields, without `model` where the caller has his own (`model=True`).
 
     **Raises:** `InputError` for what is no whole saved fit; `ForeignCode`.
     """
@@ -82,7 +84,8 @@ def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> dict[str,
         fields = state["fields"]
         if model:
             fields = {key: value for key, value in fields.items() if key != "model"}
-        return {key: _decode(value, arrays, trust) for key, value in fields.items()}
+        found = {key: _decode(value, arrays, trust) for key, value in fields.items()}
+        return state.get("kind", "FitResult"), found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
