@@ -89,7 +89,8 @@ def leverage(fit: Fitted) -> np.ndarray:
     _, variance = _spread(fit, None, apart=False)
     h = variance[0].mean(axis=0)
     if fit.weights is not None:
-        h = np.where(fit.weights[:, None] > 0, h * fit.weights[:, None] ** 2, 0.0)
+        weights = fit.weights.reshape(len(h), -1)
+        h = np.where(weights > 0, h * weights**2, 0.0)
     return np.clip(np.nan_to_num(h, nan=1.0, posinf=1.0), 0.0, 1.0)
 
 
@@ -185,21 +186,23 @@ def _variance(
     phi = columns.phi(theta).astype(coef.dtype)
 
     def linear(gram):
-        """The variance by changes of the coefficients of covariance `gram`, independent of theta;
-        that of the real part, and of the imaginary part alike."""
-        if apart:
+        """The variance by changes of the coefficients of covariance `gram` (g, n, n), independent of
+        theta; that of the real part, and of the imaginary part alike."""
+
+        def one(gram):
+            if not apart:
+                return jnp.maximum(jnp.sum((phi @ gram) * phi.conj(), axis=1).real, 0.0)[None]
             square = jnp.abs(phi.T) ** 2 * jnp.diag(gram).real[:, None]
             none = jnp.zeros((value.shape[0] - square.shape[0], square.shape[1]), square.dtype)
-            square = jnp.concatenate([square, none])
-        else:
-            square = jnp.maximum(jnp.sum((phi @ gram) * phi.conj(), axis=1).real, 0.0)[None]
-        return square[:, None, :, None]
+            return jnp.concatenate([square, none])
+
+        return jnp.moveaxis(jax.lax.map(one, gram), 0, -1)[:, None]
 
     variance = along(blocks.half) + linear(blocks.gram_inv)
     if lost:
         # What the data leave open matters only where it moves the curve.
-        null, unit = blocks.null_coef, jnp.diag(blocks.unit_coef).astype(coef.dtype)
-        open_ = along(blocks.null_theta) + linear(null @ null.conj().T)
+        null, unit = blocks.null_coef, jax.vmap(jnp.diag)(blocks.unit_coef).astype(coef.dtype)
+        open_ = along(blocks.null_theta) + linear(null @ null.conj().swapaxes(1, 2))
         every = along(jnp.diag(blocks.unit_theta)) + linear(unit**2) + open_
         variance = jnp.where(open_ > _LOST * every, jnp.inf, variance)
     return value, variance

@@ -25,13 +25,13 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Int, PyTree, UInt
 
 from ._bands import leverage
+from ._columnwise import reduction
 from ._fitted import Fitted
 from ._held import Again, again, lanes, needs_optimum, precision
 from ._intervals import Intervals
 from ._joint import Quantity
 from ._problem import Assembled, Problem
 from ._quantities import check_choice, check_level, noise_variance, quantities, values
-from ._reduced import Reduced
 from ._results import RESULT_NAMES, RESULTS, InputError, code
 from ._solve import locate
 from ._types import ArrayIn
@@ -201,6 +201,11 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
 
 
 def _source(fit: Fitted, kind: BootstrapKind) -> _Source:
+    if fit.weights is not None and fit.weights.ndim == 2:
+        raise InputError(
+            "There is no bootstrap of a fit whose right-hand sides have weights of their own. Use "
+            "intervals by covariance."
+        )
     m, dtype = len(fit.y), fit.alpha.dtype
     y, fitted = fit.y.reshape(m, -1), fit.fitted.reshape(m, -1)
     weights = np.ones(m, dtype) if fit.weights is None else fit.weights
@@ -253,8 +258,10 @@ def _replicates(
     def one(number):
         y, weights, means = draw(problem, source, jax.random.fold_in(key, number), kind)
         numbers = eqx.tree_at(lambda at: at.prior_mean, columns.numbers, means)
-        drawn = Problem(eqx.tree_at(lambda at: at.numbers, columns, numbers), y, weights)
-        reduced = Reduced(drawn, how.linear_solver, how.jacobian)
+        drawn = Problem(
+            eqx.tree_at(lambda at: at.numbers, columns, numbers), y, weights, problem.linear
+        )
+        reduced = reduction(drawn, how.linear_solver, how.jacobian)
         best, found, point = locate(reduced, limits, theta, how)
         if columns.layout.exchange:
             best = columns.layout.arranged(best)
@@ -266,7 +273,8 @@ def _replicates(
         few = samples * y.shape[1] * parts < theta.size + point.coef.size * parts
         few = few | (point.factor.rank < rank)
         status = jnp.where(few, RESULT_NAMES.index("singular"), status)
-        return columns.values(best), point.coef, reduced.cost(best, point), status
+        coef = problem.linear.all_of(point.coef)
+        return columns.values(best), coef, reduced.cost(best, point), status
 
     return jax.vmap(one)(lane)
 

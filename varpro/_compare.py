@@ -32,7 +32,7 @@ class FTest(eqx.Module):
     smaller: str
     larger: str
     f: float
-    dof: tuple[int, int]
+    dof: tuple[int | float, int | float]
     p: float
     by_names: bool
 
@@ -165,7 +165,7 @@ def _comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
 
 
 def _weights(fit: Fitted) -> np.ndarray:
-    return np.ones(fit.y.shape[0], fit.alpha.dtype) if fit.weights is None else fit.weights
+    return fit.weights_of_all
 
 
 def _tests(fits: Sequence[Fitted], labels: Sequence[str], nested: bool | None) -> list[FTest]:

@@ -17,7 +17,8 @@ NanPolicy = Literal["raise", "drop"]
 
 
 class Data(eqx.Module):
-    """Checked data, host arrays: `y` (m, k), `weights` (m,) or None; `keep` marks samples in use."""
+    """Checked data, host arrays: `y` (m, k); `weights` (m,), or (m, k) where right-hand sides differ
+    in them, or None; `keep`, of the same shape or (m,), marks what is in use."""
 
     x: PyTree
     y: np.ndarray
@@ -35,7 +36,18 @@ class Data(eqx.Module):
     def effective(self) -> int:
         """The number of real observations that carry weight, over all columns."""
         parts = 2 if np.iscomplexobj(self.y) else 1
-        return int(self.keep.sum()) * self.y.shape[1] * parts
+        columns = 1 if self.keep.ndim == 2 else self.y.shape[1]
+        return int(self.keep.sum()) * columns * parts
+
+    @property
+    def common(self) -> np.ndarray | None:
+        """Weights (m,) that all right-hand sides have in common."""
+        return None if self.apart is not None else self.weights
+
+    @property
+    def apart(self) -> np.ndarray | None:
+        """Weights (m, k), where they are not the same for all."""
+        return self.weights if self.weights is not None and self.weights.ndim == 2 else None
 
 
 def prepare_data(
@@ -49,42 +61,69 @@ def prepare_data(
     nan: NanPolicy = "raise",
 ) -> Data:
     """Check data and bring it into the form of the core."""
-    y = _floating("y", y)
-    if y.ndim not in (1, 2):
-        raise InputError(f"y must have shape (m,) or (m, k), but has shape {y.shape}.")
-    if y.size == 0:
-        raise InputError(f"y is empty (shape {y.shape}). Give at least one sample.")
-    vector, m = y.ndim == 1, y.shape[0]
+    y = _matrix(y)
+    vector, (m, k) = np.ndim(y) == 1, (len(y), int(np.prod(y.shape[1:])))
     y = y.reshape(m, -1)
     real = _real_dtype(y)
     x = jax.tree.map(lambda leaf: _axis(leaf, m, y.shape, real), x)
 
-    keep = _mask(mask, m)
-    scale = _weights(sigma, weights, m, real)
+    keep = _mask(mask, m, k)
+    scale = _weights(sigma, weights, m, k, real)
     bad = ~np.isfinite(y)
-    bad_rows = bad.any(axis=1)
+    bad_rows = np.zeros(m, bool)
     for leaf in jax.tree.leaves(x):
         if leaf.ndim and leaf.shape[0] == m:
-            bad_x = ~np.isfinite(leaf.reshape(m, -1)).all(axis=1)
-            if nan == "raise":
-                _refuse("x", bad_x & keep)
-            bad_rows |= bad_x
+            bad_rows |= ~np.isfinite(leaf.reshape(m, -1)).all(axis=1)
     if nan == "raise":
-        _refuse("y", bad[:, 0] & keep if vector else bad & keep[:, None])
+        wanted = _two(keep)
+        _refuse("x", bad_rows & wanted.any(axis=1))
+        bad_y = bad & wanted
+        _refuse("y", bad_y[:, 0] if vector else bad_y)
     elif nan != "drop":
         raise InputError(f"nan must be 'raise' or 'drop', not {nan!r}.")
-    keep &= ~bad_rows
+    # Where all right-hand sides miss the same samples, one set of weights serves them all.
+    missing = bad | bad_rows[:, None]
+    if not (missing == missing[:, :1]).all():
+        keep = keep & ~missing if keep.ndim == 2 else keep[:, None] & ~missing
+    else:
+        keep = keep & ~(missing if keep.ndim == 2 else missing[:, 0])
     if scale is not None:
-        keep &= scale > 0
+        keep = _two(keep) & (_two(scale) > 0) if keep.ndim != scale.ndim else keep & (scale > 0)
+    if keep.ndim == 2 and (keep == keep[:, :1]).all() and (scale is None or scale.ndim == 1):
+        keep = keep[:, 0]
     if not keep.any():
         raise InputError("No sample carries weight: all are masked, dropped or of zero weight.")
     if not keep.all():
         # Bases still see every x, for some need a whole grid: a bad x becomes a good one of weight 0.
-        good = int(np.argmax(keep))
+        good = int(np.argmax(_two(keep).any(axis=1) & ~bad_rows))
         x = jax.tree.map(lambda leaf: _fill(leaf, good), x)
-        y = np.where(keep[:, None], y, np.zeros((), y.dtype))
-        scale = np.where(keep, 1.0 if scale is None else scale, 0.0).astype(real)
+        y = np.where(_two(keep), y, np.zeros((), y.dtype))
+        scale = np.ones((), real) if scale is None else scale
+        scale = _two(scale) if keep.ndim == 2 and scale.ndim == 1 else scale
+        scale = np.where(keep, scale, 0.0).astype(real)
     return Data(x, y, scale, keep, absolute_sigma, vector)
+
+
+def _matrix(y: object) -> np.ndarray:
+    """y as numbers (m,) or (m, k)."""
+    if isinstance(y, list | tuple):
+        lengths = [len(one) for one in y if hasattr(one, "__len__")]
+        if len(set(lengths)) > 1:
+            raise InputError(
+                f"y is ragged: its parts have the lengths {sorted(set(lengths))}, but right-hand sides "
+                "that share x have one. Give several data sets, {'name': (x, y), ...}."
+            )
+    array = _floating("y", y)
+    if array.ndim not in (1, 2):
+        raise InputError(f"y must have shape (m,) or (m, k), but has shape {array.shape}.")
+    if array.size == 0:
+        raise InputError(f"y is empty (shape {array.shape}). Give at least one sample.")
+    return array
+
+
+def _two(a: np.ndarray) -> np.ndarray:
+    """(m,) as (m, 1)."""
+    return a[:, None] if a.ndim == 1 else a
 
 
 def _floating(name: str, value: object) -> np.ndarray:
@@ -120,9 +159,9 @@ def _axis(leaf: object, m: int, shape: tuple[int, ...], real: np.dtype) -> np.nd
 
 
 def _weights(
-    sigma: np.ndarray | float | None, weights: np.ndarray | None, m: int, real: np.dtype
+    sigma: np.ndarray | float | None, weights: np.ndarray | None, m: int, k: int, real: np.dtype
 ) -> np.ndarray | None:
-    """The factor on the residual, 1/sigma or `weights`, or None."""
+    """The factor on the residual, 1/sigma or `weights`: (m,), (m, k) or None."""
     if sigma is not None and weights is not None:
         raise InputError("Give either sigma (standard deviations) or weights (1/sigma), not both.")
     if sigma is None and weights is None:
@@ -131,9 +170,14 @@ def _weights(
     array = _floating(name, given)
     if np.iscomplexobj(array):
         raise InputError(f"{name} must be real, but has dtype {array.dtype}.")
-    if array.shape not in ((), (m,)):
-        raise InputError(f"{name} has shape {array.shape}; expected ({m},), one per sample of y.")
-    array = np.broadcast_to(array, (m,))
+    if array.shape not in ((), (m,), (m, k)):
+        more = f", or ({m}, {k}), one per value" if k > 1 else ""
+        raise InputError(
+            f"{name} has shape {array.shape}; expected ({m},), one per sample of y{more}."
+        )
+    if array.ndim == 2 and (array == array[:, :1]).all():
+        array = array[:, 0]
+    array = np.broadcast_to(array, (m,)) if array.ndim < 2 else array
     if not np.isfinite(array).all():
         raise InputError(f"{name} contains non-finite values at {_where(~np.isfinite(array))}.")
     low = array <= 0 if name == "sigma" else array < 0
@@ -143,14 +187,15 @@ def _weights(
     return (1.0 / array if name == "sigma" else array).astype(real)
 
 
-def _mask(mask: np.ndarray | None, m: int) -> np.ndarray:
+def _mask(mask: np.ndarray | None, m: int, k: int) -> np.ndarray:
     if mask is None:
         return np.ones(m, dtype=bool)
     array = np.asarray(mask)
-    if array.dtype != bool or array.shape != (m,):
+    if array.dtype != bool or array.shape not in ((m,), (m, k)):
+        more = f" or ({m}, {k})" if k > 1 else ""
         raise InputError(
-            f"mask must be a boolean array of shape ({m},), True for samples to use; it has dtype "
-            f"{array.dtype} and shape {array.shape}."
+            f"mask must be a boolean array of shape ({m},){more}, True for samples to use; it has "
+            f"dtype {array.dtype} and shape {array.shape}."
         )
     return array.copy()
 

@@ -55,8 +55,10 @@ def _weighted_columns(fit: Fitted) -> np.ndarray:
     phi, _ = fit._evaluate(fit.x)
     if fit.weights is None:
         return phi
-    used = fit.weights > 0
-    return phi[used] * fit.weights[used, None]
+    # Of weights that differ between right-hand sides, their root mean square.
+    weights = np.sqrt(np.mean(fit.weights.reshape(len(phi), -1) ** 2, axis=1))
+    used = weights > 0
+    return phi[used] * weights[used, None]
 
 
 def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
@@ -81,8 +83,9 @@ def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
 
 def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
     """Columns that are zero, depend on others, or nearly do."""
+    phi, columns = _sought(fit, phi)
     size = np.linalg.norm(phi, axis=0)
-    zero = tuple(name for name, s in zip(fit.columns, size, strict=True) if not s > 0)
+    zero = tuple(name for name, s in zip(columns, size, strict=True) if not s > 0)
     if zero:
         yield Finding(
             "zero-column",
@@ -91,9 +94,9 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             zero,
         )
     unit = phi[:, size > 0] / size[size > 0]
-    names = [name for name, s in zip(fit.columns, size, strict=True) if s > 0]
+    names = [name for name, s in zip(columns, size, strict=True) if s > 0]
     worst = float(np.finfo(fit.alpha.dtype).eps) ** -0.5
-    if fit.rank < len(fit.columns) - len(zero) or fit.cond > worst:
+    if fit.rank < len(columns) - len(zero) or fit.cond > worst:
         # The triangle has the right singular vectors of the matrix.
         _, s, v = np.linalg.svd(np.linalg.qr(unit, mode="r"))
         if fit.rank < len(names):
@@ -101,7 +104,7 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             dependent = tuple(names[i] for i in lost)
             yield Finding(
                 "rank",
-                f"The basis has rank {fit.rank} of {len(fit.columns)}: {listed(dependent)} are "
+                f"The basis has rank {fit.rank} of {len(columns)}: {listed(dependent)} are "
                 "linearly dependent at the solution, so only a combination of their coefficients "
                 "is known.",
                 dependent,
@@ -133,6 +136,18 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             f"{fit.cond_jac:.1e}).",
             tuple(fit.names[i] for i in fit.layout.free),
         )
+
+
+def _sought(fit: Fitted, phi: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The basis of the coefficients that are sought, with the rows of a penalty."""
+    linear = fit.linear
+    if not linear.sought:
+        return phi, fit.columns
+    phi = phi[:, np.argsort(fit.model.order)]
+    phi = phi if linear.mix is None else phi @ np.asarray(linear.mix)
+    if linear.rows is not None:
+        phi = np.concatenate([phi, np.asarray(linear.rows)])
+    return phi, tuple(fit.model.columns[i] for i in linear.sought)
 
 
 def _undetermined(fit: Fitted) -> Iterator[Finding]:

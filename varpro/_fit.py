@@ -13,6 +13,7 @@ from ._fit_result import FitResult
 from ._global import fit_sets
 from ._global_fit import GlobalFit
 from ._levenberg import LevenbergMarquardt
+from ._linear import Penalties, Relation, Strength, Wishes
 from ._noise import Noise
 from ._params import Param
 from ._reduced import Jacobian
@@ -24,10 +25,14 @@ from .linalg import AbstractPinvSolver
 
 class _Options(TypedDict, total=False):
     init: Mapping[str, Param | float] | None
-    bounds: Mapping[str, tuple[float, float]] | None
+    bounds: Mapping[str, tuple] | None
     fix: str | Sequence[str]
     tie: Mapping[str, str] | None
     order: Sequence[str] | Sequence[Sequence[str]]
+    nonnegative: bool | str | Sequence[str]
+    relations: Mapping[str, Relation] | None
+    ridge: Penalties | None
+    smooth: Mapping[str, Strength] | None
     sigma: np.ndarray | float | Mapping[str, Any] | None
     weights: np.ndarray | Mapping[str, Any] | None
     absolute_sigma: bool
@@ -64,10 +69,14 @@ def fit(
     y: np.ndarray | None = None,
     *,
     init: Mapping[str, Param | float] | None = None,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
+    bounds: Mapping[str, tuple] | None = None,
     fix: str | Sequence[str] = (),
     tie: Mapping[str, str] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
+    nonnegative: bool | str | Sequence[str] = False,
+    relations: Mapping[str, Relation] | None = None,
+    ridge: Penalties | None = None,
+    smooth: Mapping[str, Strength] | None = None,
     sigma: np.ndarray | float | Mapping[str, Any] | None = None,
     weights: np.ndarray | Mapping[str, Any] | None = None,
     absolute_sigma: bool = False,
@@ -101,22 +110,31 @@ def fit(
     - `y`: data (m,), or (m, k) for k right-hand sides. Real or complex.
     - `init`: starts by name, plain numbers or `vp.Param`; overrides what the model says. For a bare
         function it defines the parameters.
-    - `bounds`: `{name: (lower, upper)}`, overrides what the model says.
+    - `bounds`: `{name: (lower, upper)}` of nonlinear parameters, overrides what the model says; and of
+        coefficients, by the name of their column, with numbers or arrays (k,), one for each
+        right-hand side. Equal ends hold a coefficient.
     - `fix`: names of parameters to hold at their start. Here, in `init` and in `bounds` a pattern
         such as "*.tau" stands for all names that it matches.
     - `tie`: `{name: other}`, the first takes the value of the second.
     - `order`: a chain of names that must increase, such as ("fast.tau", "slow.tau"), or several.
-    - `sigma`: standard deviation of each sample (m,), or one number; or
-    - `weights`: (m,), multiplies the residual. Zero leaves a sample out.
+    - `nonnegative`: True for all coefficients, or names and patterns of columns.
+    - `relations`: `{"b": {"a": 0.5}}`, coefficient b is half of a; `{"b": {"a": 1.0, "c": 1.0}}` is the
+        sum of others, `{"b": "a"}` the same, `{"b": 0.0}` that number.
+    - `ridge`: adds `ridge` times the squares of all coefficients to chi-square; `{pattern: number}`
+        those of some columns; "gcv" finds the strength by generalised cross-validation.
+    - `smooth`: `{pattern: number or "gcv"}`, the same for squares of second differences between
+        neighbouring columns: for columns that sample a curve, such as a distribution of lifetimes.
+    - `sigma`: standard deviation of each sample (m,), of each value (m, k), or one number; or
+    - `weights`: (m,) or (m, k), multiplies the residual. Zero leaves a sample out.
     - `absolute_sigma`: take sigma as it is (True) or up to a common factor (False, default), which
         scales all standard errors by the root of the reduced chi-square. As in scipy.
     - `noise`: "normal" (default) for least squares; "poisson" for counts: the maximum of the Poisson
         likelihood, with sigma known; "huber", "soft_l1" or "cauchy" for outliers. By least squares
         whose weights follow the model; `fit.weights` are the last ones. One real column y (m,).
     - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
-    - `mask`: boolean (m,), True for samples to use. Of several data sets `sigma`, `weights` and
+    - `mask`: boolean (m,) or (m, k), True for what to use. Of several data sets `sigma`, `weights` and
         `mask` are dicts of arrays, or one number for all.
-    - `nan`: "raise" (default) or "drop" samples that are not finite.
+    - `nan`: "raise" (default) or "drop" values that are not finite.
     - `share`: "all" (default): one set of nonlinear parameters for all columns of Y and all data
         sets. For several data sets also "none", or names and patterns such as `["*.tau"]` of what
         they share; the others are named after their data set, "run1.irf.center". Elsewhere a name
@@ -144,6 +162,7 @@ def fit(
         "fix": [fix] if isinstance(fix, str) else fix,
         "tie": tie or {},
         "order": [order] if order and isinstance(order[0], str) else order,
+        "wishes": Wishes(nonnegative, {}, relations or {}, ridge, smooth),
         "given": {"sigma": sigma, "weights": weights, "mask": mask},
         "absolute_sigma": absolute_sigma,
         "nan": nan,
@@ -184,6 +203,11 @@ def _each(
         raise InputError(
             "share='none' fits the columns of Y (m, k). A column that is not finite gets a status of "
             "its own, so leave nan= out."
+        )
+    if options["wishes"].any:
+        raise InputError(
+            "share='none' has no rules for coefficients: leave nonnegative=, relations=, ridge= and "
+            "smooth= out."
         )
     keys = ("init", "bounds", "fix", "tie", "order", "absolute_sigma", "noise", "loss_scale")
     return fit_many(

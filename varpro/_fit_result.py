@@ -34,13 +34,18 @@ class FitResult(Fitted):
 
     - `names`, `alpha`: the q nonlinear parameters.
     - `columns`, `coef`: the n linear coefficients, (n,) or (n, k).
-    - `x`, `y`, `fitted`, `weights`: data and model, unweighted, of the shape of y.
+    - `x`, `y`, `fitted`, `weights`: data and model, unweighted, of the shape of y; the weights (m,),
+        or (m, k) where they differ between right-hand sides, or None.
+    - `coef_at_bound`: which coefficients lie on a bound, of the shape of `coef`; their standard
+        errors are withheld (NaN). `linear`: the rules for the coefficients.
     - `success`, `status`, `message`, `stop`: whether it converged, the `RESULTS` member by name, a
         sentence, and the test that ended the run.
     - `cost`: half the weighted sum of squares, priors included; `chisq`: the sum of squares;
         `start_costs`: where each of several starts ended.
-    - `num_data`, `num_free`, `dof`: real observations of positive weight, free nonlinear parameters,
-        and degrees of freedom (data less free nonlinear less linear parameters).
+    - `num_data`, `num_free`, `num_linear`, `dof`: real observations of positive weight, free nonlinear
+        parameters, coefficients (complex: two) that are off their bounds and follow no other, and
+        degrees of freedom, the first less the others. Under a penalty, `num_linear` is the effective
+        number of coefficients, a fraction.
     - `cov_names`, `covariance`: joint covariance of free parameters and coefficients (those of the
         first right-hand side), in that order.
     - `num_steps`, `num_residuals`, `num_jacobians`; `rank` and `cond` of the weighted basis,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ._joint import Optimum
+from ._linear import Linear
 from ._params import Layout, Param
 from ._results import InputError, suggestion
 from ._table import rounded
@@ -34,7 +35,7 @@ class Estimate(eqx.Module):
     lower: float = -np.inf
     upper: float = np.inf
     fixed: bool = False
-    at_bound: bool = False
+    at_bound: bool | np.ndarray = False
     tied_to: str | None = None
 
     @property
@@ -65,7 +66,10 @@ class Estimate(eqx.Module):
             found.append(f"tied to {self.tied_to}")
         elif self.fixed:
             found.append("fixed")
-        if self.at_bound:
+        if np.ndim(self.at_bound):
+            held = int(np.sum(self.at_bound))
+            found += [f"{held} on a bound"] if held else []
+        elif self.at_bound:
             side = "lower " if self.value == self.lower else "upper "
             side = side if self.value in (self.lower, self.upper) else ""
             found.append(f"on its {side}bound")
@@ -98,7 +102,7 @@ class Fitted(eqx.Module):
     chisq: float
     num_data: int
     num_free: int
-    dof: int
+    dof: int | float
     absolute_sigma: bool
     cov_names: tuple[str, ...]
     covariance: np.ndarray
@@ -115,7 +119,10 @@ class Fitted(eqx.Module):
     coef_stderr: np.ndarray
     at_bound: np.ndarray
     optimum: Optimum
-    pooled: tuple[float, int] | None = None
+    num_linear: int | float
+    coef_at_bound: np.ndarray
+    linear: Linear
+    pooled: tuple[float, int | float] | None = None
 
     @property
     def resid(self) -> np.ndarray:
@@ -129,14 +136,22 @@ class Fitted(eqx.Module):
         return total / self.dof if self.dof > 0 else float("nan")
 
     @property
+    def weights_of_all(self) -> np.ndarray:
+        """The weight of every value, of the shape of y: ones without weights."""
+        weights = np.ones((), self.alpha.dtype) if self.weights is None else self.weights
+        if weights.ndim == 1 and self.y.ndim == 2:
+            weights = weights[:, None]
+        return np.broadcast_to(weights, self.y.shape)
+
+    @property
     def sigma_resid(self) -> float:
         """Standard deviation of the (weighted) residual, the root of `redchi`."""
         return float(np.sqrt(self.redchi))
 
     @property
-    def num_params(self) -> int:
-        """Parameters that were fitted: free nonlinear ones and all coefficients (complex: two)."""
-        return self.num_free + self.coef.size * (2 if np.iscomplexobj(self.y) else 1)
+    def num_params(self) -> int | float:
+        """Parameters that were fitted: free nonlinear ones and `num_linear`."""
+        return self.num_free + self.num_linear
 
     @property
     def stderr(self) -> dict[str, float | np.ndarray]:
@@ -169,10 +184,10 @@ class Fitted(eqx.Module):
             )
         if name in self.columns:
             i = self.columns.index(name)
-            value, error = self.coef[i], self.coef_stderr[i]
+            value, error, held = self.coef[i], self.coef_stderr[i], self.coef_at_bound[i]
             if self.coef.ndim == 1:
-                value, error = value.item(), error.item()
-            return Estimate(name, "linear", value, error)
+                value, error, held = value.item(), error.item(), bool(held)
+            return Estimate(name, "linear", value, error, at_bound=held)
         known = (*self.names, *self.columns)
         raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
 
@@ -212,7 +227,7 @@ class Fitted(eqx.Module):
         parameters = {}
         for name in (*self.names, *self.columns):
             one = self[name]
-            keys = fields if one.kind == "nonlinear" else fields[:2]
+            keys = fields if one.kind == "nonlinear" else (*fields[:2], "at_bound")
             parameters[name] = {"kind": one.kind} | {k: plain(getattr(one, k)) for k in keys}
         keys = (
             *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),

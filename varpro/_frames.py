@@ -107,7 +107,7 @@ def record(fit: Fitted) -> "xarray.Dataset":
         ),
     }
     if fit.weights is not None:
-        variables["weight"] = ("sample", fit.weights)
+        variables["weight"] = (("sample", *rhs)[: fit.weights.ndim], fit.weights)
     coords: dict[str, Any] = {
         "parameter": texts(fit.names),
         "coefficient": texts(fit.columns),

@@ -17,6 +17,7 @@ from ._global_fit import GlobalFit, matching
 from ._guess import guess_starts
 from ._joint import scaled
 from ._levenberg import STOP, STOP_NAMES
+from ._linear import Linear, Wishes
 from ._multistart import best_of, start_points
 from ._params import Coordinates, Layout, Param, build_layout
 from ._problem import Assembled, Problem
@@ -25,6 +26,7 @@ from ._several import Several, local_layout, stacked
 from ._single import (
     ModelLike,
     as_basis,
+    as_typed,
     assemble,
     check_columns,
     check_distinct,
@@ -47,6 +49,7 @@ class _Set(eqx.Module):
     model: Model
     own: tuple[str, ...]
     picks: np.ndarray
+    linear: Linear
 
 
 def fit_sets(
@@ -65,6 +68,7 @@ def fit_sets(
     how: Search,
     starts: int,
     seed: int,
+    wishes: Wishes,
 ) -> GlobalFit:
     """What `varpro.fit` does with several data sets; `given` holds sigma, weights and mask."""
     datas = _data(sets, given, absolute_sigma, nan)
@@ -81,6 +85,10 @@ def fit_sets(
         shared = _shared(share, declared)
         params, own = _named(declared, shared, init)
         names = tuple(params)
+        models = {key: build_model(basis) for key, basis in bases.items()}
+        every = dict.fromkeys(name for one in models.values() for name in one.columns)
+        bounds, wishes = wishes.with_bounds(bounds, (*names, *own), every)
+        rules = _rules(wishes, tuple(every), models, datas)
         params = _applied(params, own, init, bounds)
         picks = {
             key: np.array([names.index(_full(key, n, shared)) for n in some], int)
@@ -91,7 +99,7 @@ def fit_sets(
         fixed = [names[i] for p in fix for i in _some(p, names, own, "fix")]
         layout, numbers, coordinates = build_layout(params, fix=fixed, tie=tie, order=order)
         ready = [
-            _Set(key, datas[key], build_model(bases[key]), tuple(declared[key]), picks[key])
+            _Set(key, datas[key], models[key], tuple(declared[key]), picks[key], rules[key])
             for key in datas
         ]
         _enough(ready, len(layout.free))
@@ -295,11 +303,27 @@ def _spread_order(order, names, own, datas) -> list[list[str]]:
     return out
 
 
+def _rules(
+    wishes: Wishes, every: tuple[str, ...], models: Mapping[str, Model], datas: Mapping[str, Data]
+) -> dict[str, Linear]:
+    """The rules of each data set: those for columns that it has."""
+    if wishes.automatic:
+        raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
+    wishes.check(every)
+    return {
+        key: wishes.among(one.columns).rules(
+            one.columns, datas[key].y.shape[1], one.order, np.iscomplexobj(datas[key].y)
+        )
+        for key, one in models.items()
+    }
+
+
 def _enough(ready: Sequence[_Set], nonlinear: int) -> None:
     total, linear = 0, 0
     for one in ready:
         parts = 2 if np.iscomplexobj(one.data.y) else 1
-        mine = len(one.model.columns) * one.data.y.shape[1] * parts
+        mine = len(one.linear.sought or one.model.columns) * one.data.y.shape[1] * parts
+        mine = 0 if one.linear.penalty is not None else mine
         if one.data.effective < mine:
             raise InputError(
                 f"Data set '{one.name}' has {one.data.effective} data points, which cannot "
@@ -338,7 +362,8 @@ def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
     layout, numbers = local_layout(one.own, free)
     numbers = jax.tree.map(lambda a: a.astype(real), numbers)
     columns = Assembled(bare(one.model), bare(layout), numbers, one.data.x, ())
-    return Problem(columns, one.data.y, one.data.weights)  # pyright: ignore[reportArgumentType]
+    data, linear = one.data, as_typed(one.linear, real)
+    return Problem(columns, data.y, data.common, linear, data.apart)  # pyright: ignore[reportArgumentType]
 
 
 @eqx.filter_jit
@@ -371,12 +396,8 @@ def _program(
             reduced, at = heard(reduced, local, at)
             blocks = joined(own, coefficients(reduced, local, at, own.on_bound))
             places = jnp.eye(picks.size, dtype=local.dtype)[:, free]
-            columns = reduced.problem.columns
-            fitted = columns.phi(local) @ at.coef
-            offset = columns.offset(local)
-            if offset is not None:
-                fitted = fitted + offset[:, None]
-            resid = problem.weighted(problem.y - fitted)
+            fitted = reduced.problem.curve(local, at.coef)
+            resid = problem.weighted_apart(problem.weighted(problem.y - fitted))
             first, begin = several.own(stack, problem, start[picks])
             used = problem.weighted(first.problem.columns.phi(begin))
             seen = column_scale(used) < jnp.inf
@@ -384,7 +405,9 @@ def _program(
                 "start_size": jnp.where(seen, jnp.max(jnp.abs(used), axis=0), 0.0),
                 "start": start[picks],
                 "values": values[picks],
-                "coef": at.coef,
+                "coef": problem.linear.all_of(at.coef),
+                "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
+                "num_linear": blocks.count,
                 "fitted": fitted,
                 "chisq": jnp.sum(jnp.abs(resid) ** 2),
                 "value_variance": blocks.value_variance(places),
@@ -446,9 +469,10 @@ def _result(
     observed = sum(layout.source[i] in layout.free for i in prior)
     effective = sum(one.data.effective for one in ready)
     linear = sum(
-        part["coef"].size * (2 if np.iscomplexobj(one.data.y) else 1)
+        float(part["num_linear"]) * (2 if np.iscomplexobj(one.data.y) else 1)
         for one, part in zip(ready, parts, strict=True)
     )
+    linear = linear if any(one.linear.penalty is not None for one in ready) else round(linear)
     dof = effective + observed - len(moving) - linear
     chisq = float(sum(part["chisq"] for part in parts))
     total = chisq + prior_chisq(layout, params, out["values"])
@@ -473,7 +497,8 @@ def _result(
             numbers,
             box,
             common | part | {"cost": cost},
-            pooled=(float(noise), int(dof)),
+            one.linear,
+            pooled=(float(noise), dof),
         )
     whole: Spread = out["spread"]
     rows = whole.half @ out["transform"][list(layout.free)].T

@@ -60,7 +60,7 @@ class GlobalFit(eqx.Module):
     chisq: float
     num_data: int
     num_free: int
-    dof: int
+    dof: int | float
     absolute_sigma: bool
     num_steps: int
     num_residuals: int
@@ -70,12 +70,9 @@ class GlobalFit(eqx.Module):
     layout: Layout
 
     @property
-    def num_params(self) -> int:
-        """Parameters that were fitted: free nonlinear ones and all coefficients (complex: two)."""
-        linear = (
-            one.coef.size * (2 if np.iscomplexobj(one.y) else 1) for one in self.sets.values()
-        )
-        return self.num_free + sum(linear)
+    def num_params(self) -> int | float:
+        """Parameters that were fitted: free nonlinear ones and coefficients."""
+        return self.num_free + sum(one.num_linear for one in self.sets.values())
 
     @property
     def redchi(self) -> float:
@@ -159,7 +156,7 @@ class GlobalFit(eqx.Module):
             yield ", ".join(keys), sentence
 
     def _statistics(self) -> list[tuple[str, str]]:
-        linear = self.num_params - self.num_free
+        linear = round(self.num_params - self.num_free, 2)
         return [
             ("data", f"{self.num_data} values in {len(self.sets)} data sets"),
             (

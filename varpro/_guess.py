@@ -137,10 +137,14 @@ class _Rows:
     """
 
     def __init__(self, data: Data):
-        keep = np.flatnonzero(data.keep)
+        keep = np.flatnonzero(data.keep if data.keep.ndim == 1 else data.keep.any(axis=1))
         x = data.x[keep].astype(float)
         m = keep.size
-        weights = np.ones(m) if data.weights is None else data.weights[keep].astype(float)
+        weights = np.ones(m)
+        if data.weights is not None:
+            # Where right-hand sides differ in them, their root mean square will do.
+            squares = data.weights[keep].reshape(m, -1).astype(float) ** 2
+            weights = np.sqrt(squares.mean(axis=1))
         self.index, self.edges = keep, None
         self.x, self.weights, self.scale = x, weights, weights
         if m > _ROWS:

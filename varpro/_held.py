@@ -20,15 +20,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Inexact, Int, PyTree
 
+from ._columnwise import reduction
 from ._fitted import Fitted
 from ._joint import Quantity, gradient, unit_covariance
 from ._problem import Assembled, Problem
 from ._quantities import noise_variance, values
-from ._reduced import AbstractReduced, Point, Reduced
+from ._reduced import AbstractReduced
 from ._results import RESULTS, InputError
 from ._solve import Search, locate, search
+from ._stats import AnyReduced
 from ._types import ArrayIn
 from .basis import bare
 
@@ -66,14 +68,14 @@ class _Held(eqx.Module):
 class _At(NamedTuple):
     """What one evaluation with springs knows: the point without them, and its squares."""
 
-    point: Point
+    point: PyTree
     squares: Float[Array, ""]
 
 
 class _Pulled(AbstractReduced):
     """The reduced problem with springs."""
 
-    reduced: Reduced
+    reduced: AnyReduced
     held: _Held
 
     def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], _At]:
@@ -104,7 +106,7 @@ class _Pulled(AbstractReduced):
         return self.reduced.quality(point.point)
 
     def measure(
-        self, theta: Float[Array, " p"], point: Point
+        self, theta: Float[Array, " p"], point: PyTree
     ) -> tuple[Float[Array, " r"], Float[Array, "r r"], Inexact[Array, "n r"]]:
         """The quantities g, their K0, and `z = (Phi^H Phi)^{-1} s`."""
         held, columns = self.held, self.reduced.problem.columns
@@ -121,7 +123,7 @@ class _Pulled(AbstractReduced):
         same = self.held.rhs[:, None] == self.held.rhs
         return same.astype(self.held.target.dtype)
 
-    def _springs(self, theta: Float[Array, " p"], point: Point) -> tuple[Array, Array]:
+    def _springs(self, theta: Float[Array, " p"], point: PyTree) -> tuple[Array, Array]:
         """Jacobian (r, p) and residual (r,) of the springs."""
         held, problem = self.held, self.reduced.problem
         columns = problem.columns
@@ -200,7 +202,10 @@ def again(fit: Fitted) -> Again:
     """The problem of a fit and its default search, as host arrays of the precision of the fit."""
     optimum, dtype = fit.optimum, fit.alpha.dtype
     columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, fit.x, optimum.priors)
-    problem = Problem(columns, fit.y.reshape(len(fit.y), -1), fit.weights)  # pyright: ignore[reportArgumentType]
+    differ = fit.weights is not None and fit.weights.ndim == 2
+    weights, apart = (None, fit.weights) if differ else (fit.weights, None)
+    y = fit.y.reshape(len(fit.y), -1)
+    problem = Problem(columns, y, weights, bare(fit.linear), apart)  # pyright: ignore[reportArgumentType]
     how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, search())
     bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
     return Again(problem, (optimum.lower, optimum.upper) if bounded else (None, None), how)
@@ -252,7 +257,8 @@ class Holder(eqx.Module):
 
     def _held(self, group: int, target: np.ndarray) -> _Held:
         chosen, dtype = self.groups[group], self.fit.alpha.dtype
-        r, q, n = len(chosen), len(self.fit.names), len(self.fit.columns)
+        linear = self.fit.linear
+        r, q, n = len(chosen), len(self.fit.names), len(linear.sought or self.fit.columns)
         rows, picks = np.zeros((r, q), dtype), np.zeros((r, n), self.fit.coef.dtype)
         for i, one in enumerate(chosen):
             if one.rhs is None:
@@ -268,6 +274,16 @@ class Holder(eqx.Module):
 def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
     """Make ready to refit `fit` with one group of quantities held at a time, all of one size."""
     optimum = fit.optimum
+    if fit.linear.sought and any(one.rhs is not None for group in groups for one in group):
+        raise InputError(
+            "The coefficients of this fit have bounds, relations or penalties, so a profile can hold "
+            "nonlinear parameters alone. Use intervals by covariance or bootstrap for coefficients."
+        )
+    if fit.weights is not None and fit.weights.ndim == 2:
+        raise InputError(
+            "There is no profile of a fit whose right-hand sides have weights of their own. Use "
+            "intervals by covariance."
+        )
     unit, start, ahead = [], [], []
     noise = noise_variance(fit)
     for group in groups:
@@ -302,13 +318,13 @@ def _refit(
     problem, limits, how = again
     columns = problem.columns
     assert isinstance(columns, Assembled)
-    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    reduced = reduction(problem, how.linear_solver, how.jacobian)
 
     def one(held, theta):
         pulled = _Pulled(reduced, held)
         theta, found, point = locate(pulled, limits, theta, how)
         at, chisq, coef = pulled.answer(theta, point)
         ok = (found.result == RESULTS.successful) & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
-        return at, chisq, theta, columns.values(theta), coef, ok
+        return at, chisq, theta, columns.values(theta), problem.linear.all_of(coef), ok
 
     return jax.vmap(one)(held, jnp.asarray(theta))

@@ -64,9 +64,9 @@ def unit_covariance(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
     rows = gradient(optimum, chosen) @ np.asarray(blocks.half, float).T
     joint = rows @ rows.T
     # E[Re(a e) Re(b e)] = Re(a G b*) for circular e of covariance 2 G; a = -i for imaginary parts.
-    share = np.real(
-        phase[:, None] * np.asarray(blocks.gram_inv)[np.ix_(index, index)] * phase.conj()
-    )
+    gram_inv = np.asarray(blocks.gram_inv)
+    own = rhs if len(gram_inv) > 1 else np.zeros_like(rhs)
+    share = np.real(phase[:, None] * gram_inv[own[:, None], index[:, None], index] * phase.conj())
     joint[np.ix_(linear, linear)] += share * (rhs[:, None] == rhs)
     moves = np.asarray(optimum.transform)[[chosen[i].index for i in values]] != 0
     leans = np.asarray(blocks.gain)[rhs, index] != 0
@@ -74,7 +74,10 @@ def unit_covariance(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
     lost[values] = moves @ np.asarray(blocks.lost_theta)
     bound[values] = moves @ np.asarray(blocks.on_bound)
     # A coefficient that leans on an undetermined parameter is undetermined too.
-    lost[linear] = np.asarray(blocks.lost_coef)[index] | (leans @ np.asarray(blocks.lost_theta))
+    lost[linear] = np.asarray(blocks.lost_coef)[own, index] | (
+        leans @ np.asarray(blocks.lost_theta)
+    )
+    bound[linear] = np.asarray(blocks.held_coef)[own, index]
     joint[np.diag_indices(len(chosen))] = np.where(lost, np.inf, np.diag(joint))
     joint[bound] = joint[:, bound] = np.nan
     return joint

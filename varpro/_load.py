@@ -72,7 +72,7 @@ def load(
 def _reproduces(fit: FitResult, path: str | os.PathLike[str]) -> None:
     """Refuse code that is no longer what was fitted: its predictions would be wrong in silence."""
     again = fit.predict(fit.x)
-    used = slice(None) if fit.weights is None else fit.weights > 0
+    used = fit.weights_of_all > 0
     size = np.max(np.abs(fit.fitted[used]))
     off = float(np.max(np.abs(again[used] - fit.fitted[used])))
     if np.isfinite(size) and not off <= float(np.finfo(fit.alpha.dtype).eps) ** 0.5 * size:

@@ -1,6 +1,7 @@
 """One separable problem as the solver sees it: weighted `Phi(theta)`, its derivative, the data.
 
 minimise over theta, C   1/2 || W (Y - phi0(theta) - Phi(theta) C) ||_F^2 + 1/2 || prior ||^2
+                         + 1/2 || penalty C ||^2
 """
 
 import abc
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from ._linear import Linear
 from ._params import Layout, Numbers
 from ._types import ArrayIn
 from .basis import Model
@@ -36,6 +38,14 @@ class AbstractColumns(eqx.Module):
         r: Inexact[Array, "m j"] | None = None,
     ) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
         """`Phi' B` and, where R is given, `Phi'^H R`, for every coordinate."""
+
+    def tangents(
+        self, theta: Float[Array, " p"]
+    ) -> tuple[Inexact[Array, "m d"], np.ndarray, np.ndarray]:
+        """Derivatives of the columns one by one: values, and which column by which coordinate."""
+        moved = jax.jacfwd(self.phi)(theta)
+        m, n, p = moved.shape
+        return moved.reshape(m, n * p), np.repeat(np.arange(n), p), np.tile(np.arange(p), n)
 
     @abc.abstractmethod
     def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
@@ -86,12 +96,16 @@ class Assembled(AbstractColumns):
         if table is None:
             return _by_tangents(self.phi, theta, b, r)
         values, column, coordinate = table
-        forward = _gather(values[:, None, :] * b[column].T, coordinate, theta.size)
+        forward = gather(values[:, None, :] * b[column].T, coordinate, theta.size)
         if r is None:
             return forward, None
         terms = values.conj().T @ r
         shape = (len(self.model.columns), r.shape[1], theta.size)
         return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+
+    def tangents(self, theta):
+        table = self.table(theta)
+        return super().tangents(theta) if table is None else table
 
     def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
         if not self.priors:
@@ -116,47 +130,110 @@ class Assembled(AbstractColumns):
 
 
 class Problem(eqx.Module):
-    """Columns and data; weights absorbed on the way out. `y` (m, k), `weights` (m,) or None."""
+    """Columns, data and rules; weights absorbed on the way out.
+
+    `y` (m, k); `weights` (m,) or None; `linear`: what the coefficients may do. `apart` (m, k) are
+    weights that differ between right-hand sides, which are absorbed nowhere here but in `cost`.
+
+    A penalty adds l rows to Phi, and zeros to the data: M = m + l.
+    """
 
     columns: AbstractColumns
     y: Inexact[ArrayIn, "m k"]
     weights: Float[ArrayIn, " m"] | None
+    linear: Linear = Linear()
+    apart: Float[ArrayIn, "m k"] | None = None
 
-    def weighted(self, a: Array) -> Array:
+    def weighted(self, a: ArrayIn) -> Array:
         """Row i of `a` times weight i; a sample of weight zero may hold anything, even NaN."""
         if self.weights is None:
-            return a
+            return jnp.asarray(a)
         weights = self.weights.reshape(-1, *([1] * (a.ndim - 1)))
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
-    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+    def weighted_apart(self, a: Inexact[Array, "M k"]) -> Inexact[Array, "M k"]:
+        """The same with weights that differ between right-hand sides."""
+        if self.apart is None:
+            return a
+        weights = self.lanes_of_weights()
+        return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
+
+    def lanes_of_weights(self) -> Float[Array, "M k"]:
+        """`apart`, with ones for the rows of a penalty."""
+        assert self.apart is not None
+        weights, rows = jnp.asarray(self.apart), self.linear.rows
+        if rows is None:
+            return weights
+        return jnp.concatenate(
+            [weights, jnp.ones((rows.shape[0], weights.shape[1]), weights.dtype)]
+        )
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "M n"]:
         """Weighted `Phi`, free of denormal numbers."""
-        return _flush(self.weighted(self.columns.phi(theta)))
+        phi = _flush(self.weighted(self.columns.phi(theta)))
+        if self.linear.mix is not None:
+            phi = phi @ self.linear.mix
+        rows = self.linear.rows
+        return phi if rows is None else jnp.concatenate([phi, rows.astype(phi.dtype)])
 
-    def target(self, theta: Float[Array, " p"]) -> Inexact[Array, "m k"]:
-        """Weighted `Y - phi0(theta)`: what the columns have to explain."""
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        """What the model adds without a coefficient that is sought, or None."""
         offset = self.columns.offset(theta)
-        y = self.y if offset is None else self.y - offset[:, None]
-        return self.weighted(y)
+        if self.linear.constant is None:
+            return offset
+        held = self.columns.phi(theta) @ self.linear.constant
+        return held if offset is None else held + offset
 
-    def target_derivative(self, theta: Float[Array, " p"]) -> Inexact[Array, "m p"] | None:
+    def target(self, theta: Float[Array, " p"]) -> Inexact[Array, "M k"]:
+        """Weighted `Y - phi0(theta)`: what the columns have to explain."""
+        offset = self.offset(theta)
+        y = self.y if offset is None else self.y - offset[:, None]
+        return self._with_zeros(self.weighted(y))
+
+    def target_derivative(self, theta: Float[Array, " p"]) -> Inexact[Array, "M p"] | None:
         """Derivative of every column of `target`, or None without an offset."""
-        if self.columns.offset(theta) is None:
+        if self.linear.constant is None and self.columns.offset(theta) is None:
             return None
-        return -self.weighted(jax.jacfwd(self.columns.offset)(theta))
+        return self._with_zeros(-self.weighted(jax.jacfwd(self.offset)(theta)))
+
+    def _with_zeros(self, a: Array) -> Array:
+        if self.linear.penalty is None:
+            return a
+        zeros = jnp.zeros((self.linear.penalty.shape[0], *a.shape[1:]), a.dtype)
+        return jnp.concatenate([jnp.asarray(a), zeros])
+
+    def curve(
+        self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]
+    ) -> Inexact[Array, "m k"]:
+        """The model for these coefficients, unweighted."""
+        curve = self.columns.phi(theta) @ self.linear.all_of(coef)
+        offset = self.columns.offset(theta)
+        return curve if offset is None else curve + offset[:, None]
 
     def cost(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
-        """`1/2 || residual ||^2` with these coefficients, with priors."""
-        resid = self.target(theta) - self.phi(theta) @ coef
+        """`1/2 || residual ||^2` with these coefficients, with priors and penalties."""
+        resid = self.weighted_apart(self.target(theta) - self.phi(theta) @ coef)
         cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
         prior = self.columns.prior(theta)
         return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
 
     def apply_derivative(self, theta, b, r=None):
-        """Weighted `Phi' B` (m, j, p) and, where R is given, `Phi'^H R` (n, j, p)."""
-        r = None if r is None else self.weighted(r)
+        """Weighted `Phi' B` (M, j, p) and, where R is given, `Phi'^H R` (n, j, p)."""
+        mix = self.linear.mix
+        r = None if r is None else self.weighted(r[: self.y.shape[0]])
+        b = b if mix is None else mix @ b
         forward, backward = self.columns.apply_derivative(theta, b, r)
-        return self.weighted(forward), backward
+        if backward is not None and mix is not None:
+            backward = jnp.einsum("Nn,Njp->njp", mix, backward)
+        return self._with_zeros(self.weighted(forward)), backward
+
+    def tangents(
+        self, theta: Float[Array, " p"]
+    ) -> tuple[Inexact[Array, "M d"], np.ndarray, np.ndarray]:
+        """Weighted derivatives of columns: `values[:, i]` is that of `column[i]`, one of all N, by
+        `coordinate[i]`; the last two are static."""
+        values, column, coordinate = self.columns.tangents(theta)
+        return self._with_zeros(self.weighted(values)), column, coordinate
 
 
 def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array | None):
@@ -189,7 +266,7 @@ def _flush(phi: Inexact[Array, "m n"]) -> Inexact[Array, "m n"]:
     return jnp.where(jnp.abs(phi) < floor, jnp.zeros((), phi.dtype), phi)
 
 
-def _gather(terms: Inexact[Array, "m j d"], coordinate: np.ndarray, p: int) -> Array:
+def gather(terms: Inexact[Array, "m j d"], coordinate: np.ndarray, p: int) -> Array:
     """Sum the terms of each coordinate: (m, j, d) -> (m, j, p)."""
     if coordinate.size == p and np.array_equal(np.sort(coordinate), np.arange(p)):
         where = np.argsort(coordinate)

@@ -93,7 +93,7 @@ class Reduced(AbstractReduced):
         """Whether `evaluate` returns the compressed residual."""
         return k > n and not self._full(n, k)
 
-    def cost(self, theta: Float[Array, " p"], point: Point) -> Float[Array, ""]:
+    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
         return self.problem.cost(theta, point.coef)
 
     def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
@@ -121,7 +121,7 @@ class Reduced(AbstractReduced):
             block, turned, extra = y - phi @ coef, coef, None
             gain = jnp.ones((k,), coef.dtype)
         rest = [r for r in (extra, problem.columns.prior(theta)) if r is not None]
-        rows = jnp.concatenate([_real_rows(block.reshape(-1)), *rest])
+        rows = jnp.concatenate([real_rows(block.reshape(-1)), *rest])
         return rows, Point(factor, coef, block, turned, gain)
 
     def _blocks(self, phi, y, coef, turn, turned):
@@ -155,7 +155,7 @@ class Reduced(AbstractReduced):
         # In the coordinates in which Phi is a triangle, with no way back from there.
         v, r = self._moved(theta, point)
         jac = self._with_priors(theta, point, v)
-        rows = _real_rows(r.reshape(-1))
+        rows = real_rows(r.reshape(-1))
         prior = self.problem.columns.prior(theta)
         # The rest of many right-hand sides meets a row of zeros: what it is does not matter.
         zeros = jnp.zeros(jac.shape[0] - rows.size - (0 if prior is None else prior.size))
@@ -181,7 +181,7 @@ class Reduced(AbstractReduced):
 
     def _with_priors(self, theta: Array, point: Point, v: Array) -> Float[Array, "M p"]:
         m, j, p = v.shape
-        rows = [_real_rows(v.reshape(m * j, p))]
+        rows = [real_rows(v.reshape(m * j, p))]
         if j < point.coef.shape[1]:
             rows.append(jnp.zeros((1, p), rows[0].dtype))
         if self.problem.columns.prior(theta) is not None:
@@ -206,6 +206,6 @@ def _reduced_residual_jvp(primals, tangents):
     return resid, reduced.jacobian(theta, point) @ t_theta
 
 
-def _real_rows(a: Inexact[Array, "r ..."]) -> Float[Array, "s ..."]:
+def real_rows(a: Inexact[Array, "r ..."]) -> Float[Array, "s ..."]:
     """Real and imaginary parts stacked along the first axis."""
     return jnp.concatenate([a.real, a.imag]) if jnp.iscomplexobj(a) else a

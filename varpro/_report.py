@@ -121,7 +121,8 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
         data += ", real and imaginary parts counted"
     if fit.weights is not None:
         unused = int(np.sum(~(fit.weights > 0)))
-        data += f", {unused} samples of weight zero left out" if unused else ""
+        what = "values" if fit.weights.ndim == 2 else "samples"
+        data += f", {unused} {what} of weight zero left out" if unused else ""
         data += ", absolute sigma" if fit.absolute_sigma else ", weighted"
     chisq = f"{fit.chisq:.6g}, reduced {fit.redchi:.6g}"
     criteria = criteria_text(fit)

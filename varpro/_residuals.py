@@ -43,6 +43,9 @@ def ordered_residuals(fit: Fitted) -> np.ndarray | None:
     of the rows.
     """
     m = fit.y.shape[0]
+    # Weights of single values are tiled for imaginary parts; those of samples broadcast.
+    apart = fit.weights is not None and fit.weights.ndim == 2
+    parts = 2 if np.iscomplexobj(fit.y) and apart else 1
     resid, y = fit.resid.reshape(m, -1), fit.y.reshape(m, -1)
     if np.iscomplexobj(resid):
         resid, y = (np.concatenate([np.real(a), np.imag(a)], axis=1) for a in (resid, y))
@@ -53,9 +56,9 @@ def ordered_residuals(fit: Fitted) -> np.ndarray | None:
     else:
         order = slice(None)
     if fit.weights is not None:
-        weights = fit.weights[order]
-        used = weights > 0
-        resid, y = (a[used] * weights[used, None] for a in (resid, y))
+        weights = fit.weights[order].reshape(m, -1)
+        used = (weights > 0).any(axis=1)
+        resid, y = (a[used] * np.tile(weights[used], (1, parts)) for a in (resid, y))
     size, noise = np.linalg.norm(y), np.linalg.norm(resid)
     small = max(_EXACT, 10 * float(np.finfo(resid.dtype).eps))
     return resid if np.isfinite(noise) and noise > small * size else None
@@ -95,7 +98,7 @@ def lag_test(resid: np.ndarray) -> LagTest | None:
     return LagTest(r, d, _below(-r * math.sqrt(resid.size)))
 
 
-def chisq_tail(chisq: float, dof: int) -> float:
+def chisq_tail(chisq: float, dof: int | float) -> float:
     """Probability of a chi-square this large or larger (Wilson and Hilferty 1931)."""
     v = 2.0 / (9.0 * dof)
     return _below(-((chisq / dof) ** (1 / 3) - (1 - v)) / math.sqrt(v))

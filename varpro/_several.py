@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from ._columnwise import Columnwise, reduction
 from ._params import Layout, Numbers
 from ._problem import Problem
-from ._reduced import AbstractReduced, Jacobian, Point, Reduced
+from ._reduced import AbstractReduced, Jacobian, Reduced
 from ._types import ArrayIn
 from .linalg import AbstractPinvSolver
 
@@ -62,21 +63,21 @@ class Several(AbstractReduced):
 
     def own(
         self, stack: Stack, problem: Problem, v: Float[Array, " q"]
-    ) -> tuple[Reduced, Float[Array, " f"]]:
+    ) -> tuple[Reduced | Columnwise, Float[Array, " f"]]:
         """The reduced problem of one data set, and its coordinates where its values are v."""
         at = eqx.tree_at(lambda it: it.columns.numbers.start, problem, v)
-        return Reduced(at, self.linear_solver, self.jacobian_kind), v[np.array(stack.free, int)]
+        return reduction(at, self.linear_solver, self.jacobian_kind), v[np.array(stack.free, int)]
 
     def evaluate(
         self, theta: Float[Array, " p"]
-    ) -> tuple[Float[Array, " M"], tuple[tuple[Point, Float[Array, " d"]], ...]]:
+    ) -> tuple[Float[Array, " M"], tuple[tuple[PyTree, Float[Array, " d"]], ...]]:
         full = self.values(theta)
         parts, points = [], []
         for stack in self.stacks:
 
             def one(problem, v, stack=stack):
-                reduced, local = self.own(stack, problem, v)
-                rows, point = reduced.evaluate(local)
+                mine, local = self.own(stack, problem, v)
+                rows, point = mine.evaluate(local)
                 return rows, (point, 0.5 * jnp.sum(rows**2))
 
             rows, point = stack.each(one, full[stack.picks])
@@ -85,16 +86,16 @@ class Several(AbstractReduced):
         return jnp.concatenate([*parts, self.prior(full)]), tuple(points)
 
     def jacobian(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
-        def whole(reduced, local, point):
-            return reduced.jacobian(local, point)
+        def whole(mine, local, point):
+            return mine.jacobian(local, point)
 
         return jnp.concatenate([*self.blocks(theta, point, whole), self._prior_rows(theta)])
 
     def turned(
         self, theta: Float[Array, " p"], point: PyTree
     ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
-        def triangle(reduced, local, point):
-            jac, rows = reduced.turned(local, point)
+        def triangle(mine, local, point):
+            jac, rows = mine.turned(local, point)
             both = jnp.concatenate([jac, rows[:, None]], axis=1)
             return jnp.linalg.qr(both, mode="r") if both.shape[0] > both.shape[1] else both
 
@@ -110,7 +111,7 @@ class Several(AbstractReduced):
         self,
         theta: Float[Array, " p"],
         point: PyTree,
-        function: Callable[[Reduced, Array, Point], Float[Array, "s f"]],
+        function: Callable[[AbstractReduced, Array, PyTree], Float[Array, "s f"]],
         extra: int = 0,
     ) -> list[Array]:
         """Derivatives by the coordinates of each data set turned into derivatives by theta; what
@@ -120,8 +121,8 @@ class Several(AbstractReduced):
         for stack, (points, _) in zip(self.stacks, point, strict=True):
 
             def one(problem, picks, point, stack=stack):
-                reduced, local = self.own(stack, problem, full[picks])
-                block = function(reduced, local, point)
+                mine, local = self.own(stack, problem, full[picks])
+                block = function(mine, local, point)
                 inner = block[:, : block.shape[1] - extra]
                 moved = inner @ transform[picks[np.array(stack.free, int)]]
                 return jnp.concatenate([moved, block[:, block.shape[1] - extra :]], axis=1)
@@ -136,8 +137,8 @@ class Several(AbstractReduced):
         for stack in self.stacks:
 
             def one(problem, v, stack=stack):
-                reduced, local = self.own(stack, problem, v)
-                return reduced.level(local) ** 2
+                mine, local = self.own(stack, problem, v)
+                return mine.level(local) ** 2
 
             squares = squares + jnp.sum(stack.each(one, full[stack.picks]))
         return jnp.sqrt(squares)
@@ -146,8 +147,8 @@ class Several(AbstractReduced):
         found = []
         for stack in self.stacks:
             problem = jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, stack.problem)
-            reduced, local = self.own(stack, problem, self.values(theta)[stack.picks[0]])
-            found.append(reduced.blur(local))
+            mine, local = self.own(stack, problem, self.values(theta)[stack.picks[0]])
+            found.append(mine.blur(local))
         return max((b for b in found if b is not None), default=None)
 
     def quality(self, point: PyTree) -> dict[str, Array]:

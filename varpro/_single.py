@@ -11,20 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ._columnwise import reduction
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._fitted import prior_chisq
 from ._guess import guess_starts
 from ._joint import Optimum, Quantity, scaled, unit_covariance
 from ._levenberg import STOP, STOP_NAMES
+from ._linear import Linear, Wishes
 from ._multistart import best_of, start_points
 from ._noise import Noise, Reweighting, check_noise
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._problem import Assembled, Problem
-from ._reduced import Reduced
 from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
 from ._stats import covariance_blocks
+from ._strength import best_strength
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import column_scale
@@ -32,6 +34,8 @@ from .linalg import column_scale
 # Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
 # below which they have settled.
 _ROUNDS, _SETTLED = 50, 1e-5
+# Change of the logarithm of a penalty's strength below which it has settled.
+_STRENGTH = 1e-4
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -52,6 +56,7 @@ def fit_one(
     how: Search,
     starts: int,
     seed: int,
+    wishes: Wishes,
     noise: Noise = "normal",
     loss_scale: float = 1.0,
 ) -> FitResult:
@@ -65,34 +70,78 @@ def fit_one(
     with precision(data.real):
         basis = as_basis(model, init).prepared(data.x, data.real)
         built = build_model(basis)
+        bounds, wishes = wishes.with_bounds(bounds, built.names, built.columns)
+        linear = wishes.rules(built.columns, data.y.shape[1], built.order, np.iscomplexobj(data.y))
         params = starts_of(basis, init, bounds)
         params = guess_starts(basis, params, data, fix=fix, tie=tie, order=order)
         layout, numbers, coordinates = build_layout(
-            params, fix=fix, tie=tie, order=order, alike=built.alike
+            # Rules for single coefficients tell components apart that are alike but for their names.
+            params,
+            fix=fix,
+            tie=tie,
+            order=order,
+            alike=() if linear.sought else built.alike,
         )
-        _enough_data(data, len(layout.free), len(built.columns))
+        _enough_data(data, len(layout.free), len(linear.sought or built.columns), linear)
         if starts == 1:
             check_distinct(built, layout, params, data)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+
+        def run(points, data, linear):
+            return _checked(built, layout, numbers, coordinates, points, data, how, prior, linear)
+
         points = start_points(coordinates, starts, seed)
-        if noise == "normal":
-            out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
+        if noise != "normal":
+            if wishes.automatic:
+                raise InputError(
+                    "A penalty of strength 'gcv' is for noise='normal'. Give a number."
+                )
+            data, out = _reweighting(
+                run, points, data, linear, Reweighting(noise, np.asarray(loss_scale, data.real))
+            )  # pyright: ignore
+        elif wishes.automatic:
+            linear, out = _by_gcv(run, points, data, linear)
         else:
-            given_weights = np.ones(len(data.y)) if data.weights is None else data.weights
-            data = dataclasses.replace(data, weights=given_weights.astype(data.real))
-            weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
-            out = _checked(built, layout, numbers, coordinates, points, data, how, prior)
-            for _ in range(_ROUNDS):
-                before = out["values"]
-                fitted, y_used = out["fitted"][:, 0], data.y[:, 0]
-                new = _reweighted(weigh, fitted, y_used, given_weights)  # pyright: ignore
-                data = dataclasses.replace(data, weights=np.asarray(new))
-                at = out["theta"][None]
-                out = _checked(built, layout, numbers, coordinates, at, data, how, prior)
-                change = np.abs(out["values"] - before)
-                if not np.any(change > _SETTLED * np.sqrt(np.abs(out["value_variance"]))):
-                    break
-    return assemble(built, layout, params, data, numbers, coordinates, out)
+            out = run(points, data, linear)
+    return assemble(built, layout, params, data, numbers, coordinates, out, linear)
+
+
+Run = Callable[[np.ndarray, Data, Linear], dict[str, PyTree]]
+
+
+def _reweighting(
+    run: Run, points: np.ndarray, data: Data, linear: Linear, weigh: Reweighting
+) -> tuple[Data, dict[str, PyTree]]:
+    """Fits with weights that follow the last one, until they have settled; the data with them."""
+    given = np.ones(len(data.y)) if data.weights is None else data.weights
+    data = dataclasses.replace(data, weights=given.astype(data.real))
+    out = run(points, data, linear)
+    for _ in range(_ROUNDS):
+        before = out["values"]
+        fitted, y = out["fitted"][:, 0], data.y[:, 0]
+        new = _reweighted(weigh, fitted, y, given)  # pyright: ignore[reportArgumentType]
+        data = dataclasses.replace(data, weights=np.asarray(new))
+        out = run(out["theta"][None], data, linear)
+        change = np.abs(out["values"] - before)
+        if not np.any(change > _SETTLED * np.sqrt(np.abs(out["value_variance"]))):
+            break
+    return data, out
+
+
+def _by_gcv(
+    run: Run, points: np.ndarray, data: Data, linear: Linear
+) -> tuple[Linear, dict[str, PyTree]]:
+    """Fits with the strength of the penalty that generalised cross-validation finds best for the
+    basis of the last one, until it has settled."""
+    # The first strength is a guess; the program that fits also finds what suits its optimum.
+    for _ in range(_ROUNDS):
+        out = run(points, data, linear)
+        before, found = np.log(linear.strength), np.log(out["strength"])  # pyright: ignore
+        points = out["theta"][None]
+        linear = eqx.tree_at(lambda it: it.strength, linear, np.asarray(out["strength"]))
+        if not np.isfinite(found) or abs(found - before) < _STRENGTH:
+            break
+    return linear, out
 
 
 def _can_be_reweighted(data: Data, noise: Noise) -> None:
@@ -117,6 +166,11 @@ def typed(how: Search, real: np.dtype) -> Search:
     return jax.tree.map(
         lambda leaf: np.asarray(leaf, real) if isinstance(leaf, float) else leaf, how
     )
+
+
+def as_typed(linear: Linear, real: np.dtype) -> Linear:
+    """Rules in the precision of the data, without names."""
+    return jax.tree.map(lambda a: np.asarray(a, real), linear)
 
 
 def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
@@ -158,13 +212,23 @@ def starts_of(
     return params
 
 
-def _enough_data(data: Data, nonlinear: int, columns: int) -> None:
+def _enough_data(data: Data, nonlinear: int, columns: int, linear: Linear) -> None:
+    if linear.penalty is not None:
+        return
     parts = 2 if np.iscomplexobj(data.y) else 1
-    linear = columns * data.y.shape[1] * parts
-    if data.effective < nonlinear + linear:
+    if data.keep.ndim == 2:
+        used = data.keep.sum(axis=0)
+        least = int(np.argmin(used))
+        if used[least] < columns:
+            raise InputError(
+                f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
+                f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
+            )
+    count = columns * data.y.shape[1] * parts
+    if data.effective < nonlinear + count:
         raise InputError(
-            f"{data.effective} data points cannot determine {nonlinear + linear} parameters "
-            f"({nonlinear} nonlinear, {linear} linear). Give more data or a smaller model."
+            f"{data.effective} data points cannot determine {nonlinear + count} parameters "
+            f"({nonlinear} nonlinear, {count} linear). Give more data or a smaller model."
         )
 
 
@@ -199,6 +263,7 @@ def _checked(
     data: Data,
     how: Search,
     prior: tuple[int, ...],
+    linear: Linear,
 ) -> dict[str, PyTree]:
     """Run the compiled program, after a look at the basis where it starts."""
     real = data.real
@@ -206,7 +271,9 @@ def _checked(
     problem = Problem(
         Assembled(bare(built), bare(layout), numbers, data.x, prior),
         data.y,  # pyright: ignore[reportArgumentType]
-        data.weights,  # pyright: ignore[reportArgumentType]
+        data.common,  # pyright: ignore[reportArgumentType]
+        as_typed(linear, real),  # pyright: ignore[reportArgumentType]
+        data.apart,  # pyright: ignore[reportArgumentType]
     )
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
     points = points.astype(real)
@@ -249,7 +316,7 @@ def _program(
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
-    reduced = Reduced(problem, how.linear_solver, how.jacobian)
+    reduced = reduction(problem, how.linear_solver, how.jacobian)
     theta, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
     if columns.layout.exchange:
         theta = columns.layout.arranged(theta)
@@ -261,17 +328,17 @@ def _program(
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    fitted = columns.phi(theta) @ point.coef
-    offset = columns.offset(theta)
-    if offset is not None:
-        fitted = fitted + offset[:, None]
-    resid = problem.weighted(problem.y - fitted)
+    fitted = problem.curve(theta, point.coef)
+    resid = problem.weighted_apart(problem.weighted(problem.y - fitted))
     stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
         "start": columns.values(start),
         "values": columns.values(theta),
-        "coef": point.coef,
+        "coef": problem.linear.all_of(point.coef),
+        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
+        "num_linear": blocks.count,
+        "strength": best_strength(problem, theta),
         "fitted": fitted,
         "cost": reduced.cost(theta, point),
         "chisq": jnp.sum(jnp.abs(resid) ** 2),
@@ -299,17 +366,19 @@ def assemble(
     numbers: Numbers,
     coordinates: Coordinates,
     out: dict[str, PyTree],
-    pooled: tuple[float, int] | None = None,
+    linear: Linear,
+    pooled: tuple[float, int | float] | None = None,
 ) -> FitResult:
     """Names back on numbers, on the host. `pooled`: see `FitResult`."""
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) else 1
-    n, k = out["coef"].shape
+    num_linear = parts * float(out["num_linear"])
+    num_linear = num_linear if linear.penalty is not None else round(num_linear)
     free = [i for i in layout.free if not out["on_bound"][i]]
     # A prior is one more observation, of a parameter that is free to follow it.
     prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
     observed = sum(layout.source[i] in layout.free for i in prior)
-    dof = data.effective + observed - len(free) - n * k * parts
+    dof = data.effective + observed - len(free) - num_linear
     chisq = float(out["chisq"])
     total = chisq + prior_chisq(layout, params, out["values"])
     scale = 1.0 if data.absolute else (total / dof if dof > 0 else np.nan)
@@ -375,6 +444,9 @@ def assemble(
         coef_stderr=shaped(_root(out["coef_variance"][order], scale)),
         at_bound=np.asarray(out["on_bound"]),
         optimum=optimum,
+        num_linear=num_linear,
+        coef_at_bound=shaped(out["coef_at_bound"][order]),
+        linear=linear,
         pooled=pooled,
     )
 

@@ -78,7 +78,7 @@ def _draw_residuals(ax: Axes, plan: Plan, fit: vp.FitResult, unit: str) -> None:
     ax.axhline(0, color=INK, lw=0.8)
     largest = 0.0
     for i, j in enumerate(_shown_columns(plan)):
-        resid = _column(fit.resid, j) * (1.0 if fit.weights is None else fit.weights)
+        resid = _column(fit.resid * fit.weights_of_all, j)
         _points(ax, fit.x, resid, INK if np.ndim(fit.y) == 1 else _color(i), None)
         largest = max(largest, float(np.max(np.abs(resid))))
     if 0 < largest < np.inf:

@@ -5,8 +5,17 @@ from ._balance import (
     balanced as balanced,
     column_scale as column_scale,
 )
+from ._bounded import (
+    LANES as LANES,
+    Sides as Sides,
+    bounded_lstsq as bounded_lstsq,
+    bounded_solve as bounded_solve,
+    in_blocks as in_blocks,
+    sides_of as sides_of,
+)
 from ._factor import AbstractFactor as AbstractFactor, AbstractPinvSolver as AbstractPinvSolver
 from ._lineax import linear_solve as linear_solve
+from ._masked import Masked as Masked, masked as masked
 from ._normal import Normal as Normal
 from ._pinv_solve import pinv_solve as pinv_solve
 from ._pivoted import PivotedQR as PivotedQR

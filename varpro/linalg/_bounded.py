@@ -1,0 +1,257 @@
+"""Least squares with bounds on the coefficients, in many lanes at once.
+
+    minimise  1/2 || A c - t ||^2   subject to   lower <= c <= upper
+
+With the set F of coefficients off their bounds known, the others stand on theirs and
+c_F = A_F^+ (t - A c_bound). Few columns have few such sets: all are solved for, and the feasible one
+of least cost is the answer, ties and dependent columns included. For more columns the primal
+active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), for bounds
+on either side as Stark and Parker (1995) have it, from the unconstrained solution. Both end in a
+point that satisfies the conditions of Karush, Kuhn and Tucker to rounding. Lanes are the last axis.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
+
+from ._balance import column_scale
+from ._masked import masked
+from ._pinv_solve import pinv_solve
+from ._svd import SVD
+
+Sides = tuple[tuple[bool, bool], ...]
+
+# So many sets at most are all solved for; beyond, one is sought.
+_SETS = 32
+# Right-hand sides that are in work at the same time: enough for vectors, few enough for the cache.
+LANES = 1024
+
+
+def bounded_solve(
+    a: Float[Array, "s n #l"],
+    t: Float[Array, "s l"],
+    lower: Float[Array, "n l"],
+    upper: Float[Array, "n l"],
+    sides: Sides,
+) -> tuple[Float[Array, "n l"], Bool[Array, "n l"]]:
+    """The solution of every lane, and which coefficients are off their bounds.
+
+    Columns of `a` should be of size one. `sides` says of each coefficient whether it has a lower and
+    an upper bound in any lane. A coefficient on a bound is that bound exactly; among dependent
+    columns the solution is one with as many zeros as there are columns too many. NaN in gives NaN
+    out.
+    """
+    sets = _sets(sides)
+    c, free = _sought(a, t, lower, upper) if sets is None else _chosen(a, t, lower, upper, sets)
+    # The rule that NaN spreads: a comparison with it would leave a coefficient on a bound.
+    bad = jnp.any(jnp.isnan(a), axis=(0, 1)) | jnp.any(jnp.isnan(t), axis=0)
+    return jnp.where(bad, jnp.nan, c), free
+
+
+def _sets(sides: Sides) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """All sets as rows (sets, n): which coefficients are free, on the lower, on the upper bound."""
+    if np.prod([1.0 + low + high for low, high in sides]) > _SETS:
+        return None
+    options = [(0, *([-1] if low else []), *([1] if high else [])) for low, high in sides]
+    where = np.array(list(itertools.product(*options))).reshape(-1, len(sides))
+    return where == 0, where < 0, where > 0
+
+
+def _chosen(a, t, lower, upper, sets):
+    """By trying all sets, one after the other."""
+
+    def attempt(best, at):
+        free, below, above = (jnp.broadcast_to(x[:, None], lower.shape) for x in at)
+        fixed = jnp.where(below, lower, jnp.where(above, upper, 0.0))
+        factor = masked(a, free)
+        # The second time is for the rounding of the first.
+        c = fixed
+        for _ in range(2):
+            rest = t - jnp.einsum("snl,nl->sl", a, c)
+            c = c + factor.solve(rest[:, None])[:, 0]
+        cost = jnp.sum((t - jnp.einsum("snl,nl->sl", a, c)) ** 2, axis=0)
+        inside = jnp.all((c >= lower) & (c <= upper) & jnp.isfinite(c), axis=0)
+        cost = jnp.where(inside, cost, jnp.inf)
+        old, chosen, held = best
+        better = cost < old
+        return (
+            jnp.where(better, cost, old),
+            jnp.where(better, c, chosen),
+            jnp.where(better, free, held),
+        ), None
+
+    start = (
+        jnp.full(t.shape[1:], jnp.inf, t.dtype),
+        jnp.zeros_like(lower),
+        jnp.zeros(lower.shape, bool),
+    )
+    (_, c, free), _ = jax.lax.scan(attempt, start, tuple(jnp.asarray(x) for x in sets))
+    return c, free
+
+
+def _sought(a, t, lower, upper):
+    """By moving from set to set, downhill; a lane that is done stays as it is."""
+    n, lanes = lower.shape
+    tolerance = 16 * n * jnp.finfo(a.dtype).eps * jnp.sqrt(jnp.sum(t**2, axis=0))
+    rows = jnp.arange(n)[:, None]
+
+    def image(c):
+        return jnp.einsum("snl,nl->sl", a, c)
+
+    def step_of(c, free):
+        return masked(a, free).solve((t - image(c))[:, None])[:, 0]
+
+    def body(state):
+        c, free, added, barred, done, count = state
+        step = step_of(c, free)
+        # How much of the step there is room for, and who stands in its way.
+        limit = jnp.where(step < 0, lower, upper)
+        beyond = free & ((c + step < lower) | (c + step > upper))
+        room = jnp.where(beyond, (limit - c) / jnp.where(beyond, step, 1.0), jnp.inf)
+        share = jnp.minimum(jnp.min(room, axis=0), 1.0)
+        stopped = beyond & (room <= share)
+        moved = jnp.where(stopped, limit, jnp.clip(c + share * step, lower, upper))
+        # One that was freed and would leave its bounds at once, by rounding, waits until others move.
+        progress = (share > 0) & jnp.any(moved != c, axis=0)
+        barred = jnp.where(progress, False, barred | (stopped & (rows == added)))
+        left = free & ~stopped
+        full = share >= 1.0
+        slope = jnp.einsum("snl,sl->nl", a, t - image(moved))
+        gain = jnp.where(moved <= lower, slope, jnp.where(moved >= upper, -slope, 0.0))
+        gain = jnp.where(left | barred | (lower >= upper), 0.0, gain)
+        pick = jnp.argmax(gain, axis=0)
+        ends = full & (jnp.max(gain, axis=0) <= tolerance)
+        freed = left | ((rows == pick) & full & ~ends)
+        new = moved, freed, jnp.where(full, pick, added), barred
+        old = c, free, added, barred
+        new = tuple(jnp.where(done, o, x) for o, x in zip(old, new, strict=True))
+        return *new, done | ends | jnp.isnan(share), count + 1
+
+    start = jnp.nan_to_num(step_of(jnp.zeros_like(lower), jnp.ones((n, lanes), bool)))
+    c = jnp.clip(start, lower, upper)
+    free = (c > lower) & (c < upper)
+    nothing = jnp.full((lanes,), -1), jnp.zeros((n, lanes), bool), jnp.any(jnp.isnan(t), axis=0)
+    most = 20 + 10 * n
+    state = jax.lax.while_loop(
+        lambda state: (state[-1] < most) & ~jnp.all(state[-2]),
+        body,
+        (c, free, *nothing, jnp.array(0)),
+    )
+    c, free = state[:2]
+    # Once more on the final set, for the rounding.
+    c = jnp.clip(c + step_of(c, free), lower, upper)
+    return c, (c > lower) & (c < upper)
+
+
+@eqx.filter_custom_jvp
+def _bounded(a, b, lower, upper, *, sides):
+    n, k = a.shape[1], b.shape[1]
+    scale = jax.lax.stop_gradient(column_scale(a))
+    scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
+    # The triangle of [a b] is all there is to know.
+    both = jnp.concatenate([a / scale, b], axis=1)
+    if a.shape[0] > n:
+        q, r = jnp.linalg.qr(a / scale)
+        both = jnp.concatenate([r, q.T @ b], axis=1)
+    low, high = (jnp.broadcast_to((x * scale)[:, None], (n, k)) for x in (lower, upper))
+    c, free = in_blocks(
+        lambda t, low, high: bounded_solve(both[:, :n, None], t, low, high, sides),
+        (both[:, n:], low, high),
+        LANES,
+    )
+    return c / scale[:, None], free
+
+
+@_bounded.def_jvp
+def _bounded_jvp(primals, tangents, *, sides):
+    a, b, lower, upper = primals
+    c, free = _bounded(a, b, lower, upper, sides=sides)
+
+    def held(a, b, lower, upper):
+        def one(b, c, free):
+            fixed = jnp.where(free, 0.0, jnp.where(c <= lower, lower, upper))
+            found = pinv_solve(jnp.where(free, a, 0.0), b - a @ fixed, SVD())
+            return jnp.where(free, found, fixed)
+
+        return jax.vmap(one, in_axes=1, out_axes=1)(b, c, free)
+
+    _, t_c = eqx.filter_jvp(held, primals, tangents)
+    return (c, free), (t_c, None)
+
+
+def in_blocks(function, arrays, size: int):
+    """`function` of arrays whose last axis are lanes, `size` of them at a time."""
+    k = jax.tree.leaves(arrays)[0].shape[-1]
+    if k <= size:
+        return function(*arrays)
+    blocks = -(-k // size)
+
+    def apart(a):
+        # Lanes that fill up the last block do again what the last lane does.
+        a = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, blocks * size - k)], mode="edge")
+        return jnp.moveaxis(a.reshape(*a.shape[:-1], blocks, size), -2, 0)
+
+    def together(a):
+        a = jnp.moveaxis(a, 0, -2)
+        return a.reshape(*a.shape[:-2], -1)[..., :k]
+
+    out = jax.lax.map(lambda some: function(*some), jax.tree.map(apart, arrays))
+    return jax.tree.map(together, out)
+
+
+def bounded_lstsq(
+    a: Num[ArrayLike, "..."],
+    b: Num[ArrayLike, "..."],
+    lower: float | Sequence[float] | np.ndarray = 0.0,
+    upper: float | Sequence[float] | np.ndarray = np.inf,
+) -> Float[Array, "n *k"]:
+    """`c` of least `|| a c - b ||` with `lower <= c <= upper`: nonnegative by default.
+
+    Exact: which coefficients are on their bounds is found, and the others solve a least-squares
+    problem. Differentiable in a and b with that set held, which is the derivative wherever the set
+    does not change.
+
+    **Arguments:**
+
+    - `a`: real matrix (m, n) of any rank.
+    - `b`: right-hand side (m,) or (m, k). Thousands of columns are solved together.
+    - `lower`, `upper`: numbers or (n,), on the host; infinite for none.
+
+    **Returns:** the solution (n,) or (n, k). NaN in gives NaN out.
+
+    **Raises:** `ValueError` if a lower bound is above its upper one, or shapes do not fit.
+
+    Sources: Lawson & Hanson (1974), chapter 23; Stark & Parker (1995), Bounded-variable least
+    squares.
+    """
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != a.shape[0]:
+        raise ValueError(f"Expected (m, n) and (m,) or (m, k), but got {a.shape} and {b.shape}.")
+    dtype = jnp.result_type(a, b, float)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError("Bounds order numbers, and complex numbers have no order.")
+    low, high = (np.broadcast_to(np.asarray(x, float), a.shape[1:]) for x in (lower, upper))
+    if not np.all(low <= high) or np.any(low == np.inf) or np.any(high == -np.inf):
+        raise ValueError("Every lower bound must be at most its upper one, and below infinity.")
+    sides = sides_of(low[:, None], high[:, None])
+    c, _ = _bounded(
+        a.astype(dtype),
+        b.reshape(b.shape[0], -1).astype(dtype),
+        jnp.asarray(low, dtype),
+        jnp.asarray(high, dtype),
+        sides=sides,
+    )
+    return c[:, 0] if b.ndim == 1 else c
+
+
+def sides_of(lower: np.ndarray, upper: np.ndarray) -> Sides:
+    """Of bounds (n, k): which coefficients have any on either side."""
+    return tuple(
+        (bool(np.any(np.isfinite(low))), bool(np.any(np.isfinite(high))))
+        for low, high in zip(lower, upper, strict=True)
+    )
