@@ -96,9 +96,8 @@ def fit_one(
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
-            data, out = _reweighting(
-                run, points, data, linear, Reweighting(noise, np.asarray(loss_scale, data.real))
-            )  # pyright: ignore
+            weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
+            data, out = _reweighting(run, points, data, linear, weigh)
         elif wishes.automatic:
             linear, out = _by_gcv(run, points, data, linear)
         else:
