@@ -27,8 +27,11 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # Before the first import of varpro: annotations of shapes and types are checked at every call.
 # Not in `app`, where pydantic and typer read the annotations and check by rules of their own, and
-# not at the doors of `fit` and `_data`, whose own answer to wrong types is what tests look at.
-_OWN_CHECKS = {"app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"}
+# not at the doors of `fit`, `_data` and `_compress`, whose own answer to wrong types is what tests look at.
+_OWN_CHECKS = {
+    *("app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"),
+    "_compress",
+}
 _CORE = sorted({path.stem for path in (_ROOT / "varpro").iterdir()} - _OWN_CHECKS)
 jaxtyping.install_import_hook([f"varpro.{name}" for name in _CORE], "beartype.beartype")
 

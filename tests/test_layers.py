@@ -9,12 +9,23 @@ import pytest
 import varpro
 
 ROWS = [
-    *("_types", "_results", "_params _noise", "linalg basis _data", "_linear _sought"),
+    *(
+        "_types",
+        "_results _precision",
+        "_params _noise",
+        "linalg basis _data _compress",
+        "_linear _sought",
+    ),
     *("_problem _pursuit", "_reduced _guess", "_columnwise", "_several _lanes _levenberg"),
     "_solve _simulate _strength",
     *("_multistart _stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),
     *("_bands _held _intervals _diagnostics _frames", "_profile _bootstrap"),
-    *("_report _store _compare", "_fit_result", "_single _global_fit _batch_fit", "_global _batch"),
+    *(
+        "_report _store _compare",
+        "_fit_result",
+        "_single _global_fit _batch_fit _compressed_fit",
+        "_global _batch",
+    ),
     *("_fit _load", "__init__", "app", "__main__"),
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row.split()}

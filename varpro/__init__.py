@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from ._batch import fit_many as fit_many
     from ._batch_fit import BatchFit as BatchFit
     from ._compare import Comparison as Comparison, compare as compare
+    from ._compress import Compressed as Compressed, compress as compress
+    from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
@@ -45,6 +47,8 @@ _NAMES = {
     "_batch": ("fit_many",),
     "_batch_fit": ("BatchFit",),
     "_compare": ("Comparison", "compare"),
+    "_compress": ("Compressed", "compress"),
+    "_compressed_fit": ("CompressedFit",),
     "_diagnostics": ("Finding",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),

@@ -9,7 +9,6 @@ along (h, -G h) for a row h of the root of cov(theta), plus that of Phi e_j. No 
 the answer is made, and no m x m one. Bates and Watts, Nonlinear Regression Analysis (1988), 2.3.
 """
 
-import contextlib
 from typing import Literal
 
 import equinox as eqx
@@ -20,6 +19,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._fitted import Fitted
 from ._joint import Optimum
+from ._precision import precision
 from ._problem import Assembled
 from ._quantities import check_level, noise_variance, quantile
 from ._results import InputError
@@ -139,8 +139,7 @@ def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[np.ndarray, np.ndarray
     x = fit.x if x is None else x
     order = np.argsort(fit.model.order)  # to the order in which the model computes columns
     coef = fit.coef.reshape(len(fit.columns), -1)[order]
-    wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
-    with wide:
+    with precision(dtype):
         x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
         columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, x, ())
         lost = bool(np.any(optimum.blocks.lost_theta) or np.any(optimum.blocks.lost_coef))

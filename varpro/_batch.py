@@ -18,9 +18,10 @@ from ._guess import guess_starts
 from ._lanes import MOST, Limits, Moments, inverse, moments, search_lanes
 from ._noise import Noise, Reweighting, check_noise
 from ._params import Layout, Param, build_layout, expand
+from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
-from ._single import ModelLike, as_basis, check_distinct, precision, starts_of
+from ._single import ModelLike, as_basis, check_distinct, starts_of
 from ._types import ArrayIn
 from .basis import bare, build_model
 

@@ -1,6 +1,5 @@
 """What many independent fits return."""
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from ._fitted import Estimate
 from ._frames import needed
 from ._params import Layout, Param
+from ._precision import precision
 from ._results import InputError, suggestion
 from ._same import same
 from ._store import save
@@ -123,8 +123,7 @@ class BatchFit(eqx.Module):
         pick: Any = ... if index is None else index
         alpha, coef = self.alpha[pick], self.coef[pick]
         order = np.argsort(self.model.order)
-        wide = jax.enable_x64(True) if alpha.dtype == np.float64 else contextlib.nullcontext()
-        with wide:
+        with precision(alpha.dtype):
             flat = alpha.reshape(-1, len(self.names)), coef.reshape(-1, len(self.columns))[:, order]
             out = np.asarray(_curves(self.model, self.x, *flat))  # pyright: ignore[reportArgumentType]
         return out.reshape(*alpha.shape[:-1], -1)

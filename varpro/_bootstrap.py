@@ -27,9 +27,10 @@ from jaxtyping import Array, Float, Inexact, Int, PyTree, UInt
 from ._bands import leverage
 from ._columnwise import reduction
 from ._fitted import Fitted
-from ._held import Again, again, lanes, needs_optimum, precision
+from ._held import Again, again, lanes, needs_optimum
 from ._intervals import Intervals
 from ._joint import Quantity
+from ._precision import precision
 from ._problem import Assembled, Problem
 from ._quantities import check_choice, check_level, noise_variance, quantities, values
 from ._results import RESULT_NAMES, RESULTS, InputError, code
@@ -180,7 +181,7 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
     needs_optimum(fit, "bootstrap")
     source, repeat = _source(fit, kind), again(fit)
     width = lanes(repeat.problem, _LANES)
-    with precision(fit):
+    with precision(fit.alpha.dtype):
         key = jax.random.key(key) if isinstance(key, int) else key
         parts = []
         for first in range(0, n, width):

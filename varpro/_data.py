@@ -18,7 +18,8 @@ NanPolicy = Literal["raise", "drop"]
 
 class Data(eqx.Module):
     """Checked data, host arrays: `y` (m, k); `weights` (m,), or (m, k) where right-hand sides differ
-    in them, or None; `keep`, of the same shape or (m,), marks what is in use."""
+    in them, or None; `keep`, of the same shape or (m,), marks what is in use. `count`: how many
+    right-hand sides the columns of y stand for, where those are compressed."""
 
     x: PyTree
     y: np.ndarray
@@ -26,6 +27,7 @@ class Data(eqx.Module):
     keep: np.ndarray
     absolute: bool
     vector: bool
+    count: int | None = None
 
     @property
     def real(self) -> np.dtype:
@@ -36,8 +38,13 @@ class Data(eqx.Module):
     def effective(self) -> int:
         """The number of real observations that carry weight, over all columns."""
         parts = 2 if np.iscomplexobj(self.y) else 1
-        columns = 1 if self.keep.ndim == 2 else self.y.shape[1]
+        columns = 1 if self.keep.ndim == 2 else self.sides
         return int(self.keep.sum()) * columns * parts
+
+    @property
+    def sides(self) -> int:
+        """How many right-hand sides there are."""
+        return self.y.shape[1] if self.count is None else self.count
 
     @property
     def common(self) -> np.ndarray | None:

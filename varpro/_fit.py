@@ -8,6 +8,8 @@ from jaxtyping import PyTree
 
 from ._batch import fit_many
 from ._batch_fit import BatchFit
+from ._compress import Blocks, Compressed, compress as _compress, is_stream
+from ._compressed_fit import CompressedFit
 from ._data import NanPolicy
 from ._fit_result import FitResult
 from ._global import fit_sets
@@ -44,6 +46,7 @@ class _Options(TypedDict, total=False):
     solver: Solver | None
     linear_solver: AbstractPinvSolver | None
     jacobian: Jacobian | None
+    compress: bool | None
     max_steps: int | None
     starts: int
     seed: int
@@ -52,6 +55,12 @@ class _Options(TypedDict, total=False):
 
 @overload
 def fit(model: ModelLike, x: PyTree, y: np.ndarray, **options: Unpack[_Options]) -> FitResult: ...
+
+
+@overload
+def fit(
+    model: ModelLike, x: PyTree, y: Compressed | Blocks, **options: Unpack[_Options]
+) -> CompressedFit: ...
 
 
 @overload
@@ -66,7 +75,7 @@ def fit(
 def fit(
     model: ModelLike | Mapping[str, ModelLike],
     x: PyTree,
-    y: np.ndarray | None = None,
+    y: np.ndarray | Compressed | Blocks | None = None,
     *,
     init: Mapping[str, Param | float] | None = None,
     bounds: Mapping[str, tuple] | None = None,
@@ -88,11 +97,12 @@ def fit(
     solver: Solver | None = None,
     linear_solver: AbstractPinvSolver | None = None,
     jacobian: Jacobian | None = None,
+    compress: bool | None = None,
     max_steps: int | None = None,
     starts: int = 1,
     seed: int = 0,
     throw: bool = False,
-) -> FitResult | GlobalFit | BatchFit:
+) -> FitResult | GlobalFit | BatchFit | CompressedFit:
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
 
     Only nonlinear parameters have a start, and where that of a decay or a peak is left out it is
@@ -107,7 +117,10 @@ def fit(
         several data sets also a dict with a model for each.
     - `x`: sample positions (m,); for your own functions any pytree of arrays with m rows. Or several
         data sets `{"run1": (x1, y1), "run2": (x2, y2)}`, each with its own coefficients, without `y`.
-    - `y`: data (m,), or (m, k) for k right-hand sides. Real or complex.
+    - `y`: data (m,), or (m, k) for k right-hand sides. Real or complex. What is not in memory is
+        read twice, block by block: a `numpy.memmap`, an array of zarr, h5py or dask, or a function
+        that returns an iterator over blocks of right-hand sides (m, k_i). Or what `varpro.compress`
+        made of them.
     - `init`: starts by name, plain numbers or `vp.Param`; overrides what the model says. For a bare
         function it defines the parameters.
     - `bounds`: `{name: (lower, upper)}` of nonlinear parameters, overrides what the model says; and of
@@ -142,13 +155,18 @@ def fit(
     - `solver`: `vp.LevenbergMarquardt()` by default; any optimistix solver.
     - `linear_solver`: `vp.linalg.SVD()` by default, which every rank suits.
     - `jacobian`: "auto" (default), "full" or "kaufman", as in `varpro.solve`.
+    - `compress`: search with compressed right-hand sides (`varpro.compress`): True, False, or None
+        (default) where that pays, which is for several starts with many more right-hand sides than
+        samples. The outcome is the same to rounding. Not where right-hand sides differ in weights,
+        or have bounds on their coefficients.
     - `max_steps`: trial points at most; 256 by default.
     - `starts`: how many starts to try, the given one and scrambled Sobol points of the box that the
         bounds make (see `varpro._multistart`); the fit of least cost is returned.
     - `seed`: of those points; the same seed gives the same fit.
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
 
-    **Returns:** a `FitResult`; of several data sets a `GlobalFit`, with one for each.
+    **Returns:** a `FitResult`; of several data sets a `GlobalFit`, with one for each; of data that
+    are not in memory a `CompressedFit`.
 
     **Raises:** `InputError` for anything given that cannot be right, before any computation;
     `FitError` as said under `throw`.
@@ -173,6 +191,8 @@ def fit(
     if share == "none" and y is not None:
         return _each(model, x, y, options | {"noise": noise, "loss_scale": loss_scale})
     if y is None:
+        if compress:
+            raise InputError("compress= is for one data set.")
         if not isinstance(x, Mapping):
             raise InputError("y is missing. Several data sets are given as {'name': (x, y), ...}.")
         if noise != "normal":
@@ -183,14 +203,42 @@ def fit(
             raise InputError(f"share must be 'all' or 'none' for one data set, not {share!r}.")
         if isinstance(model, Mapping):
             raise InputError("One data set has one model, not several.")
-        result = fit_one(model, x, y, noise=noise, loss_scale=loss_scale, **options)
+        more = options | {"noise": noise, "loss_scale": loss_scale}
+        if isinstance(y, Compressed) or is_stream(y):
+            if compress is False:
+                raise InputError("Data that are not in memory are compressed. Leave compress= out.")
+            result = _in_blocks(model, x, y, more)
+        else:
+            result = fit_one(model, x, y, compressed=compress, **more)  # pyright: ignore[reportArgumentType]
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
     return result
 
 
+def _in_blocks(
+    model: ModelLike, x: PyTree, y: Compressed | Blocks, options: dict[str, Any]
+) -> CompressedFit:
+    """All right-hand sides with one set of nonlinear parameters, in two readings."""
+    for what, value in options["given"].items():
+        if np.ndim(value) > 1:
+            raise InputError(
+                f"{what} has shape {np.shape(value)}, but right-hand sides cannot be compressed where "
+                f"their weights or masks differ. Give one of shape (m,), or y in memory."
+            )
+    if options["nan"] != "raise":
+        raise InputError("Data that are read in blocks have no nan=. Leave samples out with mask=.")
+    if isinstance(y, Compressed):
+        return CompressedFit(fit_one(model, x, y, **options), y.count)
+    given, mask = options["given"], options["given"]["mask"]
+    if given["weights"] is not None and np.ndim(given["weights"]) == 1:
+        used = np.asarray(given["weights"]) > 0
+        mask = used if mask is None else used & mask
+    core = _in_blocks(model, x, _compress(y, mask=mask), options)
+    return core.completed(y)
+
+
 def _each(
-    model: ModelLike | Mapping[str, ModelLike], x: PyTree, y: np.ndarray, options: dict[str, Any]
+    model: ModelLike | Mapping[str, ModelLike], x: PyTree, y: Any, options: dict[str, Any]
 ) -> BatchFit:
     """Every column of Y for itself."""
     given, how = options["given"], options["how"]

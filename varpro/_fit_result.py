@@ -18,6 +18,7 @@ from ._joint import Quantity
 from ._profile import Contour, Profile, contour, profile, profile_intervals
 from ._quantities import check_choice, covariance, quantities
 from ._report import CORRELATION, ROWS, html_report, line, report
+from ._residuals import Spectrum, spectrum
 from ._results import InputError
 from ._same import same
 from ._store import save
@@ -52,6 +53,7 @@ class FitResult(Fitted):
         `cond_jac` of the column-scaled Jacobian.
     - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
         degrees of freedom of the whole fit, from which errors come; else None.
+    - `compressed`: as how many columns the right-hand sides were searched, None for as they are.
 
     `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """
@@ -245,6 +247,20 @@ class FitResult(Fitted):
         """The profile of two parameters or coefficients together, on a grid of `points` x `points`
         over `span` standard errors either way, as chi-square and as joint confidence."""
         return contour(self, (*self._single(first, rhs), *self._single(second, rhs)), points, span)
+
+    def residual_spectrum(self, rank: int = 4) -> Spectrum:
+        """The singular value decomposition of the weighted residual (m, k), its `rank` largest values.
+
+        What the model lacks stands out of the noise as a value larger than the rest, with vectors
+        that show how it depends on x and on the right-hand sides.
+
+        **Raises:** `InputError` for one right-hand side, or a rank below 1.
+        """
+        if self.y.ndim < 2:
+            raise InputError("One right-hand side has no residual spectrum. See fit.diagnostics.")
+        if rank < 1:
+            raise InputError(f"rank must be at least 1, not {rank}.")
+        return spectrum(self.resid * self.weights_of_all, min(rank, *self.y.shape))
 
     def _single(self, name: str, rhs: int | None) -> tuple[Quantity]:
         found = quantities(self, name.removesuffix(".real").removesuffix(".imag"), rhs, moving=True)

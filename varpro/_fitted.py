@@ -1,6 +1,5 @@
 """What a fit found: arrays under names, frozen. The verbs on it stand in `_fit_result`."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,6 +11,7 @@ from jaxtyping import Float, PyTree
 from ._joint import Optimum
 from ._linear import Linear
 from ._params import Layout, Param
+from ._precision import precision
 from ._results import InputError, suggestion
 from ._table import rounded
 from ._types import ArrayIn
@@ -123,6 +123,7 @@ class Fitted(eqx.Module):
     coef_at_bound: np.ndarray
     linear: Linear
     pooled: tuple[float, int | float] | None = None
+    compressed: int | None = None
 
     @property
     def resid(self) -> np.ndarray:
@@ -214,8 +215,7 @@ class Fitted(eqx.Module):
 
     def _evaluate(self, x: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
         dtype = self.alpha.dtype
-        wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
-        with wide:
+        with precision(dtype):
             x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
             phi, offset = _columns(self.model, x, self.alpha)  # pyright: ignore[reportArgumentType]
         phi = np.asarray(phi)[:, list(self.model.order)]

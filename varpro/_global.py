@@ -20,6 +20,7 @@ from ._levenberg import STOP, STOP_NAMES
 from ._linear import Linear, Wishes
 from ._multistart import best_of, start_points
 from ._params import Coordinates, Layout, Param, build_layout
+from ._precision import precision
 from ._problem import Assembled, Problem
 from ._results import RESULT_NAMES, RESULTS, InputError, code, suggestion
 from ._several import Several, local_layout, stacked
@@ -31,7 +32,6 @@ from ._single import (
     check_columns,
     check_distinct,
     message,
-    precision,
     starts_of,
 )
 from ._solve import Search

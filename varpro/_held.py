@@ -12,7 +12,6 @@ quantities to w = v + slack K^{-1} (g - v), and it is *exactly* the least cost u
 So w and that cost are one point of the profile, whatever the slack, and bounds, ties and order hold.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float, Inexact, Int, PyTree
 from ._columnwise import reduction
 from ._fitted import Fitted
 from ._joint import Quantity, gradient, unit_covariance
+from ._precision import precision
 from ._problem import Assembled, Problem
 from ._quantities import noise_variance, values
 from ._reduced import AbstractReduced
@@ -216,12 +216,6 @@ def lanes(problem: Problem, most: int) -> int:
     return int(np.clip(_MEMORY // max(problem.y.size * 4, 1), 1, most))
 
 
-def precision(fit: Fitted) -> contextlib.AbstractContextManager:
-    """A local setting: what was fitted in float64 stays so, and nobody else's setting changes."""
-    wide = fit.alpha.dtype == np.float64
-    return jax.enable_x64(True) if wide else contextlib.nullcontext()
-
-
 class Holder(eqx.Module):
     """Refits of `fit` that hold `chosen`; each lane holds one of `groups` of them."""
 
@@ -243,7 +237,7 @@ class Holder(eqx.Module):
         width = lanes(self.again.problem, LANES)
         held = [self._held(g, t) for g, t in zip(which.tolist(), target, strict=True)]
         parts = []
-        with precision(self.fit):
+        with precision(self.fit.alpha.dtype):
             for i in range(0, len(held), width):
                 some = list(range(i, min(i + width, len(held))))
                 some += some[:1] * (width - len(some))  # the program has one shape

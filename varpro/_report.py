@@ -116,7 +116,8 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
     m, k = fit.y.shape[0], fit.y.size // fit.y.shape[0]
     data = f"{fit.num_data} values"
     if k > 1:
-        data += f" ({m} samples, {k} right-hand sides)"
+        as_many = f" searched as {fit.compressed}" if fit.compressed else ""
+        data += f" ({m} samples, {k} right-hand sides{as_many})"
     if np.iscomplexobj(fit.y):
         data += ", real and imaginary parts counted"
     if fit.weights is not None:

@@ -107,3 +107,29 @@ def chisq_tail(chisq: float, dof: int | float) -> float:
 def _below(z: float) -> float:
     """The standard normal distribution function."""
     return 0.5 * math.erfc(-float(z) / math.sqrt(2.0))
+
+
+class Spectrum(NamedTuple):
+    """The largest singular values (r,) of the weighted residual, with `left` vectors (m, r) along
+    the samples and `right` ones (k, r) along the right-hand sides, None if they are not known.
+
+    Of noise alone all values are alike and the vectors are noise; a value that stands out, with a
+    smooth vector, is what the model lacks.
+    """
+
+    left: np.ndarray
+    values: np.ndarray
+    right: np.ndarray | None
+
+
+def spectrum(resid: np.ndarray, rank: int) -> Spectrum:
+    """By way of the triangle of the longer side, so that no more than the smaller square is
+    decomposed, and nothing is squared."""
+    m, k = resid.shape
+    if k > m:
+        other = spectrum(resid.T, rank)
+        assert other.right is not None
+        return Spectrum(other.right, other.values, other.left)
+    q, r = np.linalg.qr(resid)
+    u, values, v = np.linalg.svd(r)
+    return Spectrum(q @ u[:, :rank], values[:rank], v[:rank].conj().T)

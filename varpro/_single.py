@@ -1,6 +1,5 @@
 """A fit of one data set: names, checks and statistics around one compiled program per shape."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ._columnwise import reduction
+from ._compress import Compressed, compress
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._fitted import prior_chisq
@@ -22,6 +22,7 @@ from ._linear import Linear, Wishes
 from ._multistart import best_of, start_points
 from ._noise import Noise, Reweighting, check_noise
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
+from ._precision import precision
 from ._problem import Assembled, Problem
 from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
@@ -36,6 +37,8 @@ from .linalg import column_scale
 _ROUNDS, _SETTLED = 50, 1e-5
 # Change of the logarithm of a penalty's strength below which it has settled.
 _STRENGTH = 1e-4
+# Right-hand sides for each sample from which on several starts are searched with compressed ones.
+_PAYS = 2
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -43,7 +46,7 @@ ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 def fit_one(
     model: ModelLike,
     x: PyTree,
-    y: np.ndarray,
+    y: np.ndarray | Compressed,
     *,
     init: Mapping[str, Param | float],
     bounds: Mapping[str, tuple[float, float]],
@@ -59,11 +62,20 @@ def fit_one(
     wishes: Wishes,
     noise: Noise = "normal",
     loss_scale: float = 1.0,
+    compressed: bool | None = None,
 ) -> FitResult:
-    """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask."""
+    """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask.
+
+    y may be `Compressed`; then coefficients and curves are those of its columns. `compressed`:
+    whether to search with compressed columns; None for where that pays.
+    """
     check_noise(noise, loss_scale)
     known = absolute_sigma or noise == "poisson"
-    data = prepare_data(x, y, absolute_sigma=known, nan=nan, **given)
+    small = isinstance(y, Compressed)
+    columns = y.columns if isinstance(y, Compressed) else y
+    data = prepare_data(x, columns, absolute_sigma=known, nan=nan, **given)
+    if isinstance(y, Compressed):
+        data = dataclasses.replace(data, count=y.count, vector=False)
     if noise != "normal":
         _can_be_reweighted(data, noise)
     how = typed(how, data.real)
@@ -71,7 +83,10 @@ def fit_one(
         basis = as_basis(model, init).prepared(data.x, data.real)
         built = build_model(basis)
         bounds, wishes = wishes.with_bounds(bounds, built.names, built.columns)
-        linear = wishes.rules(built.columns, data.y.shape[1], built.order, np.iscomplexobj(data.y))
+        linear = wishes.rules(built.columns, data.sides, built.order, np.iscomplexobj(data.y))
+        together = _why_not_compressed(built, linear, data, noise)
+        if (small or compressed) and together:
+            raise InputError(f"Right-hand sides cannot be compressed: {together}.")
         params = starts_of(basis, init, bounds)
         params = guess_starts(basis, params, data, fix=fix, tie=tie, order=order)
         layout, numbers, coordinates = build_layout(
@@ -91,6 +106,13 @@ def fit_one(
             return _checked(built, layout, numbers, coordinates, points, data, how, prior, linear)
 
         points = start_points(coordinates, starts, seed)
+        pays = starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
+        searched, ended = None, None
+        if compressed or (compressed is None and pays and not small and not together):
+            less = compress(data.y)
+            columns = dataclasses.replace(data, y=less.columns, count=less.count)
+            ended = run(points, columns, linear)
+            points, searched = ended["theta"][None], less.columns.shape[1]
         if noise != "normal":
             if wishes.automatic:
                 raise InputError(
@@ -102,7 +124,23 @@ def fit_one(
             linear, out = _by_gcv(run, points, data, linear)
         else:
             out = run(points, data, linear)
-    return assemble(built, layout, params, data, numbers, coordinates, out, linear)
+    if ended is not None:
+        out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
+    fit = assemble(built, layout, params, data, numbers, coordinates, out, linear)
+    return fit if searched is None else dataclasses.replace(fit, compressed=searched)
+
+
+def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) -> str:
+    """What keeps right-hand sides from being mixed; empty where nothing does."""
+    if data.apart is not None:
+        return "their weights or masks differ, so that they have no basis in common"
+    if linear.bounded:
+        return "with bounds on coefficients each has its own set of active ones"
+    if built.offsets or linear.constant is not None:
+        return "a term without a coefficient is the same for all of them, not for their mixtures"
+    if noise != "normal":
+        return f"noise={noise!r} weighs every value by itself"
+    return ""
 
 
 Run = Callable[[np.ndarray, Data, Linear], dict[str, PyTree]]
@@ -172,12 +210,6 @@ def as_typed(linear: Linear, real: np.dtype) -> Linear:
     return jax.tree.map(lambda a: np.asarray(a, real), linear)
 
 
-def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
-    # A local setting: float64 data are computed in float64, and nobody else's setting changes.
-    wide = dtype == np.float64
-    return jax.enable_x64(True) if wide else contextlib.nullcontext()
-
-
 def as_basis(model: ModelLike, init: Mapping[str, Param | float]) -> AbstractBasis:
     if isinstance(model, AbstractBasis):
         return model
@@ -223,7 +255,7 @@ def _enough_data(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
                 f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
                 f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
             )
-    count = columns * data.y.shape[1] * parts
+    count = columns * data.sides * parts
     if data.effective < nonlinear + count:
         raise InputError(
             f"{data.effective} data points cannot determine {nonlinear + count} parameters "
@@ -371,7 +403,8 @@ def assemble(
     """Names back on numbers, on the host. `pooled`: see `FitResult`."""
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) else 1
-    num_linear = parts * float(out["num_linear"])
+    # Compressed columns stand for more right-hand sides, each with as many coefficients.
+    num_linear = parts * float(out["num_linear"]) * data.sides / data.y.shape[1]
     num_linear = num_linear if linear.penalty is not None else round(num_linear)
     free = [i for i in layout.free if not out["on_bound"][i]]
     # A prior is one more observation, of a parameter that is free to follow it.
