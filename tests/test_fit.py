@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 
 import varpro as vp
+from varpro import _single
 
 T = np.linspace(0.0, 20.0, 120)
 RNG = np.random.default_rng(7)
@@ -392,3 +393,23 @@ def test_start_points_stay_inside_their_bounds():
     assert np.all((points >= box.lower) & (points <= box.upper))
     # Spread by logarithm over six decades: about half below the geometric middle.
     assert 20 < np.sum(points[1:, 0] < 1.0) < 44
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sigma": "each"}, {"relations": {"b": {"a": 0.5}}}, {"relations": {"b": 0.5}}],
+    ids=["plain", "sigma", "relation", "constant"],
+)
+def test_large_data_are_judged_in_blocks(rng, monkeypatch, options):
+    # A shape of its own, so that the program is compiled with the small limit.
+    t = np.linspace(0.0, 8.0, 31)
+    y = np.exp(-t[:, None] / [0.8, 4.0]) @ rng.uniform(0.3, 1.0, (2, 23))
+    y += 0.01 * rng.standard_normal(y.shape)
+    if "sigma" in options:
+        options = {"sigma": rng.uniform(0.5, 2.0, y.shape)}
+    monkeypatch.setattr(_single, "_LARGE", 31 * 10)
+    fit = vp.fit(vp.Exp("a", tau=0.5) + vp.Exp("b", tau=6.0), t, y, **options)
+    parts = fit.components()
+    np.testing.assert_allclose(fit.fitted, parts["a"] + parts["b"], atol=1e-12)
+    weighted = fit.resid / options.get("sigma", 1.0)
+    assert fit.chisq == pytest.approx(np.sum(weighted**2), rel=1e-12)

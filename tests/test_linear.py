@@ -349,3 +349,18 @@ def test_complex_coefficients_have_no_order():
 def test_ragged_data_are_refused():
     with pytest.raises(vp.InputError, match=r"ragged: its parts have the lengths \[70, 80\]"):
         vp.fit(MODEL, T, [Y[:, 0], Y[:70, 1]], share="all")
+
+
+def test_a_penalty_and_weights_of_single_values_go_together(rng):
+    t = np.linspace(0.0, 8.0, 30)
+    y = np.exp(-t[:, None] / [0.8, 4.0]) @ rng.uniform(0.3, 1.0, (2, 5))
+    sigma = rng.uniform(0.01, 0.03, y.shape)
+    y = y + sigma * rng.standard_normal(y.shape)
+    model = vp.Exp("a", tau=0.5) + vp.Exp("b", tau=6.0)
+    fit = vp.fit(model, t, y, sigma=sigma, ridge=50.0)
+    assert fit.chisq == pytest.approx(np.sum((fit.resid / sigma) ** 2))
+    phi = np.exp(-t[:, None] / [fit["a.tau"].value, fit["b.tau"].value])
+    for j in range(5):
+        a = phi / sigma[:, [j]]
+        expected = np.linalg.solve(a.T @ a + 50.0 * np.eye(2), a.T @ (y[:, j] / sigma[:, j]))
+        np.testing.assert_allclose(fit.coef[:, j], expected, rtol=1e-8)

@@ -396,8 +396,6 @@ def _program(
             reduced, at = heard(reduced, local, at)
             blocks = joined(own, coefficients(reduced, local, at, own.on_bound))
             places = jnp.eye(picks.size, dtype=local.dtype)[:, free]
-            fitted = reduced.problem.curve(local, at.coef)
-            resid = problem.weighted_apart(problem.weighted(problem.y - fitted))
             first, begin = several.own(stack, problem, start[picks])
             used = problem.weighted(first.problem.columns.phi(begin))
             seen = column_scale(used) < jnp.inf
@@ -408,8 +406,8 @@ def _program(
                 "coef": problem.linear.all_of(at.coef),
                 "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
                 "num_linear": blocks.count,
-                "fitted": fitted,
-                "chisq": jnp.sum(jnp.abs(resid) ** 2),
+                "fitted": reduced.problem.curve(local, at.coef),
+                "chisq": reduced.problem.chisq(local, at.coef),
                 "value_variance": blocks.value_variance(places),
                 "coef_variance": blocks.coef_variance(),
                 "theta": local,

@@ -5,6 +5,7 @@ minimise over theta, C   1/2 || W (Y - phi0(theta) - Phi(theta) C) ||_F^2 + 1/2 
 """
 
 import abc
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -151,11 +152,12 @@ class Problem(eqx.Module):
         weights = self.weights.reshape(-1, *([1] * (a.ndim - 1)))
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
-    def weighted_apart(self, a: Inexact[Array, "M k"]) -> Inexact[Array, "M k"]:
-        """The same with weights that differ between right-hand sides."""
+    def weighted_apart(self, a: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+        """The same with weights that differ between right-hand sides; of the m rows of the data, or of
+        all M."""
         if self.apart is None:
             return a
-        weights = self.lanes_of_weights()
+        weights = self.lanes_of_weights()[: a.shape[0]]
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
     def lanes_of_weights(self) -> Float[Array, "M k"]:
@@ -209,6 +211,36 @@ class Problem(eqx.Module):
         curve = self.columns.phi(theta) @ self.linear.all_of(coef)
         offset = self.columns.offset(theta)
         return curve if offset is None else curve + offset[:, None]
+
+    def chisq(
+        self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"], size: int | None = None
+    ) -> Float[Array, ""]:
+        """The weighted sum of squares of the residual of the data alone; with `size`, no more than
+        so many numbers of it at a time."""
+        k = self.y.shape[1]
+        width = k if size is None else max(size // self.y.shape[0], 1)
+
+        def some(first, problem, coef):
+            # The last block begins early enough to be full, and leaves out what was counted.
+            resid = problem.y - problem.curve(theta, coef)
+            resid = problem.weighted_apart(problem.weighted(resid))
+            each = jnp.sum(jnp.abs(resid) ** 2, axis=0)
+            return jnp.sum(jnp.where(jnp.arange(each.size) >= first, each, 0.0))
+
+        if width >= k:
+            return some(0, self, coef)
+
+        def block(total, i):
+            start = jnp.minimum(i * width, k - width)
+
+            def cut(a):
+                return None if a is None else jax.lax.dynamic_slice_in_dim(a, start, width, axis=1)
+
+            mine = dataclasses.replace(self, y=cut(self.y), apart=cut(self.apart))
+            return total + some(i * width - start, mine, cut(coef)), None
+
+        zero = jnp.zeros((), jnp.zeros((), coef.dtype).real.dtype)
+        return jax.lax.scan(block, zero, jnp.arange(-(-k // width)))[0]
 
     def cost(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
         """`1/2 || residual ||^2` with these coefficients, with priors and penalties."""

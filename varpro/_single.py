@@ -39,6 +39,8 @@ _ROUNDS, _SETTLED = 50, 1e-5
 _STRENGTH = 1e-4
 # Right-hand sides for each sample from which on several starts are searched with compressed ones.
 _PAYS = 2
+# Numbers of data from which on nothing of their size is made beside them.
+_LARGE = 2**22
 
 ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
@@ -310,6 +312,10 @@ def _checked(
     points = points.astype(real)
     out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
     out = jax.device_get(out)
+    if out["fitted"] is None:
+        coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
+        empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
+        out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
     # Of several starts another may do better.
     check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
     return out
@@ -337,6 +343,11 @@ def check_columns(
 
 
 @eqx.filter_jit
+def _curve(problem: Problem, theta: ArrayIn, coef: ArrayIn) -> Array:
+    return problem.curve(jnp.asarray(theta), jnp.asarray(coef))
+
+
+@eqx.filter_jit
 def _program(
     problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:
@@ -359,8 +370,7 @@ def _program(
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    fitted = problem.curve(theta, point.coef)
-    resid = problem.weighted_apart(problem.weighted(problem.y - fitted))
+    large = problem.y.size > _LARGE
     stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
@@ -370,9 +380,10 @@ def _program(
         "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
         "num_linear": blocks.count,
         "strength": best_strength(problem, theta),
-        "fitted": fitted,
+        # Of large data after this program, when its copy of them is gone.
+        "fitted": None if large else problem.curve(theta, point.coef),
         "cost": reduced.cost(theta, point),
-        "chisq": jnp.sum(jnp.abs(resid) ** 2),
+        "chisq": problem.chisq(theta, point.coef, _LARGE if large else None),
         "start_costs": start_costs,
         "status": code(found.result, RESULTS, RESULT_NAMES),
         "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
