@@ -20,6 +20,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -34,6 +35,7 @@ import varpro as vp
 
 M = 1000
 T = np.linspace(-2.0, 40.0, M)
+NAMES = ("irf.center", "irf.width", "s0.tau", "s1.tau", "s2.tau")
 TRUTH, START = (0.3, 0.25, 0.8, 3.0, 12.0), (0.1, 0.4, 0.5, 4.0, 20.0)
 
 
@@ -48,8 +50,8 @@ def columns(alpha):
     )
 
 
-def data(k):
-    rng = np.random.default_rng(0)
+def data(k, seed=0):
+    rng = np.random.default_rng(seed)
     coef = rng.uniform(0.2, 1.0, (3, k))
     y = columns(TRUTH) @ coef
     y += 0.01 * rng.standard_normal((M, k))
@@ -62,11 +64,16 @@ def chisq(alpha, y):
 
 
 def ours(y):
+    return vp.fit(ours_model(), T, y)
+
+
+def ours_model():
     irf = vp.GaussianIRF("irf", center=START[0], width=START[1])
-    model = sum(vp.Exp(f"s{i}", tau=START[2 + i], irf=irf) for i in range(3))
-    fit = vp.fit(model, T, y)
-    names = ("irf.center", "irf.width", "s0.tau", "s1.tau", "s2.tau")
-    return np.array([fit[name].value for name in names])
+    return sum(vp.Exp(f"s{i}", tau=START[2 + i], irf=irf) for i in range(3))
+
+
+def values(fit):
+    return np.array([fit[name].value for name in NAMES])
 
 
 def scipy_varpro(y):
@@ -136,13 +143,13 @@ p = result.optimized_parameters
 alpha = [p.get("irf.center").value, p.get("irf.width").value]
 alpha += [1 / p.get(f"k.{i}").value for i in (1, 2, 3)]
 error = [p.get("irf.center").standard_error, p.get("irf.width").standard_error]
-print(json.dumps({"alpha": alpha, "times": times, "error": error}))
+error += [p.get(f"k.{i}").standard_error / p.get(f"k.{i}").value ** 2 for i in (1, 2, 3)]
+found = {"alpha": alpha, "times": times, "error": error, "chisq": 2 * result.cost}
+print(json.dumps(found | {"dof": int(result.degrees_of_freedom)}))
 """
 
 
 def pyglotaran(interpreter, y, repeats):
-    import tempfile
-
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         np.savez(file, t=T, y=y, start=np.array(START))
         file.flush()
@@ -154,6 +161,44 @@ def pyglotaran(interpreter, y, repeats):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def errors_of_the_residual(alpha, y, chisq, dof):
+    """Standard errors by the Jacobian of the projected residual as it is, by differences.
+
+    It has a term, of the size of the noise, that the normal equations of all parameters do not have:
+    those give the errors of `varpro.fit`, as of any fit of the full problem.
+    """
+
+    def residual(at):
+        q = np.linalg.qr(columns(at))[0]
+        return (y - q @ (q.T @ y)).ravel()
+
+    jac = []
+    for i in range(len(alpha)):
+        step = 1e-5 * abs(alpha[i]) * np.eye(len(alpha))[i]
+        near = residual(alpha + step) - residual(alpha - step)
+        far = residual(alpha + 2 * step) - residual(alpha - 2 * step)
+        jac.append((8 * near - far) / (12e-5 * abs(alpha[i])))
+    jac = np.stack(jac, axis=1)
+    return np.sqrt(np.diag(np.linalg.inv(jac.T @ jac)) * chisq / dof)
+
+
+def agreement(y, other):
+    """The largest relative differences between our fit and pyglotaran's, in a line."""
+    fit = ours(y)
+
+    def far(a, b):
+        return np.max(np.abs(np.asarray(a) / b - 1))
+
+    own = [fit[name].stderr for name in NAMES]
+    same = errors_of_the_residual(values(fit), y, fit.chisq, fit.dof)
+    return (
+        f"  largest relative difference to pyglotaran: parameters "
+        f"{far(other['alpha'], values(fit)):.1e}, chi-square {far(other['chisq'], fit.chisq):.1e}, "
+        f"degrees of freedom {other['dof'] - fit.dof}, standard errors {far(other['error'], own):.1e}, "
+        f"by its own formula {far(other['error'], same):.1e}"
+    )
+
+
 def peak_memory(k):
     """Peak beyond data and program of one fit in a process of its own, as a multiple of the data."""
     words = [sys.executable, __file__, "--memory", str(k)]
@@ -162,13 +207,36 @@ def peak_memory(k):
 
 
 def resident():
+    """Memory of this process that no file backs, in bytes."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        _, all_, shared = file.read().split()[:3]
+    return (int(all_) - int(shared)) * resource.getpagesize()
 
 
 def measure_memory(k):
     y = data(k)
     ours(y[:, : max(k // 10, 4)])  # what JAX and its compiler take
+    print(peak_of(lambda: ours(y)) / y.nbytes)
+
+
+def measure_disk(k):
+    """A fit of data in a file: seconds, and peak memory as a multiple of the data."""
+    with tempfile.NamedTemporaryFile() as file:
+        y = np.memmap(file.name, dtype=float, mode="w+", shape=(M, k))
+        for first in range(0, k, 10_000):
+            y[:, first : first + 10_000] = data(k=min(10_000, k - first), seed=first)
+        y.flush()
+        ours(lambda: iter([np.asarray(y[:, :4000])]))
+        begun = time.perf_counter()
+        memory = peak_of(lambda: ours(y))
+        print(
+            f"\nk = {k} in a file: {time.perf_counter() - begun:.1f} s, "
+            f"memory {memory / y.nbytes:.2f} of the data"
+        )
+
+
+def peak_of(run):
+    """Peak memory while something runs, beyond what there was before."""
     gc.collect()
     before, peak, done = resident(), 0, threading.Event()
 
@@ -179,16 +247,17 @@ def measure_memory(k):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    ours(y)
+    run()
     done.set()
     watcher.join()
-    print((peak - before) / y.nbytes)
+    return peak - before
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rhs", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--disk", type=int, help="fit so many right-hand sides in a file")
     parser.add_argument("--pyglotaran", help="an interpreter that has pyglotaran")
     parser.add_argument("--json", help="write the measurements to this file")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
@@ -200,7 +269,7 @@ def main():
     results = []
     for k in args.rhs:
         y = data(k)
-        runs = {"varpro.fit": lambda y=y: ours(y)}
+        runs = {"varpro.fit": lambda y=y: values(ours(y))}
         if k <= 10_000:
             runs["scipy varpro"] = lambda y=y: scipy_varpro(y)
         costs = {name: chisq(run(), y) for name, run in runs.items()}
@@ -211,11 +280,15 @@ def main():
                     begun = time.perf_counter()
                     run()
                     times[name].append(time.perf_counter() - begun)
+        compared = ""
         if args.pyglotaran and k <= 1000:
             other = pyglotaran(args.pyglotaran, y, 3)
             if other:
                 times["pyglotaran"] = other["times"]
                 costs["pyglotaran"] = chisq(other["alpha"], y)
+                compared = agreement(y, other)
+        if compared:
+            print(compared)
         ours_median = statistics.median(times["varpro.fit"])
         # Below that the compiler's own memory hides it.
         memory = f", memory {peak_memory(k):.2f} of the data" if k >= 10_000 else ""
@@ -229,6 +302,8 @@ def main():
                 flush=True,
             )
             results.append({"k": k, "who": name, "median_ms": 1e3 * median, "found": bool(found)})
+    if args.disk:
+        measure_disk(args.disk)
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=1)
