@@ -26,7 +26,7 @@ def load(
 
     **Arguments:**
 
-    - `path`: the NetCDF file.
+    - `path`: the NetCDF file, or the folder of a run, which holds one as `fit.nc`.
     - `model`: what was fitted, as it was passed to `varpro.fit`.
     - `trust`: import the modules that the file names, which runs them: for files of people whose
         programs you would run.
@@ -37,6 +37,8 @@ def load(
     **Raises:** `InputError` naming the file, if it is missing, damaged or no saved fit, if it needs
     code and neither `model` nor `trust` gives it, or if that code no longer gives the saved curve.
     """
+    if os.path.isdir(path):
+        path = os.path.join(path, "fit.nc")
     try:
         kind, fields = read(path, model=model is not None, trust=trust)
     except ForeignCode as error:

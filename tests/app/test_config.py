@@ -72,7 +72,7 @@ WRONG = {
     ),
     "missing section": (
         replaced("data: {path: decay.csv, x: t, y: counts}", "fit: {}"),
-        "decay.yaml data: this key is required.",
+        "decay.yaml: give either data, for one data set, or datasets, for several by name.",
     ),
     "missing key": (
         replaced(", y: counts", ""),

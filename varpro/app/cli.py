@@ -28,8 +28,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigPath = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="The configuration, a YAML file.")
+ConfigPaths = Annotated[
+    list[str],
+    typer.Argument(metavar="CONFIG...", help="Configurations, YAML files; patterns are expanded."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, fit.solver.max_steps=50."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 
@@ -57,41 +62,191 @@ def _main(
 
 @app.command()
 def run(
-    config: ConfigPath,
-    out: Annotated[str | None, typer.Option(metavar="DIR", help="The run folder.")] = None,
+    configs: ConfigPaths,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="The run folder; of several runs the folder above them."),
+    ] = None,
+    changes: Changes = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep",
+            metavar="KEY=A,B,...",
+            help="A run for each value of a key, or of combinations if given several times.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and show the plan, and fit nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print result.json in place of the summary.")
+    ] = False,
+    write_params: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write the fitted parameters as a table, also over an older one."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Fit the data that CONFIG names and write a run folder."""
+    """Fit the data that each CONFIG names and write its run folder."""
     with _guarded(debug):
         with _loading(quiet):
             _set_up_jax()
-            from .run import run as run_config
-        outcome = run_config(config, out=out, overwrite=overwrite, progress=not quiet)
-        if not quiet:
-            from .summary import print_summary
-
-            with _closed_pipe_is_fine():
-                print_summary(outcome.plan, outcome.fit, _shown(outcome.folder))
-        if not outcome.fit.success:
-            # The summary has said why.
-            why = f" {outcome.fit.message}" if quiet else ""
-            typer.echo(f"{config}: the fit failed.{why}", err=True)
-            raise typer.Exit(1)
+            from .jobs import jobs_of, run_jobs
+        jobs = jobs_of(configs, changes or [], sweep or [], out)
+        if dry_run:
+            _show_plans([(job.config, job.changes) for job in jobs])
+            return
+        code = run_jobs(
+            jobs,
+            overwrite=overwrite,
+            quiet=quiet,
+            as_json=as_json,
+            table=write_params,
+            shown=_closed_pipe_is_fine,
+        )
+        if code:
+            raise typer.Exit(code)
 
 
 @app.command()
-def check(config: ConfigPath, debug: Debug = False) -> None:
-    """Check CONFIG and its data, and show what a run would fit."""
+def check(configs: ConfigPaths, changes: Changes = None, debug: Debug = False) -> None:
+    """Check each CONFIG and its data, and show what a run would fit."""
     with _guarded(debug):
         _set_up_jax()
-        from .plan import make_plan
-        from .summary import print_plan
+        from .jobs import jobs_of
 
-        plan = make_plan(config)
+        _show_plans(
+            [(job.config, job.changes) for job in jobs_of(configs, changes or [], [], None)]
+        )
+
+
+def _show_plans(jobs: "list[tuple[str, tuple[str, ...]]]") -> None:
+    from .plan import make_plan
+    from .summary import print_plan
+
+    for config, changes in jobs:
+        plan = make_plan(config, changes)
         with _closed_pipe_is_fine():
+            if len(jobs) > 1:
+                typer.echo(
+                    f"{'' if config == jobs[0][0] else chr(10)}{' '.join((config, *changes))}"
+                )
             print_plan(plan)
+
+
+@app.command()
+def new(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="The file to write.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="DATA", help="Guess columns, model and starts from this file."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a commented configuration to start from."""
+    with _guarded(debug):
+        _set_up_jax()
+        from .starter import write_starter
+
+        for line in write_starter(
+            Path(config), None if source is None else Path(source), overwrite
+        ):
+            typer.echo(line)
+
+
+@app.command()
+def models(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="One of them, with everything about it.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List the kinds of component: equation, parameters, defaults."""
+    with _guarded(debug):
+        from .reference import print_models
+
+        with _closed_pipe_is_fine():
+            print_models(kind)
+
+
+@app.command()
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A page for people in place of JSON Schema.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Print what a configuration may say, as JSON Schema for editors."""
+    with _guarded(debug):
+        from .reference import json_schema, markdown_page
+
+        with _closed_pipe_is_fine():
+            typer.echo(markdown_page() if markdown else json_schema())
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.")],
+    debug: Debug = False,
+) -> None:
+    """Compare the models of several runs of the same data: criteria, Akaike weights, F tests."""
+    with _guarded(debug):
+        _set_up_jax()
+        from .again import compare_runs
+
+        with _closed_pipe_is_fine():
+            typer.echo(compare_runs(runs))
+
+
+@app.command()
+def report(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write it.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run again, in its folder or elsewhere."""
+    with _guarded(debug):
+        _set_up_jax()
+        from .again import report_again
+
+        typer.echo(f"Written to {_shown(report_again(Path(folder), out))}")
+
+
+@app.command()
+def plot(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where to; the run folder by default.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    debug: Debug = False,
+) -> None:
+    """Draw the figures of a run again, as PNG, SVG or PDF."""
+    with _guarded(debug):
+        _set_up_jax()
+        from .again import plot_again
+
+        for path in plot_again(Path(folder), out, kind):
+            typer.echo(f"Written to {_shown(path)}")
+
+
+@app.command()
+def info(debug: Debug = False) -> None:
+    """Show versions, devices, formats and folders: what to send along with a question."""
+    with _guarded(debug):
+        _set_up_jax()
+        from .reference import print_info
+
+        with _closed_pipe_is_fine():
+            print_info()
 
 
 def _shown(folder: Path) -> str:

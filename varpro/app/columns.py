@@ -1,6 +1,5 @@
 """The columns of a data file that a configuration asks for, checked and ready to fit."""
 
-import dataclasses
 import fnmatch
 import os
 from pathlib import Path
@@ -9,36 +8,30 @@ import numpy as np
 
 import varpro as vp
 
-from .config import Config, complain, nearest
-from .loader import Document
+from .arrays import read_array_columns
+from .config import Data, complain, nearest
+from .formats import is_table
+from .loader import Document, Key
 from .readers import Table, read_table
+from .samples import Columns
 
 
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The samples that are fitted: `x` (m,), `y` (m,) or (m, k), and what weighs them."""
-
-    x: np.ndarray
-    y: np.ndarray
-    sigma: np.ndarray | float | None
-    weights: np.ndarray | None
-    x_name: str
-    y_names: tuple[str, ...]
-    x_unit: str
-    y_unit: str
-    dropped: int
-
-
-def read_columns(document: Document, config: Config, folder: Path) -> Columns:
-    data = config.data
-    path = folder / data.path
-    table = read_table(_as_seen_from_here(path), data.delimiter)
+def read_columns(document: Document, data: Data, section: Key, folder: Path) -> Columns:
+    """What one section of a configuration says about a data file; `section` is where it stands."""
+    path = _as_seen_from_here(folder / data.path)
+    if not is_table(path):
+        return read_array_columns(document, data, section, path)
+    for key in ("select", "mask"):
+        if getattr(data, key):
+            message = "is for files of arrays. Tables of text have range and where."
+            raise vp.InputError(complain(document, (*section, key), message))
+    table = read_table(path, data.delimiter)
 
     def column(name: str, *key: str | int) -> int:
         index = table.find(name)
         if index is None:
             message = f"{table.file} has no column '{name}'. {nearest(name, table.names())}"
-            raise vp.InputError(complain(document, ("data", *key), message))
+            raise vp.InputError(complain(document, (*section, *key), message))
         return index
 
     for name, wanted in data.where.items():
@@ -47,7 +40,7 @@ def read_columns(document: Document, config: Config, folder: Path) -> Columns:
         if not kept:
             seen = sorted({row[index] for row in table.rows})
             message = f"no row of column '{name}' is '{wanted}'. {nearest(wanted, seen)}"
-            raise vp.InputError(complain(document, ("data", "where", name), message))
+            raise vp.InputError(complain(document, (*section, "where", name), message))
         table = table.take(kept)
 
     x_index = column(data.x, "x")
@@ -58,7 +51,7 @@ def read_columns(document: Document, config: Config, folder: Path) -> Columns:
             found = [j for j in found if j != x_index]
             if not found:
                 message = f"no column matches '{name}'. {nearest(name, table.names())}"
-                raise vp.InputError(complain(document, ("data", "y", i), message))
+                raise vp.InputError(complain(document, (*section, "y", i), message))
         else:
             found = [column(name, "y", i)]
         y_indices += [j for j in found if j not in y_indices]
@@ -71,7 +64,7 @@ def read_columns(document: Document, config: Config, folder: Path) -> Columns:
         kept = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
         if not kept.size:
             message = f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}."
-            raise vp.InputError(complain(document, ("data", "range"), message))
+            raise vp.InputError(complain(document, (*section, "range"), message))
         whole -= len(table.rows) - len(kept)
         table = table.take(kept.tolist())
 
@@ -82,14 +75,14 @@ def read_columns(document: Document, config: Config, folder: Path) -> Columns:
         weigh["weights"] = column(data.weights, "weights")
     table = _finite(table, [*y_indices, *weigh.values()], data.nan)
     if not table.rows:
-        raise vp.InputError(complain(document, ("data",), "no row is left to fit."))
+        raise vp.InputError(complain(document, section, "no row is left to fit."))
 
     y = np.stack([table.numbers(j) for j in y_indices], axis=1)
     sigma: np.ndarray | float | None = data.sigma if isinstance(data.sigma, float) else None
     if data.sigma == "poisson":
         if y.shape[1] > 1:
             message = "poisson needs a single y column."
-            raise vp.InputError(complain(document, ("data", "sigma"), message))
+            raise vp.InputError(complain(document, (*section, "sigma"), message))
         _refuse(table, y_indices[0], y[:, 0] < 0, "is negative, so it is no Poisson count")
         sigma = np.sqrt(np.maximum(y[:, 0], 1.0))
     elif "sigma" in weigh:

@@ -94,6 +94,41 @@ def _chains(value: object) -> object:
     return [value] if flat else value
 
 
+def _share(value: object) -> object:
+    if isinstance(value, str) and value in ("all", "none"):
+        return str(value)
+    if isinstance(value, str):
+        return [_word(value)]
+    return value
+
+
+def _truth_or_words(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, Plain) and value.lower() in ("true", "false")):
+        return _truth(value)
+    return [_word(one) for one in value] if isinstance(value, list) else [_word(value)]
+
+
+def _relation(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _number(factor) for name, factor in value.items()}
+    return _word_or_number(value)
+
+
+def _strength(value: object) -> object:
+    if value == "gcv":
+        return "gcv"
+    found = _number(value)
+    if not (isinstance(found, float) and 0 < found < math.inf):
+        raise wrong(f"expected a positive number or gcv, not {_shown(value)}.")
+    return found
+
+
+def _strengths(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(pattern): _strength(one) for pattern, one in value.items()}
+    return None if value is None else _strength(value)
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
@@ -105,7 +140,7 @@ SCALARS: dict[object, Any] = {float: Number, int: Whole, bool: Truth, str: Word}
 class Section(pydantic.BaseModel):
     """A mapping that knows its keys and no others."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -120,11 +155,17 @@ class Parameter(Section):
     """A nonlinear parameter: a number, which is its start, or the keys below."""
 
     init: Number | None = None
+    """The start; left out, it is found in the data where the kind of component can."""
     lower: Number | None = None
+    """Lower bound; none by default."""
     upper: Number | None = None
+    """Upper bound; none by default."""
     fixed: Truth = False
+    """Hold it at its start."""
     prior: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    """[mean, standard deviation] of what is known from elsewhere."""
     unit: Word | None = None
+    """Its unit in reports; derived from that of x by default."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -248,22 +289,38 @@ AnyComponent = Annotated[
 
 class Units(Section):
     x: Word | None = None
+    """Of x; by default what the file says."""
     y: Word | None = None
+    """Of y; by default what the file says."""
 
 
 class Data(Section):
     """Which columns of which file are fitted."""
 
     path: Word
+    """The data file; a relative path is seen from the configuration."""
     x: Word
+    """The column or array of sample positions."""
     y: Words
+    """One or more columns, or patterns such as "4*"; or an array on the axis of x and one more."""
     sigma: Annotated[str | float | None, BeforeValidator(_word_or_number)] = None
+    """Standard deviations: a column or array, a number, or poisson for the root of the counts."""
     weights: Word | None = None
+    """A column or array that multiplies the residual."""
     delimiter: Literal["auto", "comma", "semicolon", "tab", "space"] = "auto"
+    """How a table of text is cut into fields."""
     units: Units = Units()
+    """Units of x and y."""
     where: dict[Word, Word] = {}
+    """Rows of a table to use, by the text in a column: {sample: A}."""
+    select: dict[Word, Number | Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
+    """Parts of axes of arrays to use: {wavelength: [400, 500]}."""
+    mask: Word | None = None
+    """An array of true or false, true for what to use."""
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    """[lowest x, highest x] to use."""
     nan: Literal["raise", "drop"] = "raise"
+    """raise, or drop values that are not finite."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Data":
@@ -276,12 +333,36 @@ class Data(Section):
         return self
 
 
+class Dataset(Data):
+    """One of several data sets, with the components of the model that it has; all by default."""
+
+    model: Words | None = None
+    """Components of the model that this data set has; all by default."""
+
+
 class Constraints(Section):
+    """What parameters and coefficients may do; as the arguments of the same names of `varpro.fit`."""
+
     fix: Annotated[list[Word], BeforeValidator(_words)] = []
+    """Parameters, or patterns, that are held at their start."""
     tie: dict[Word, Word] = {}
+    """{name: other}: the first takes the value of the other."""
     order: Annotated[
         list[Annotated[list[Word], Field(min_length=2)]], BeforeValidator(_chains)
     ] = []
+    """A chain of names that must increase, or several."""
+    nonnegative: Annotated[bool | list[Word], BeforeValidator(_truth_or_words)] = False
+    """true for all coefficients, or names and patterns of columns."""
+    bounds: dict[Word, Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
+    """{name: [lower, upper]} of parameters or coefficients."""
+    relations: dict[
+        Word, Annotated[float | str | dict[str, float], BeforeValidator(_relation)]
+    ] = {}
+    """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number."""
+    ridge: Annotated[float | str | dict[str, float | str] | None, BeforeValidator(_strengths)] = None
+    """A penalty on squares of coefficients: a number, gcv, or {pattern: number}."""
+    smooth: dict[Word, Annotated[float | str, BeforeValidator(_strength)]] = {}
+    """A penalty on second differences of neighbouring columns: {pattern: number or gcv}."""
 
 
 _SOLVER = vp.LevenbergMarquardt()  # pyright: ignore[reportCallIssue]
@@ -289,11 +370,19 @@ _SOLVER = vp.LevenbergMarquardt()  # pyright: ignore[reportCallIssue]
 
 class Solver(Section):
     kind: Literal["lm"] = "lm"
+    """lm: Levenberg-Marquardt."""
     jacobian: Literal["auto", "kaufman", "full"] = "auto"
+    """Whether the Jacobian is that of Golub and Pereyra (full) or Kaufman's."""
+    linear_solver: Literal["svd", "qr", "pivoted_qr"] = "svd"
+    """How the coefficients are solved for; svd suits every rank."""
     ftol: Number = _SOLVER.ftol
+    """Stop when chi-square can decrease by no more than this, relative."""
     xtol: Number = _SOLVER.xtol
+    """Stop when no parameter changes by more than this, relative."""
     gtol: Number = _SOLVER.gtol
+    """Stop when the cosine of residual and Jacobian is below this."""
     max_steps: Whole = 256
+    """Trial points at most."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Solver":
@@ -306,11 +395,28 @@ class Solver(Section):
 
 
 class Fit(Section):
-    share: Literal["all"] = "all"
+    share: Annotated[str | list[Word], BeforeValidator(_share)] = "all"
+    """all: one set of nonlinear parameters for everything; of several data sets also none, or names and patterns of what they share."""
+    starts: Whole = 1
+    """How many starts to try; the fit of least cost is kept."""
+    seed: Whole = 0
+    """Of the starting points."""
+    compress: Truth | None = None
+    """Search with compressed right-hand sides; by default where that pays."""
     absolute_sigma: Truth = False
+    """Take sigma as it is (true), or up to a common factor."""
     noise: Literal["normal", "poisson", "huber", "soft_l1", "cauchy"] = "normal"
+    """normal: least squares; poisson: likelihood of counts; the others forgive outliers."""
     loss_scale: Number = 1.0
+    """The residual, in sigma, from which on those see an outlier."""
     solver: Solver = Solver()
+    """The search."""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Fit":
+        if self.starts < 1:
+            raise wrong(f"starts must be at least 1, not {self.starts}.")
+        return self
 
 
 Panel = Literal["fit", "components", "residuals"]
@@ -318,24 +424,51 @@ Panel = Literal["fit", "components", "residuals"]
 
 class Output(Section):
     dir: Word
+    """The run folder, seen from the configuration; runs/NAME by default."""
     report: Literal["html", "none"] = "html"
+    """Whether to write report.html."""
     plots: list[Panel] = ["fit", "components", "residuals"]
+    """The panels of figures."""
 
 
 class Config(Section):
     """A whole configuration file."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(1, alias="schema")
-    data: Data
+    """The version of this format."""
+    data: Data | None = None
+    """The data, of one data set; or"""
+    datasets: dict[Word, Dataset] = {}
+    """several data sets by name, each with the keys of data."""
     responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
+    """Instrument responses by name, which components take as irf."""
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
+    """The components by name, each with its kind."""
+    parameters: Word | None = None
+    """A table (CSV) of name, init, lower, upper, fixed; what it says holds."""
     constraints: Constraints = Constraints()
+    """Rules for parameters and coefficients."""
     fit: Fit = Fit()
+    """How to fit."""
     output: Output
+    """What to write, and where."""
 
-    @pydantic.field_validator("model", "responses")
+    @pydantic.model_validator(mode="after")
+    def _check_data(self) -> "Config":
+        if (self.data is None) == (not self.datasets):
+            raise wrong("give either data, for one data set, or datasets, for several by name.")
+        if self.data is not None and self.fit.share not in ("all", "none"):
+            raise wrong("fit.share: patterns of names are for several data sets.")
+        return self
+
+    @property
+    def sections(self) -> dict[str, Data]:
+        """What is fitted, by name; the name of a single data set is empty."""
+        return {"": self.data} if self.data is not None else dict(self.datasets)
+
+    @pydantic.field_validator("model", "responses", "datasets")
     @classmethod
-    def _check_names(cls, model: dict[str, Component]) -> dict[str, Component]:
+    def _check_names(cls, model: dict[str, Any]) -> dict[str, Any]:
         for name in model:
             if not _NAME.fullmatch(name):
                 raise wrong(f"the name '{name}' has a dot, a blank, or one of * ? [ ] in it.")

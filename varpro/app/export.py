@@ -15,6 +15,7 @@ import xarray as xr
 import varpro as vp
 
 from .plan import Plan
+from .samples import Columns
 from .tables import verdict
 
 _PACKAGES = ("varpro", "jax", "jaxlib", "equinox", "lineax", "optimistix", "numpy")
@@ -26,36 +27,97 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def result(plan: Plan, fit: vp.FitResult) -> dict[str, Any]:
+def result(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> dict[str, Any]:
     """The content of `result.json`."""
+    if isinstance(fit, vp.GlobalFit):
+        return _result_of_several(plan, fit)
     plain = fit.to_dict()
     parameters: dict[str, Any] = plain.pop("parameters")  # pyright: ignore[reportAssignmentType]
     for name, entry in parameters.items():
         entry["unit"] = plan.units.get(name, "")
     covariance = plain.pop("covariance")
-    status = {key: plain.pop(key) for key in ("success", "status", "message", "stop")}
-    data = plan.columns
-    return {
-        "schema": 1,
-        "status": {**status, "sentence": verdict(fit)},
+    return _head(fit, plain) | {
         "parameters": parameters,
         "statistics": plain,
         "covariance": covariance,
-        "findings": [{"code": f.code, "message": f.message} for f in fit.diagnostics],
-        "data": {
-            "x": data.x_name,
-            "y": list(data.y_names),
-            "units": {"x": data.x_unit, "y": data.y_unit},
-            "dropped": data.dropped,
-        },
-        "inputs": {role: {"sha256": digest} for role, digest in plan.digests().items()},
+        "findings": _findings(fit),
+        "data": _described(plan.columns),
+        **_origin(plan),
+    }
+
+
+def _result_of_several(plan: Plan, fit: vp.GlobalFit) -> dict[str, Any]:
+    plain = fit.to_dict()
+    sets: dict[str, Any] = plain.pop("sets")  # pyright: ignore[reportAssignmentType]
+    covariance = plain.pop("covariance")
+    parameters = {}
+    for name in fit.names:
+        one = fit[name]
+        assert isinstance(one, vp.Estimate)
+        keys = ("value", "stderr", "init", "lower", "upper", "fixed", "at_bound", "tied_to")
+        entry = {key: _plain(getattr(one, key)) for key in keys}
+        parameters[name] = {"kind": "nonlinear", **entry, "unit": plan.units.get(name, "")}
+    described = {}
+    for name, one in sets.items():
+        own = one.pop("parameters")
+        described[name] = {
+            "coefficients": {
+                c: own[c] | {"unit": plan.units.get(c, "")} for c in fit.sets[name].columns
+            },
+            "statistics": {key: one[key] for key in ("chisq", "num_data", "rank", "cond")},
+            "findings": _findings(fit.sets[name]),
+            "data": _described(plan.sets[name]),
+        }
+    return _head(fit, plain) | {
+        "parameters": parameters,
+        "statistics": plain,
+        "covariance": covariance,
+        "datasets": described,
+        **_origin(plan),
+    }
+
+
+def _head(fit: vp.FitResult | vp.GlobalFit, plain: dict[str, Any]) -> dict[str, Any]:
+    status = {key: plain.pop(key) for key in ("success", "status", "message", "stop")}
+    return {"schema": 1, "status": {**status, "sentence": verdict(fit)}}
+
+
+def _findings(fit: vp.FitResult) -> list[dict[str, str]]:
+    return [{"code": f.code, "message": f.message} for f in fit.diagnostics]
+
+
+def _described(data: Columns) -> dict[str, Any]:
+    return {
+        "x": data.x_name,
+        "y": list(data.y_names),
+        "units": {"x": data.x_unit, "y": data.y_unit},
+        "dropped": data.dropped,
+    }
+
+
+def _origin(plan: Plan) -> dict[str, Any]:
+    digests = plan.digests().items()
+    return {
+        "inputs": {role: {"sha256": digest} for role, digest in digests},
         "versions": versions(),
     }
 
 
+def _plain(value: object) -> object:
+    """JSON has no NaN and no infinities."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def write_json(content: dict[str, Any], path: Path) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(to_json(content) + "\n", encoding="utf-8")
 
 
 def dataset(plan: Plan, fit: vp.FitResult) -> xr.Dataset:
@@ -65,7 +127,10 @@ def dataset(plan: Plan, fit: vp.FitResult) -> xr.Dataset:
         parameter_unit=("parameter", _texts(plan.units.get(n, "") for n in fit.names)),
         coefficient_unit=("coefficient", _texts(plan.units.get(n, "") for n in fit.columns)),
     )
-    if "rhs" in out.dims:
+    if "rhs" in out.dims and data.labels is not None:
+        out = out.assign_coords(rhs=data.labels)
+        out["rhs"].attrs["long_name"] = data.labels_name
+    elif "rhs" in out.dims:
         out = out.assign_coords(rhs=_texts(data.y_names))
     for name in ("data", "fitted", "residual", "components"):
         out[name].attrs["units"] = data.y_unit

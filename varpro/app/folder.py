@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -18,7 +19,10 @@ from pathlib import Path
 from varpro import InputError
 
 # What a run may have written: nothing else is ever replaced or deleted.
-OWN = {"config.yaml", "result.json", "result.nc", "report.html", "fit.png"}
+_OWN = re.compile(
+    r"config\.yaml|result\.json|result(\.[^/]*)?\.nc|report\.html|parameters\.csv|fit\.nc|"
+    r"fit(\.[^/]*)?\.(png|svg|pdf)"
+)
 
 
 class RunFolder:
@@ -91,7 +95,7 @@ class RunFolder:
         if not target.is_dir():
             raise InputError(f"{target}: exists and is not a folder. Give another with --out.")
         found = {path.name for path in target.iterdir()}
-        foreign = sorted(found - OWN)
+        foreign = sorted(name for name in found if not _OWN.fullmatch(name))
         if foreign:
             raise InputError(
                 f"{target}: holds '{foreign[0]}', which varpro did not write, so it is not "
@@ -212,3 +216,24 @@ def _flush(path: Path) -> None:
 def _literal(name: str) -> str:
     """A name as a glob pattern for itself."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def safe_name(text: str) -> str:
+    """A name that stays inside its folder, whatever text it is made of."""
+    name = re.sub(r"[^\w.,=+-]", "_", text).lstrip(".")
+    return name[:120] or "_"
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all.
+
+    **Raises:** `InputError` naming it.
+    """
+    part = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        _flush(part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -4,8 +4,9 @@ It builds plain dicts and lists from parser events, so nothing in a file can cal
 text: the field that takes a value decides whether `no` or `1e-3` is a word or a number.
 """
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ class Document:
     file: str
     tree: dict[str, Any]
     lines: dict[Key, int]
+    given: frozenset[Key] = frozenset()
 
     def where(self, key: Key) -> str:
-        """`decay.yaml:9 model.fast.tau`, with the line of the nearest key that is in the file."""
+        """`decay.yaml:9 model.fast.tau`, with the line of the nearest key that is in the file; for
+        what came from the command line, `--set model.fast.tau`."""
+        if any(key[:i] in self.given for i in range(1, len(key) + 1)):
+            return f"{self.file}: --set {'.'.join(map(str, key))}"
         known = next((key[:i] for i in range(len(key), 0, -1) if key[:i] in self.lines), None)
         line = "" if known is None else f":{self.lines[known]}"
         dotted = ".".join(str(part) for part in key)
@@ -93,6 +98,46 @@ def load(path: str | Path) -> Document:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"{path}: not valid YAML: {first}.") from None
     return Document(str(path), tree, builder.lines)
+
+
+def changed(document: Document, changes: Sequence[str]) -> Document:
+    """The document with values put in, each "section.key=value" with a value in YAML.
+
+    **Raises:** `InputError` for what is no such change, or meets a value on its way.
+    """
+    tree, given = copy.deepcopy(document.tree), set(document.given)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        key = tuple(part for part in path.strip().split("."))
+        if not equals or not all(key):
+            raise InputError(
+                f"--set {change}: expected KEY=VALUE, such as fit.solver.max_steps=50."
+            )
+        builder = _Builder(f"--set {path.strip()}")
+        try:
+            value = builder.document(iter(YAML(typ="safe", pure=True).parse(f"value: {text}")))
+        except YAMLError as error:
+            raise InputError(f"--set {change}: not valid YAML.") from error
+        node: Any = tree
+        for part in key[:-1]:
+            if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+                node = node[int(part)]
+            elif isinstance(node, dict):
+                if not isinstance(node.get(part), dict | list):
+                    # A number that was a start becomes the init of keys.
+                    node[part] = {} if node.get(part) is None else {"init": node[part]}
+                node = node[part]
+            else:
+                raise InputError(f"--set {change}: there is no '{part}' in the configuration.")
+        last = key[-1]
+        if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+            node[int(last)] = value["value"]
+        elif isinstance(node, dict):
+            node[last] = value["value"]
+        else:
+            raise InputError(f"--set {change}: there is no '{last}' in the configuration.")
+        given.add(key)
+    return Document(document.file, tree, document.lines, frozenset(given))
 
 
 class _Builder:

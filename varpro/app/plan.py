@@ -1,10 +1,9 @@
 """From a configuration file to one call of `varpro.fit`. Reads files and writes none."""
 
 import dataclasses
-import fnmatch
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +11,132 @@ import numpy as np
 
 import varpro as vp
 
-from .columns import Columns, read_columns
-from .config import BasisComponent, Component, Config, CustomComponent, complain, nearest, parse
+from .checks import problems_of
+from .columns import read_columns
+from .config import (
+    BasisComponent,
+    Component,
+    Config,
+    CustomComponent,
+    Dataset,
+    complain,
+    nearest,
+    parse,
+)
 from .functions import blaming, import_function
-from .loader import Document, Key, load, read_bytes
+from .loader import Document, changed, load, read_bytes
+from .parameters import read_parameters
+from .samples import Columns
 from .units import coefficient_unit, parameter_unit
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Everything that a run needs, checked."""
+    """Everything that a run needs, checked. A single data set has the empty name."""
 
     document: Document
     config: Config
-    columns: Columns
-    model: vp.basis.AbstractBasis
+    sets: dict[str, Columns]
+    models: dict[str, vp.basis.AbstractBasis]
     units: dict[str, str]
     inputs: dict[str, Path]
+    listed: dict[str, vp.Param]
 
     @property
     def folder(self) -> Path:
         """The folder of the configuration file, from which its paths are read."""
         return Path(self.document.file).absolute().parent
 
-    def fit(self) -> vp.FitResult:
-        data, config = self.columns, self.config
+    @property
+    def several(self) -> bool:
+        """Whether there are data sets with names."""
+        return self.config.data is None
+
+    @property
+    def columns(self) -> Columns:
+        """The samples of the only data set, or of the first."""
+        return next(iter(self.sets.values()))
+
+    @property
+    def model(self) -> vp.basis.AbstractBasis:
+        """The model of the only data set, or of the first."""
+        return next(iter(self.models.values()))
+
+    def only(self, name: str) -> "Plan":
+        """The same for one of the data sets."""
+        return dataclasses.replace(
+            self, sets={name: self.sets[name]}, models={name: self.models[name]}
+        )
+
+    @property
+    def parameters(self) -> dict[str, vp.Param]:
+        """All nonlinear parameters as the models declare them, by their names there."""
+        found: dict[str, vp.Param] = {}
+        for model in self.models.values():
+            parts = model.parts if isinstance(model, vp.basis.Sum) else (model,)
+            found |= {p.parameter_name(k): v for p in parts for k, v in p.parameters.items()}
+        return found
+
+    def fit(self) -> vp.FitResult | vp.GlobalFit:
+        config, rules = self.config, self.config.constraints
         solver = config.fit.solver
+        options: dict[str, Any] = {
+            "absolute_sigma": config.fit.absolute_sigma,
+            "noise": config.fit.noise,
+            "loss_scale": config.fit.loss_scale,
+            "share": config.fit.share,
+            "starts": config.fit.starts,
+            "seed": config.fit.seed,
+            "init": self.listed,
+            "fix": rules.fix,
+            "tie": rules.tie,
+            "order": rules.order,
+            "nonnegative": rules.nonnegative,
+            "bounds": {name: tuple(ends) for name, ends in rules.bounds.items()},
+            "relations": rules.relations,
+            "ridge": rules.ridge,
+            "smooth": rules.smooth,
+            "solver": vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
+                ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol
+            ),
+            "linear_solver": _LINEAR[solver.linear_solver],
+            "jacobian": solver.jacobian,
+            "max_steps": solver.max_steps,
+            "compress": config.fit.compress,
+        }
+        weighing = ("sigma", "weights", "mask")
         try:
-            return vp.fit(
-                self.model,
-                data.x,
-                data.y,
-                sigma=data.sigma,
-                weights=data.weights,
-                absolute_sigma=config.fit.absolute_sigma,
-                noise=config.fit.noise,
-                loss_scale=config.fit.loss_scale,
-                share=config.fit.share,
-                fix=config.constraints.fix,
-                tie=config.constraints.tie,
-                order=config.constraints.order,
-                solver=vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
-                    ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol
-                ),
-                jacobian=solver.jacobian,
-                max_steps=solver.max_steps,
-            )
+            if self.several:
+                sets = {name: (data.x, data.y) for name, data in self.sets.items()}
+                for what in weighing:
+                    some = {
+                        n: v for n, d in self.sets.items() if (v := getattr(d, what)) is not None
+                    }
+                    options[what] = some or None
+                return vp.fit(self.models, sets, nan=self._nan, **options)
+            data = self.columns
+            options |= {what: getattr(data, what) for what in weighing}
+            return vp.fit(self.model, data.x, data.y, nan=self._nan, **options)
         except vp.InputError as error:
             raise vp.InputError(f"{self.document.file}: {error}") from error
+
+    @property
+    def _nan(self) -> Any:
+        drops = any(section.nan == "drop" for section in self.config.sections.values())
+        return "drop" if drops else "raise"
 
     def resolved(self, target: Path) -> dict[str, Any]:
         """The configuration with every default filled in, as it reproduces the run from `target`."""
         tree = self.config.model_dump(mode="json", by_alias=True, exclude_none=True)
-        tree["data"]["path"] = _path_from(target, self.folder / self.config.data.path)
-        tree["data"]["units"] = {"x": self.columns.x_unit, "y": self.columns.y_unit}
-        tree["data"]["units"] = {k: v for k, v in tree["data"]["units"].items() if v}
+        sections = tree["datasets"] if self.several else {"": tree["data"]}
+        for name, section in sections.items():
+            data = self.sets[name]
+            given = self.config.sections[name].path
+            section["path"] = _path_from(target, self.folder / given)
+            units = {"x": data.x_unit, "y": data.y_unit}
+            section["units"] = {k: v for k, v in units.items() if v}
+        if self.config.parameters is not None:
+            tree["parameters"] = _path_from(target, self.folder / self.config.parameters)
         for section in tree["model"].values():
             if "folder" in section:
                 section["folder"] = _path_from(target, self.folder / section["folder"])
@@ -74,24 +144,39 @@ class Plan:
         return tree
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every input file, by its role."""
+        """SHA-256 of every input file, by its role; a folder has none."""
         return {
             role: hashlib.sha256(read_bytes(path, role)).hexdigest()
             for role, path in self.inputs.items()
+            if not path.is_dir()
         }
 
 
-def make_plan(path: str) -> Plan:
-    """Read and check a configuration and its data; the model is evaluated for its shape only."""
-    document = load(path)
+_LINEAR = {
+    "svd": vp.linalg.SVD(),  # pyright: ignore[reportCallIssue]
+    "qr": vp.linalg.QR(),  # pyright: ignore[reportCallIssue]
+    "pivoted_qr": vp.linalg.PivotedQR(),  # pyright: ignore[reportCallIssue]
+}
+
+
+def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
+    """Read and check a configuration and its data; the model is evaluated for its shape only.
+
+    `changes` such as "fit.solver.max_steps=50" are put into the configuration first.
+    """
+    document = changed(load(path), changes)
     config = parse(document, default_dir=f"runs/{Path(path).stem}")
     folder = Path(path).absolute().parent
-    columns = read_columns(document, config, folder)
-    inputs = {"data": folder / config.data.path}
+    sets, inputs = {}, {}
+    for name, section in config.sections.items():
+        key = ("datasets", name) if name else ("data",)
+        sets[name] = read_columns(document, section, key, folder)
+        inputs[".".join(key)] = folder / section.path
     problems: list[str] = []
-    parts: list[vp.basis.AbstractBasis] = []
+    parts: dict[str, vp.basis.AbstractBasis] = {}
     units: dict[str, str] = {}
-    responses: dict[str, vp.GaussianIRF] = {}
+    responses: dict[str, Any] = {}
+    columns = next(iter(sets.values()))
     for name, response in config.responses.items():
         try:
             responses[name] = response.build(name)
@@ -106,16 +191,42 @@ def make_plan(path: str) -> Plan:
             lines = str(error).splitlines()
             problems += [complain(document, ("model", name), line) for line in lines]
             continue
-        parts.append(part)
+        parts[name] = part
         units |= _units(config, component, part, columns)
         if source is not None:
             inputs[f"model.{name}.function"] = source
     # Names and counts can be judged once every component is known.
-    for judge in (_without_start, _misnamed, _too_few):
-        problems = problems or list(judge(document, config, parts, columns))
+    models: dict[str, vp.basis.AbstractBasis] = {}
+    for name, section in config.sections.items():
+        wanted = section.model if isinstance(section, Dataset) and section.model else list(parts)
+        for i, one in enumerate(wanted):
+            if one not in config.model:
+                message = f"no component is called '{one}'. {nearest(one, config.model)}"
+                problems.append(complain(document, ("datasets", name, "model", i), message))
+        mine = [parts[one] for one in wanted if one in parts]
+        if mine:
+            models[name] = sum(mine[1:], mine[0])
+    listed: dict[str, vp.Param] = {}
+    if config.parameters is not None:
+        inputs["parameters"] = folder / config.parameters
+        listed = read_parameters(inputs["parameters"])
+    plan = Plan(document, config, sets, models, units, inputs, listed)
+    problems = problems or list(problems_of(plan, parts))
     if problems:
         raise vp.InputError("\n".join(problems))
-    return Plan(document, config, columns, sum(parts[1:], parts[0]), units, inputs)
+    if plan.several:
+        plan.units.update(_of_sets(plan))
+    return plan
+
+
+def _of_sets(plan: Plan) -> dict[str, str]:
+    """Units by names that start with that of a data set."""
+    return {
+        f"{name}.{key}": unit
+        for name in plan.sets
+        for key, unit in plan.units.items()
+        if not key.startswith(tuple(f"{n}." for n in plan.sets))
+    }
 
 
 def _build(
@@ -123,7 +234,7 @@ def _build(
     component: Component,
     folder: Path,
     x: np.ndarray,
-    responses: dict[str, vp.GaussianIRF],
+    responses: dict[str, Any],
 ) -> tuple[vp.basis.AbstractBasis, Path | None]:
     """A term of the model, and the file of the function that it names."""
     if isinstance(component, BasisComponent):
@@ -155,57 +266,6 @@ def _units(
         else:
             units[name] = coefficient_unit(component.kind, name, columns.x_unit, columns.y_unit)
     return units
-
-
-def _without_start(
-    document: Document, config: Config, parts: list[vp.basis.AbstractBasis], columns: Columns
-) -> Iterator[str]:
-    for part, (name, component) in zip(parts, config.model.items(), strict=True):
-        above = ("parameters",) if isinstance(component, CustomComponent) else ()
-        for local, param in part.parameters.items():
-            full, key = part.parameter_name(local), ("model", name, *above, local)
-            if "." in local and not above:
-                key = ("responses", *local.split("."))
-            if param.init is not None or full in config.constraints.tie:
-                continue
-            if param.fixed or any(fnmatch.fnmatch(full, p) for p in config.constraints.fix):
-                yield complain(document, key, "is fixed and has no value. Give it init.")
-            elif not part.finds_start:
-                yield complain(document, key, "has no start. Give it init.")
-
-
-def _misnamed(
-    document: Document, config: Config, parts: list[vp.basis.AbstractBasis], columns: Columns
-) -> Iterator[str]:
-    """Names in the constraints that no parameter has."""
-    names = [part.parameter_name(local) for part in parts for local in part.parameters]
-    chains, rules = config.constraints.order, config.constraints
-    used: list[tuple[Key, str]] = [(("fix", i), name) for i, name in enumerate(rules.fix)]
-    used += [(("tie", name), word) for name, other in rules.tie.items() for word in (name, other)]
-    flat = len(chains) == 1
-    for i, chain in enumerate(chains):
-        used += [(("order", j) if flat else ("order", i, j), word) for j, word in enumerate(chain)]
-    for key, word in used:
-        if not fnmatch.filter(names, word) if key[0] == "fix" else word not in names:
-            message = f"no parameter is called '{word}'. {nearest(word, names)}"
-            yield complain(document, ("constraints", *key), message)
-
-
-def _too_few(
-    document: Document, config: Config, parts: list[vp.basis.AbstractBasis], columns: Columns
-) -> Iterator[str]:
-    params = {p.parameter_name(k): v for p in parts for k, v in p.parameters.items()}
-    held = {name for pattern in config.constraints.fix for name in fnmatch.filter(params, pattern)}
-    held |= {name for name, param in params.items() if param.fixed} | set(config.constraints.tie)
-    linear = sum(len(part.column_names) for part in parts) * len(columns.y_names)
-    free = len(params) - len(held)
-    if columns.y.size < free + linear:
-        yield complain(
-            document,
-            ("data",),
-            f"{columns.y.size} data points cannot determine {free + linear} parameters "
-            f"({free} nonlinear, {linear} linear). Give more data or a smaller model.",
-        )
 
 
 def _path_from(folder: Path, path: Path) -> str:

@@ -1,6 +1,7 @@
 """One run: check, fit, write everything, put it in place."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,19 +11,29 @@ import varpro as vp
 
 from .export import dataset, result, write_json, write_netcdf
 from .folder import RunFolder
+from .parameters import parameters_text
 from .plan import Plan, make_plan
 from .plot import write_png
 from .progress import stage
 from .report import write_report
 
+Fit = vp.FitResult | vp.GlobalFit
+
 
 class Outcome(NamedTuple):
     plan: Plan
-    fit: vp.FitResult
+    fit: Fit
     folder: Path
 
 
-def run(config: str, *, out: str | None, overwrite: bool, progress: bool) -> Outcome:
+def run(
+    config: str,
+    *,
+    out: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    changes: Sequence[str] = (),
+) -> Outcome:
     """Fit what a configuration says and write the run folder, which is whole or not there.
 
     **Arguments:**
@@ -31,26 +42,46 @@ def run(config: str, *, out: str | None, overwrite: bool, progress: bool) -> Out
     - `out`: the run folder, instead of what the configuration says.
     - `overwrite`: replace an earlier run.
     - `progress`: show a spinner on a terminal.
+    - `changes`: values that are put into the configuration, "section.key=value".
     """
-    plan = make_plan(config)
+    plan = make_plan(config, changes)
     target = Path(out) if out is not None else plan.folder / plan.config.output.dir
     with RunFolder(target, overwrite).open() as folder:
         with stage("Fitting", progress):
             fit = plan.fit()
         with stage("Writing the results", progress):
-            _write(plan, fit, folder)
+            write_run(plan, fit, folder.work, folder.target)
         return Outcome(plan, fit, folder.publish(fit.success))
 
 
-def _write(plan: Plan, fit: vp.FitResult, folder: RunFolder) -> None:
-    text = _yaml(plan.resolved(folder.target))
-    (folder.work / "config.yaml").write_text(text, encoding="utf-8")
-    write_json(result(plan, fit), folder.work / "result.json")
-    write_netcdf(dataset(plan, fit), folder.work / "result.nc")
-    if plan.config.output.plots:
-        write_png(plan, fit, folder.work / "fit.png")
+def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:
+    """All files of a run into `folder`, which will be called `target`."""
+    text = _yaml(plan.resolved(target))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_json(result(plan, fit), folder / "result.json")
+    (folder / "parameters.csv").write_text(parameters_text(fit), encoding="utf-8")
+    fit.save(folder / "fit.nc")
+    if isinstance(fit, vp.GlobalFit):
+        for name, one in fit.sets.items():
+            write_netcdf(dataset(plan.only(name), one), folder / f"result.{name}.nc")
+    else:
+        write_netcdf(dataset(plan, fit), folder / "result.nc")
+    write_figures(plan, fit, folder, "png")
     if plan.config.output.report == "html":
-        write_report(plan, fit, text, folder.work / "report.html")
+        write_report(plan, fit, text, folder / "report.html")
+
+
+def write_figures(plan: Plan, fit: Fit, folder: Path, kind: str) -> list[Path]:
+    """One picture for each data set, `fit.png` or `fit.NAME.png`."""
+    if not plan.config.output.plots:
+        return []
+    sets = fit.sets if isinstance(fit, vp.GlobalFit) else {"": fit}
+    written = []
+    for name, one in sets.items():
+        path = folder / (f"fit.{name}.{kind}" if name else f"fit.{kind}")
+        write_png(plan.only(name), one, path)
+        written.append(path)
+    return written
 
 
 def _yaml(tree: dict[str, Any]) -> str:

@@ -10,18 +10,18 @@ from rich.text import Text
 import varpro as vp
 
 from .plan import Plan
-from .tables import listed, parameter_rows, statistics, verdict
+from .tables import findings, listed, parameter_rows, statistics, verdict
 
 _PIPE_WIDTH = 120
 
 
-def print_summary(plan: Plan, fit: vp.FitResult, folder: str) -> None:
+def print_summary(plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: str) -> None:
     """The fit as a table with units, the statistics, the findings, and where it was written."""
     console = _console()
     console.print(Text(verdict(fit), style="bold green" if fit.success else "bold red"))
     console.print(_parameters(parameter_rows(plan, fit)))
     console.print(_pairs(statistics(plan, fit)))
-    for finding in fit.diagnostics:
+    for finding in findings(fit):
         console.print(Text(f"- {finding}", style="yellow"))
     console.print(Text(f"Written to {folder}"), soft_wrap=True)
 
@@ -29,27 +29,37 @@ def print_summary(plan: Plan, fit: vp.FitResult, folder: str) -> None:
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
     console = _console()
-    data, config = plan.columns, plan.config
-    rows = [
-        ("data", f"{data.y.size} values of {listed(data.y_names)} against {data.x_name}"),
-        ("file", config.data.path),
-        ("x", f"{data.x.min():g} to {data.x.max():g} {data.x_unit}".rstrip()),
-        ("columns", listed(plan.model.column_names)),
+    config, rows = plan.config, []
+    for name, data in plan.sets.items():
+        dropped = f", {data.dropped} rows dropped" if data.dropped else ""
+        values = f"{data.y.size} values of {listed(data.y_names)} against {data.x_name}{dropped}"
+        rows += [
+            (name or "data", values),
+            ("file", config.sections[name].path),
+            ("x", f"{data.x.min():g} to {data.x.max():g} {data.x_unit}".rstrip()),
+            ("columns", listed(plan.models[name].column_names)),
+        ]
+    if plan.several:
+        share = config.fit.share
+        rows.append(("share", share if isinstance(share, str) else ", ".join(share)))
+    rows += [
         ("solver", f"{config.fit.solver.kind}, {config.fit.solver.jacobian} Jacobian"),
+        ("memory", f"about {_memory(plan)} MB besides JAX"),
         ("output", os.path.normpath(plan.folder / config.output.dir)),
     ]
-    if data.dropped:
-        rows.insert(1, ("dropped", f"{data.dropped} rows"))
     console.print(_pairs(rows))
     table = _table("parameter", "start", "lower", "upper", "unit")
-    parts = plan.model.parts if isinstance(plan.model, vp.basis.Sum) else (plan.model,)
     # A parameter that components share stands once.
-    params = {p.parameter_name(local): v for p in parts for local, v in p.parameters.items()}
-    for name, param in params.items():
+    for name, param in (plan.parameters | plan.listed).items():
         start = "from data" if param.init is None else f"{param.init:g}"
         bounds = (f"{float(b):g}" for b in (param.lower, param.upper))
         table.add_row(Text(name), start, *bounds, Text(plan.units.get(name, "")))
     console.print(table)
+
+
+def _memory(plan: Plan) -> int:
+    """Data, a copy of them for the compiled program, and the fitted curves."""
+    return -(-3 * sum(data.y.nbytes for data in plan.sets.values()) // 2**20)
 
 
 def _parameters(rows) -> Table:

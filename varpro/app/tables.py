@@ -15,11 +15,17 @@ class Row(NamedTuple):
     note: str
 
 
-def parameter_rows(plan: Plan, fit: vp.FitResult) -> list[Row]:
-    """One row per parameter, nonlinear ones first."""
+def parameter_rows(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> list[Row]:
+    """One row per parameter, nonlinear ones first; of several data sets coefficients by full name."""
+    if isinstance(fit, vp.GlobalFit):
+        columns = tuple(f"{key}.{c}" for key, one in fit.sets.items() for c in one.columns)
+    else:
+        columns = fit.columns
     rows = []
-    for name in (*fit.names, *fit.columns):
-        one, unit = fit[name], plan.units.get(name, "")
+    for name in (*fit.names, *columns):
+        one = fit[name]
+        assert isinstance(one, vp.Estimate)
+        unit = plan.units.get(name, "")
         value, error = one.rounded
         note = ", ".join(one.notes)
         rows.append(Row(name, value, "" if error == "inf" else error, unit, note))
@@ -33,8 +39,10 @@ def listed(names: tuple[str, ...], most: int = 6) -> str:
     return f"{', '.join(names[:2])}, ..., {names[-1]} ({len(names)} columns)"
 
 
-def statistics(plan: Plan, fit: vp.FitResult) -> list[tuple[str, str]]:
+def statistics(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> list[tuple[str, str]]:
     """Numbers that judge the fit as a whole, with their labels."""
+    if isinstance(fit, vp.GlobalFit):
+        return _statistics_of_several(fit)
     weighted = fit.weights is not None
     unit = "" if weighted or not plan.columns.y_unit else f" {plan.columns.y_unit}"
     points = str(fit.num_data)
@@ -57,6 +65,21 @@ def statistics(plan: Plan, fit: vp.FitResult) -> list[tuple[str, str]]:
     ]
 
 
+def _statistics_of_several(fit: vp.GlobalFit) -> list[tuple[str, str]]:
+    each = [(f"chi-square, {key}", f"{one.chisq:.8g}") for key, one in fit.sets.items()]
+    return [
+        ("data points", f"{fit.num_data} in {len(fit.sets)} data sets"),
+        ("parameters", f"{fit.num_free} nonlinear, {fit.num_params - fit.num_free} linear"),
+        ("degrees of freedom", str(fit.dof)),
+        ("chi-square", f"{fit.chisq:.8g}"),
+        *each,
+        ("reduced chi-square", f"{fit.redchi:.6g}"),
+        ("AICc", f"{fit.aicc:.6g}"),
+        ("BIC", f"{fit.bic:.6g}"),
+        ("steps", str(fit.num_steps)),
+    ]
+
+
 _STOPS = {
     "ftol": "the sum of squares no longer decreases (ftol)",
     "xtol": "the parameters no longer change (xtol)",
@@ -66,10 +89,17 @@ _STOPS = {
 }
 
 
-def verdict(fit: vp.FitResult) -> str:
+def verdict(fit: vp.FitResult | vp.GlobalFit) -> str:
     """The outcome in a sentence."""
     steps = f"{fit.num_steps} step" + ("" if fit.num_steps == 1 else "s")
     if not fit.success:
         return f"The fit failed after {steps}. {fit.message}".strip()
     why = f": {_STOPS[fit.stop]}" if fit.stop in _STOPS else ""
     return f"Converged after {steps}{why}."
+
+
+def findings(fit: vp.FitResult | vp.GlobalFit) -> list[str]:
+    """What a reader should know, in sentences; those of one of several data sets with its name."""
+    if isinstance(fit, vp.GlobalFit):
+        return [f"{key}: {f}" for key, one in fit.sets.items() for f in one.diagnostics]
+    return [str(finding) for finding in fit.diagnostics]

@@ -1,0 +1,204 @@
+"""Files of arrays: every format becomes an `xarray.Dataset` of named arrays on named axes.
+
+A format is a function of a path. Ours are below; others come from the entry points of the group
+`varpro.readers`, whose names are file endings without the dot:
+
+    [project.entry-points."varpro.readers"]
+    dm3 = "my_package:read_dm3"
+
+What is read is data alone: nothing is unpickled and no code in a file runs.
+"""
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from varpro import InputError
+
+from .explicit import is_explicit, read_explicit
+
+Reader = Callable[[Path], xr.Dataset]
+GROUP = "varpro.readers"
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is to be read as a table of text: no known format, and no folder."""
+    return not path.is_dir() and _ending(path) not in readers() and not is_explicit(path)
+
+
+def read_arrays(path: Path) -> xr.Dataset:
+    """The arrays of a file, lazily where its format allows.
+
+    **Raises:** `InputError` naming the file if it is missing, damaged or of an unknown format.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: data: no such file.")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: data: no permission to read it.")
+    ending = _ending(path)
+    reader = readers().get(ending) or (None if path.is_dir() else read_explicit)
+    if reader is None:
+        raise InputError(
+            f"{path}: data: is a folder, not a file. Known formats: {', '.join(sorted(readers()))}."
+        )
+    try:
+        found = reader(path)
+        if not found.variables:
+            raise InputError(f"{path}: data: the file holds no arrays.")
+        return found
+    except InputError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"{path}: data: cannot be read as {ending or 'text'} ({first}). Is it whole?"
+        ) from error
+
+
+def readers() -> dict[str, Reader]:
+    """Formats by file ending: those of varpro, and those of installed packages."""
+    found: dict[str, Reader] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        found[entry.name.lower()] = lambda path, entry=entry: entry.load()(path)
+    return found | _OURS
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _needed(package: str, path: Path) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"{path}: data: files like this need {package}, which is not installed. Install it with "
+            f"'pip install {package}'."
+        ) from error
+
+
+def named(arrays: dict[str, np.ndarray]) -> xr.Dataset:
+    """Arrays without named axes: axes of one length are taken to be the same one if a vector has
+    that length, and are called after it."""
+    vectors: dict[int, str] = {}
+    for name, array in arrays.items():
+        if array.ndim == 1:
+            vectors.setdefault(array.size, name)
+    variables: dict[str, Any] = {}
+    for name, array in arrays.items():
+        dims: list[str] = []
+        for i, size in enumerate(array.shape):
+            axis = f"{vectors[size]}_axis" if size in vectors else f"{name}_{i}"
+            dims.append(axis if axis not in dims else f"{name}_{i}")
+        variables[name] = (tuple(dims), array)
+    return xr.Dataset(variables)
+
+
+def _numeric(name: str, array: Any, path: Path) -> np.ndarray | None:
+    array = np.asarray(array)
+    return array if array.dtype.kind in "iufcb" and array.ndim else None
+
+
+def _npz(path: Path) -> xr.Dataset:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return named({k: v for k, v in arrays.items() if _numeric(k, v, path) is not None})
+
+
+def _npy(path: Path) -> xr.Dataset:
+    array = np.load(path, allow_pickle=False, mmap_mode="r")
+    return named({"data": array})
+
+
+def _netcdf(path: Path) -> xr.Dataset:
+    with path.open("rb") as file:
+        classic = file.read(3) == b"CDF"
+    return xr.open_dataset(path, engine="scipy" if classic else "h5netcdf")
+
+
+def _zarr(path: Path) -> xr.Dataset:
+    _needed("zarr", path)
+    return xr.open_zarr(path, chunks=None, consolidated=False)  # pyright: ignore[reportArgumentType]
+
+
+def _hdf5(path: Path) -> xr.Dataset:
+    h5py = _needed("h5py", path)
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path, "r") as file:
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufc" and item.ndim:
+                arrays[name] = item[()]
+
+        file.visititems(visit)
+    return named(arrays)
+
+
+def _mat(path: Path) -> xr.Dataset:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    with path.open("rb") as file:
+        newest = b"MATLAB 7.3" in file.read(128)
+    if newest:
+        found = _hdf5(path)
+        # HDF5 has MATLAB's axes in reverse.
+        arrays = {str(name): array.values.T for name, array in found.items()}
+    else:
+        try:
+            loaded = loadmat(path)
+        except (MatReadError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: data: cannot be read as MAT ({error}).") from error
+        arrays = {k: np.asarray(v) for k, v in loaded.items() if not k.startswith("__")}
+    arrays = {k: v for k, v in arrays.items() if v.dtype.kind in "iufc" and v.ndim}
+    # MATLAB has no vectors, only matrices with one row or column.
+    return named(
+        {k: v.reshape(-1) if 1 in v.shape and v.ndim == 2 else v for k, v in arrays.items()}
+    )
+
+
+def _tiff(path: Path) -> xr.Dataset:
+    stack = _needed("tifffile", path).imread(path)
+    return named({"data": stack})
+
+
+def _sdt(path: Path) -> xr.Dataset:
+    file = _needed("sdtfile", path).SdtFile(str(path))
+    arrays: dict[str, Any] = {}
+    for i, (data, times) in enumerate(zip(file.data, file.times, strict=True)):
+        number = "" if i == 0 else str(i + 1)
+        time = f"time{number}"
+        dims = (*(f"axis{number}_{j}" for j in range(np.ndim(data) - 1)), time)
+        arrays[f"counts{number}"] = (dims, np.asarray(data))
+        arrays[time] = (time, np.asarray(times), {"units": "s"})
+    return xr.Dataset(arrays)
+
+
+def _ptu(path: Path) -> xr.Dataset:
+    with _needed("ptufile", path).PtuFile(str(path)) as file:
+        image = file.decode_image(asxarray=True)
+    return image.rename("counts").rename({"H": "time"}).to_dataset()
+
+
+def _nmr(path: Path) -> xr.Dataset:
+    glue = _needed("nmrglue", path)
+    info, fid = glue.pipe.read(str(path))
+    unit = glue.pipe.make_uc(info, fid)
+    return xr.Dataset({"fid": ("time", np.asarray(fid)), "time": ("time", unit.sec_scale())})
+
+
+def _formats() -> Iterator[tuple[str, Reader]]:
+    yield from {"npz": _npz, "npy": _npy, "zarr": _zarr, "mat": _mat}.items()
+    yield from dict.fromkeys(("nc", "nc4", "cdf", "netcdf"), _netcdf).items()
+    yield from dict.fromkeys(("h5", "hdf5", "hdf"), _hdf5).items()
+    yield from dict.fromkeys(("tif", "tiff"), _tiff).items()
+    yield from {"sdt": _sdt, "ptu": _ptu, "fid": _nmr}.items()
+
+
+_OURS: dict[str, Reader] = dict(_formats())

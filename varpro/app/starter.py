@@ -1,0 +1,326 @@
+"""`varpro new`: a commented configuration to start from, its model guessed from data if there are some.
+
+A guess tries sums of decays, with and without a response, and sums of peaks, each with starts that are
+found in the data, and takes the one of least BIC: simpler models win where more is not asked for.
+"""
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import varpro as vp
+
+from .config import Constraints, Data, Fit, Output, Solver
+from .folder import replace_file
+from .formats import is_table, read_arrays
+from .readers import read_table
+from .reference import keys_of
+
+_SIGMA = re.compile(r"(?i)(sigma|std|sd|err|error|unc|uncertainty|dy|y_?err|e_?y)")
+_X = re.compile(r"(?i)(x|t|time|times|delay|wavelength|wl|nu|energy|freq|frequency|position|ppm)")
+# Columns of Y, and samples, that a guess looks at.
+_COLUMNS, _SAMPLES = 16, 2000
+_DECAYS, _PEAKS = 3, 6
+
+
+@dataclasses.dataclass
+class Found:
+    """What a data file seems to hold: names for the configuration, and numbers for a guess."""
+
+    x_name: str
+    y_names: list[str]
+    sigma: str | None
+    x: np.ndarray
+    y: np.ndarray
+    more: dict[str, str]
+
+
+def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[str]:
+    """Write the file; returns what to tell the user.
+
+    **Raises:** `InputError` if the file exists, or the data cannot be read or understood.
+    """
+    if config.exists() and not overwrite:
+        raise vp.InputError(
+            f"{config}: exists. Add --overwrite to replace it, or give another name."
+        )
+    if not config.parent.is_dir():
+        raise vp.InputError(f"{config}: cannot be written; there is no folder {config.parent}.")
+    said: list[str] = []
+    if source is None:
+        data = {"path": "data.csv", "x": "time", "y": "[counts]"}
+        model = ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"]
+        responses: list[str] = []
+    else:
+        found = _look(source)
+        path = os.path.relpath(source.absolute(), config.parent.absolute())
+        data = {"path": _quoted(Path(path).as_posix()), "x": _quoted(found.x_name)}
+        data["y"] = f"[{', '.join(_quoted(name) for name in found.y_names)}]"
+        if found.sigma:
+            data["sigma"] = found.sigma
+        data |= found.more
+        said.append(
+            f"x is '{found.x_name}', y is {', '.join(found.y_names[:4])}"
+            + (", ..." if len(found.y_names) > 4 else "")
+        )
+        if found.sigma:
+            said.append(
+                f"sigma: {found.sigma}" + (" (y holds counts)" if found.sigma == "poisson" else "")
+            )
+        responses, model, why = _guess(found)
+        said.append(why)
+    text = "\n".join(_lines(config.stem, data, responses, model)) + "\n"
+    replace_file(config, text)
+    return [*said, f"Written to {config}. Next: varpro check {config}"]
+
+
+def _lines(
+    title: str, data: dict[str, str], responses: list[str], model: list[str]
+) -> Iterator[str]:
+    yield f"# {title}: a fit with varpro. `varpro check` shows what it would do, `varpro run` does it."
+    yield "# What begins with # is not in use; remove that to use it."
+    yield "schema: 1"
+    yield ""
+    yield "data:"
+    for key, value in data.items():
+        yield f"  {key}: {value}"
+    yield from _commented(Data, "  ", set(data))
+    yield ""
+    if responses:
+        yield "responses:"
+        yield from (f"  {line}" for line in responses)
+        yield ""
+    yield "# `varpro models` lists all kinds. A number is a start; or {init: 1.0, lower: 0, fixed: true}."
+    yield "model:"
+    yield from (f"  {line}" for line in model)
+    yield ""
+    yield "# constraints:"
+    yield from _commented(Constraints, "#   ", set())
+    yield ""
+    yield "# fit:"
+    yield from _commented(Fit, "#   ", {"solver"})
+    yield "#   solver:"
+    yield from _commented(Solver, "#     ", set())
+    yield ""
+    yield "output:"
+    yield f"  dir: runs/{title}"
+    yield from _commented(Output, "  ", {"dir"})
+
+
+def _commented(section: Any, indent: str, without: set[str]) -> Iterator[str]:
+    """The keys of a section with their defaults and what they mean, as comments."""
+    for key, takes, default in keys_of(section):
+        if key in without:
+            continue
+        field = next(f for n, f in section.model_fields.items() if (f.alias or n) == key)
+        said = " ".join((field.description or "").split())
+        mark = indent if "#" in indent else f"{indent}# "
+        value = default if default not in ("", "required", "see below") else f"<{takes}>"
+        yield f"{mark}{key}: {value}  # {said}"
+
+
+def _quoted(name: str) -> str:
+    return (
+        name if re.fullmatch(r"[A-Za-z_./][\w./-]*", name) else '"' + name.replace('"', '\\"') + '"'
+    )
+
+
+def _look(source: Path) -> Found:
+    return _look_at_table(source) if is_table(source) else _look_at_arrays(source)
+
+
+def _look_at_table(source: Path) -> Found:
+    table = read_table(source)
+    names = table.names()
+    numbers: dict[int, np.ndarray] = {}
+    for j in range(len(names)):
+        try:
+            numbers[j] = table.numbers(j)
+        except vp.InputError:
+            continue
+    if len(numbers) < 2:
+        raise vp.InputError(
+            f"{source}: has {len(numbers)} columns of numbers; a fit takes x and y."
+        )
+    named = [j for j in numbers if _X.fullmatch(names[j])]
+    x = (named or [j for j in numbers if _monotonic(numbers[j])] or list(numbers))[0]
+    rest = [j for j in numbers if j != x]
+    sigma = next((j for j in rest if _SIGMA.fullmatch(names[j])), None)
+    ys = [j for j in rest if j != sigma and not _SIGMA.fullmatch(names[j])] or rest
+    # Several columns are curves side by side if their heads are numbers; else the first is y.
+    numeric = all(_is_number(names[j]) for j in ys)
+    ys = ys if numeric else ys[:1]
+    y = np.stack([numbers[j] for j in ys], axis=1)
+    said = names[sigma] if sigma is not None else None
+    if said is None and len(ys) == 1 and _counts(y):
+        said = "poisson"
+    y_names = [names[j] for j in ys]
+    if len(ys) > 3 and len(ys) == len(rest):
+        y_names = ["*"]
+    return Found(names[x], y_names, said, numbers[x], y, {})
+
+
+def _look_at_arrays(source: Path) -> Found:
+    found = read_arrays(source)
+    vectors = {str(n): v for n, v in found.variables.items() if v.ndim == 1}
+    tables = {str(n): v for n, v in found.data_vars.items() if v.ndim == 2}
+    images = [str(n) for n, v in found.data_vars.items() if v.ndim > 2]
+    names = [n for n in vectors if _X.fullmatch(n.rpartition("/")[2])]
+    names = names or [n for n, v in vectors.items() if _monotonic(np.asarray(v.values))]
+    if not names or not (tables or len(vectors) > 1):
+        more = f" '{images[0]}' has more than two axes: see share: none." if images else ""
+        raise vp.InputError(
+            f"{source}: found no x and y among {', '.join(map(str, found.variables))}.{more} Write the "
+            "configuration without --from."
+        )
+    # Of several axes, the one that decays or peaks lie along is called time or comes first.
+    time = [n for n in names if re.search(r"(?i)time|delay|^t$", n)]
+    x_name = (time or names)[0]
+    (axis,) = vectors[x_name].dims
+    good = [n for n, v in tables.items() if axis in v.dims]
+    if good:
+        y_name = good[0]
+        y = np.asarray(found[y_name].transpose(axis, ...).values)
+    else:
+        others = [n for n, v in vectors.items() if v.dims == (axis,) and n != x_name]
+        others = [n for n in others if not _SIGMA.fullmatch(n)]
+        if not others:
+            raise vp.InputError(f"{source}: nothing lies along '{x_name}'.")
+        y_name = others[0]
+        y = np.asarray(vectors[y_name].values)[:, None]
+    sigma = "poisson" if y.shape[1] == 1 and _counts(y) else None
+    return Found(x_name, [y_name], sigma, np.asarray(vectors[x_name].values, float), y, {})
+
+
+def _monotonic(x: np.ndarray) -> bool:
+    step = np.diff(x)
+    return x.size > 2 and bool(np.isfinite(x).all() and ((step > 0).all() or (step < 0).all()))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _counts(y: np.ndarray) -> bool:
+    good = y[np.isfinite(y)]
+    return bool(
+        good.size and (good >= 0).all() and (good == np.round(good)).all() and good.max() > 5
+    )
+
+
+def _guess(found: Found) -> tuple[list[str], list[str], str]:
+    """Responses and components as lines of a configuration, and what was guessed in a sentence."""
+    keep = np.isfinite(found.x) & np.isfinite(found.y).all(axis=1)
+    x, y = found.x[keep], found.y[keep]
+    if np.iscomplexobj(y):
+        said = "y is complex; the model is a place to start from, not a guess."
+        return [], ["decay: {kind: exp, tau: 1.0}"], said
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
+    step = -(-len(x) // _SAMPLES)
+    x, y = x[::step], y[::step]
+    sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
+    best: tuple[float, str, vp.FitResult] | None = None
+    for name, model in _candidates(x, y):
+        try:
+            fit = vp.fit(model, x, y[:, 0] if y.shape[1] == 1 else y, sigma=sigma)
+        except vp.InputError:
+            continue
+        # A component that the data do not determine is one too many.
+        known = all(np.isfinite(fit[n].stderr) for n in fit.names)
+        if fit.success and known and (best is None or fit.bic < best[0] - 10.0):
+            best = fit.bic, name, fit
+    if best is None:
+        said = "No model of decays or peaks fits; the one written is a place to start from."
+        return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], said
+    _, name, fit = best
+    responses, model = _as_lines(fit)
+    return responses, model, f"The model with the least BIC is {name}, with starts from the data."
+
+
+def _candidates(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, Any]]:
+    strength = np.abs(y - np.median(y, axis=0)).sum(axis=1)
+    count, rise = _peak_count(strength), int(np.argmax(strength))
+    background = vp.Constant("background")
+    if count <= 1 and rise > 3 and rise < len(x) // 3:
+        half = int(np.argmax(strength >= 0.5 * strength[rise]))
+        width = max((x[rise] - x[half]) / 1.2, (x[1] - x[0]) / 2)
+        irf = vp.GaussianIRF("irf", center=float(x[half]), width=float(width))
+        for n in range(1, _DECAYS + 1):
+            names = [f"decay{i + 1}" for i in range(n)]
+            span = float(x[-1] - x[rise])
+            taus = np.geomspace(2 * width, span / 2, n + 2)[1:-1] if n > 1 else [span / 4]
+            parts = [vp.Exp(c, tau=float(tau), irf=irf) for c, tau in zip(names, taus, strict=True)]
+            yield f"{_number(n, 'decay')} after a Gaussian response", sum(parts, background)
+    elif count <= 1 and x[0] >= 0 or count == 0:
+        for n in range(1, _DECAYS + 1):
+            yield _number(n, "decay"), sum((vp.Exp(f"decay{i + 1}") for i in range(n)), background)
+    if count >= 1:
+        for kind in (vp.Gaussian, vp.Lorentzian):
+            for n in sorted({count, min(count + 1, _PEAKS)}):
+                parts = [kind(f"peak{i + 1}") for i in range(n)]
+                yield f"{_number(n, kind.__name__ + ' peak')}", sum(parts, background)
+
+
+def _number(n: int, what: str) -> str:
+    return f"{('one', 'two', 'three', 'four', 'five', 'six')[n - 1]} {what}{'s' * (n > 1)}"
+
+
+def _peak_count(y: np.ndarray) -> int:
+    """Maxima inside the range that stand out of the noise."""
+    from scipy.signal import find_peaks
+
+    noise = np.median(np.abs(np.diff(y))) * 1.05
+    wide = max(1, len(y) // 100)
+    smooth = np.convolve(
+        np.pad(y, wide, mode="edge"), np.ones(2 * wide + 1) / (2 * wide + 1), "valid"
+    )
+    at, _ = find_peaks(
+        smooth, prominence=max(0.08 * np.ptp(smooth), 4 * noise / math.sqrt(2 * wide + 1))
+    )
+    return min(len(at), _PEAKS)
+
+
+def _as_lines(fit: vp.FitResult) -> tuple[list[str], list[str]]:
+    """The fitted model as components, with rounded values as starts."""
+    sections: dict[str, dict[str, str]] = {}
+    for name in fit.names:
+        owner, _, local = name.partition(".")
+        one = fit[name]
+        low = "lower: 0" if local in ("tau", "width", "fwhm", "rate") else ""
+        start = f"{float(one.value):.4g}"  # pyright: ignore[reportArgumentType]
+        sections.setdefault(owner, {})[local] = f"{{init: {start}, {low}}}" if low else start
+    kinds = {"decay": "exp", "peak": "", "background": "constant"}
+    responses, model = [], []
+    if "irf" in sections:
+        keys = ", ".join(f"{k}: {v}" for k, v in sections["irf"].items())
+        responses.append(f"irf: {{{keys}}}")
+    formulas = {
+        fit.model.columns[i]: type(group.formula).__name__.lower()
+        for first, group in _groups(fit)
+        for i in range(first, first + group.width)
+    }
+    for column in fit.columns:
+        kind = kinds.get(column.rstrip("0123456789")) or formulas[column]
+        keys = [f"kind: {kind}", *(f"{k}: {v}" for k, v in sections.get(column, {}).items())]
+        if kind == "exp" and responses:
+            keys.append("irf: irf")
+        model.append(f"{column}: {{{', '.join(keys)}}}")
+    return responses, model
+
+
+def _groups(fit: vp.FitResult) -> Iterator[tuple[int, Any]]:
+    first = 0
+    for group in fit.model.groups:
+        yield first, group
+        first += group.width
