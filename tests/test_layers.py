@@ -26,7 +26,7 @@ ROWS = [
         "_single _global_fit _batch_fit _compressed_fit",
         "_global _batch",
     ),
-    *("_fit _load", "__init__", "app", "__main__"),
+    *("_fit _load _find_starts", "__init__", "app", "__main__"),
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 ROOT = pathlib.Path(varpro.__file__).parent

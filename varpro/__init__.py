@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._compress import Compressed as Compressed, compress as compress
     from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
+    from ._find_starts import find_starts as find_starts
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._global_fit import GlobalFit as GlobalFit
@@ -50,6 +51,7 @@ _NAMES = {
     "_compress": ("Compressed", "compress"),
     "_compressed_fit": ("CompressedFit",),
     "_diagnostics": ("Finding",),
+    "_find_starts": ("find_starts",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_global_fit": ("GlobalFit",),

@@ -359,7 +359,9 @@ class Constraints(Section):
         Word, Annotated[float | str | dict[str, float], BeforeValidator(_relation)]
     ] = {}
     """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number."""
-    ridge: Annotated[float | str | dict[str, float | str] | None, BeforeValidator(_strengths)] = None
+    ridge: Annotated[float | str | dict[str, float | str] | None, BeforeValidator(_strengths)] = (
+        None
+    )
     """A penalty on squares of coefficients: a number, gcv, or {pattern: number}."""
     smooth: dict[Word, Annotated[float | str, BeforeValidator(_strength)]] = {}
     """A penalty on second differences of neighbouring columns: {pattern: number or gcv}."""

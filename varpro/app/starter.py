@@ -1,14 +1,14 @@
 """`varpro new`: a commented configuration to start from, its model guessed from data if there are some.
 
-A guess tries sums of decays, with and without a response, and sums of peaks, each with starts that are
-found in the data, and takes the one of least BIC: simpler models win where more is not asked for.
+A guess looks at the shape of the data for peaks, a rise, or neither; tries sums of decays or of peaks
+with starts that are found in the data; and takes the one of least BIC at those starts, without a fit.
 """
 
 import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ _X = re.compile(r"(?i)(x|t|time|times|delay|wavelength|wl|nu|energy|freq|frequen
 # Columns of Y, and samples, that a guess looks at.
 _COLUMNS, _SAMPLES = 16, 2000
 _DECAYS, _PEAKS = 3, 6
+_POSITIVE = ("tau", "rate", "width", "fwhm", "sigma", "gamma")
+_COUNTED = re.compile(r"(?i).*(count|photon|intens|adc|events).*")
 
 
 @dataclasses.dataclass
@@ -158,7 +160,7 @@ def _look_at_table(source: Path) -> Found:
     ys = ys if numeric else ys[:1]
     y = np.stack([numbers[j] for j in ys], axis=1)
     said = names[sigma] if sigma is not None else None
-    if said is None and len(ys) == 1 and _counts(y):
+    if said is None and len(ys) == 1 and _counts(y, names[ys[0]]):
         said = "poisson"
     y_names = [names[j] for j in ys]
     if len(ys) > 3 and len(ys) == len(rest):
@@ -194,7 +196,7 @@ def _look_at_arrays(source: Path) -> Found:
             raise vp.InputError(f"{source}: nothing lies along '{x_name}'.")
         y_name = others[0]
         y = np.asarray(vectors[y_name].values)[:, None]
-    sigma = "poisson" if y.shape[1] == 1 and _counts(y) else None
+    sigma = "poisson" if y.shape[1] == 1 and _counts(y, y_name) else None
     return Found(x_name, [y_name], sigma, np.asarray(vectors[x_name].values, float), y, {})
 
 
@@ -210,8 +212,11 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _counts(y: np.ndarray) -> bool:
+def _counts(y: np.ndarray, name: str) -> bool:
+    """Whether y looks like counted photons: whole numbers, and many of them or by name."""
     good = y[np.isfinite(y)]
+    if not _COUNTED.fullmatch(name) and good.size < 50:
+        return False
     return bool(
         good.size and (good >= 0).all() and (good == np.round(good)).all() and good.max() > 5
     )
@@ -230,46 +235,76 @@ def _guess(found: Found) -> tuple[list[str], list[str], str]:
     step = -(-len(x) // _SAMPLES)
     x, y = x[::step], y[::step]
     sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
-    best: tuple[float, str, vp.FitResult] | None = None
-    for name, model in _candidates(x, y):
+    tried = []
+    for name, model, known in _candidates(x, y):
         try:
-            fit = vp.fit(model, x, y[:, 0] if y.shape[1] == 1 else y, sigma=sigma)
+            starts = known | vp.find_starts(model, x, y, init=known, sigma=sigma)
         except vp.InputError:
             continue
-        # A component that the data do not determine is one too many.
-        known = all(np.isfinite(fit[n].stderr) for n in fit.names)
-        if fit.success and known and (best is None or fit.bic < best[0] - 10.0):
-            best = fit.bic, name, fit
-    if best is None:
+        tried.append((_bic(model, starts, x, y, sigma), name, model, starts))
+    tried = [one for one in tried if math.isfinite(one[0])]
+    if not tried:
         said = "No model of decays or peaks fits; the one written is a place to start from."
         return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], said
-    _, name, fit = best
-    responses, model = _as_lines(fit)
-    return responses, model, f"The model with the least BIC is {name}, with starts from the data."
+    least = tried[0]
+    for one in tried[1:]:
+        # A component more must be worth it by far, as these are starts and not yet fits.
+        least = one if one[0] < least[0] - 20.0 else least
+    _, name, model, starts = least
+    responses, lines = _as_lines(model, starts)
+    return responses, lines, f"The model with the least BIC is {name}, with starts from the data."
 
 
-def _candidates(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, Any]]:
+def _bic(
+    model: vp.basis.AbstractBasis,
+    starts: Mapping[str, float],
+    x: np.ndarray,
+    y: np.ndarray,
+    sigma: np.ndarray | None,
+) -> float:
+    """Schwarz' criterion at the starts, with the best coefficients."""
+    values = {name: np.asarray(value) for name, value in starts.items()}
+    phi = np.asarray(model.evaluate(x, values))  # pyright: ignore[reportArgumentType]
+    weight = 1.0 if sigma is None else 1.0 / sigma[:, None]
+    phi, y = phi * weight, y * weight
+    if not np.isfinite(phi).all() or np.linalg.cond(phi) > 1e10:
+        return math.inf
+    resid = y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
+    count = len(starts) + phi.shape[1] * y.shape[1]
+    chisq = max(float(np.sum(resid**2)), 1e-300)
+    return y.size * math.log(chisq / y.size) + count * math.log(y.size)
+
+
+def _candidates(
+    x: np.ndarray, y: np.ndarray
+) -> Iterator[tuple[str, vp.basis.AbstractBasis, dict[str, float]]]:
+    """Models from the simplest on, and the starts that are known."""
     strength = np.abs(y - np.median(y, axis=0)).sum(axis=1)
     count, rise = _peak_count(strength), int(np.argmax(strength))
     background = vp.Constant("background")
-    if count <= 1 and rise > 3 and rise < len(x) // 3:
+    if count <= 1 and 3 < rise < len(x) // 3:
         half = int(np.argmax(strength >= 0.5 * strength[rise]))
-        width = max((x[rise] - x[half]) / 1.2, (x[1] - x[0]) / 2)
-        irf = vp.GaussianIRF("irf", center=float(x[half]), width=float(width))
+        width = max(float(x[rise] - x[half]) / 1.2, float(x[1] - x[0]) / 2)
+        span = float(x[-1] - x[rise])
+        irf = vp.GaussianIRF("irf", center=vp.Param(float(x[half])), width=vp.Param(width))
         for n in range(1, _DECAYS + 1):
-            names = [f"decay{i + 1}" for i in range(n)]
-            span = float(x[-1] - x[rise])
             taus = np.geomspace(2 * width, span / 2, n + 2)[1:-1] if n > 1 else [span / 4]
-            parts = [vp.Exp(c, tau=float(tau), irf=irf) for c, tau in zip(names, taus, strict=True)]
-            yield f"{_number(n, 'decay')} after a Gaussian response", sum(parts, background)
-    elif count <= 1 and x[0] >= 0 or count == 0:
+            parts = [
+                vp.Exp(f"decay{i + 1}", tau=vp.Param(float(tau)), irf=irf)
+                for i, tau in enumerate(taus)
+            ]
+            yield f"{_number(n, 'decay')} after a Gaussian response", sum(parts, background), {}
+        return
+    if count == 0 or (count == 1 and rise <= 3):
         for n in range(1, _DECAYS + 1):
-            yield _number(n, "decay"), sum((vp.Exp(f"decay{i + 1}") for i in range(n)), background)
-    if count >= 1:
-        for kind in (vp.Gaussian, vp.Lorentzian):
-            for n in sorted({count, min(count + 1, _PEAKS)}):
-                parts = [kind(f"peak{i + 1}") for i in range(n)]
-                yield f"{_number(n, kind.__name__ + ' peak')}", sum(parts, background)
+            parts = [vp.Exp(f"decay{i + 1}") for i in range(n)]
+            yield _number(n, "decay"), sum(parts, background), {}
+    for kind in (vp.Gaussian, vp.Lorentzian) if count else ():
+        parts = [kind(f"peak{i + 1}") for i in range(count)]
+        name = _number(count, f"{kind.__name__} peak")
+        yield name, sum(parts, background), {}
+        if x[0] >= 0:
+            yield f"{name} on a decaying background", sum(parts, vp.Exp("background")), {}
 
 
 def _number(n: int, what: str) -> str:
@@ -291,36 +326,26 @@ def _peak_count(y: np.ndarray) -> int:
     return min(len(at), _PEAKS)
 
 
-def _as_lines(fit: vp.FitResult) -> tuple[list[str], list[str]]:
-    """The fitted model as components, with rounded values as starts."""
-    sections: dict[str, dict[str, str]] = {}
-    for name in fit.names:
-        owner, _, local = name.partition(".")
-        one = fit[name]
-        low = "lower: 0" if local in ("tau", "width", "fwhm", "rate") else ""
-        start = f"{float(one.value):.4g}"  # pyright: ignore[reportArgumentType]
-        sections.setdefault(owner, {})[local] = f"{{init: {start}, {low}}}" if low else start
-    kinds = {"decay": "exp", "peak": "", "background": "constant"}
-    responses, model = [], []
-    if "irf" in sections:
-        keys = ", ".join(f"{k}: {v}" for k, v in sections["irf"].items())
-        responses.append(f"irf: {{{keys}}}")
-    formulas = {
-        fit.model.columns[i]: type(group.formula).__name__.lower()
-        for first, group in _groups(fit)
-        for i in range(first, first + group.width)
-    }
-    for column in fit.columns:
-        kind = kinds.get(column.rstrip("0123456789")) or formulas[column]
-        keys = [f"kind: {kind}", *(f"{k}: {v}" for k, v in sections.get(column, {}).items())]
-        if kind == "exp" and responses:
-            keys.append("irf: irf")
-        model.append(f"{column}: {{{', '.join(keys)}}}")
-    return responses, model
-
-
-def _groups(fit: vp.FitResult) -> Iterator[tuple[int, Any]]:
-    first = 0
-    for group in fit.model.groups:
-        yield first, group
-        first += group.width
+def _as_lines(
+    model: vp.basis.AbstractBasis, starts: Mapping[str, float]
+) -> tuple[list[str], list[str]]:
+    """Responses and components with rounded starts, as lines of a configuration."""
+    responses: dict[str, str] = {}
+    lines = []
+    kinds = {basis: kind for kind, basis in vp.basis.KINDS.items()}
+    for part in model.parts if isinstance(model, vp.basis.Sum) else (model,):
+        keys = [f"kind: {kinds[type(part)]}"]
+        for local in part.parameters:
+            owner, _, own = local.rpartition(".")
+            value = f"{starts[part.parameter_name(local)]:.4g}"
+            given = f"{{init: {value}, lower: 0}}" if own in _POSITIVE else value
+            if not owner:
+                keys.append(f"{own}: {given}")
+            elif f"{own}: " not in responses.get(owner, ""):
+                responses[owner] = ", ".join(
+                    [*filter(None, [responses.get(owner)]), f"{own}: {given}"]
+                )
+            if owner and f"irf: {owner}" not in keys:
+                keys.append(f"irf: {owner}")
+        lines.append(f"{part.name}: {{{', '.join(keys)}}}")
+    return [f"{name}: {{{keys}}}" for name, keys in responses.items()], lines
