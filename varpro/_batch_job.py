@@ -13,9 +13,9 @@ from ._batch_program import run_block
 from ._lanes import Limits
 from ._moments import Curve
 from ._params import Coordinates, Layout, Param
+from ._precision import precision
 from ._problem import Assembled
 from ._rows import Rows, Weighing
-from ._precision import precision
 from .basis import Model
 
 # Lanes that are searched side by side, and curves in one call of the compiled program.

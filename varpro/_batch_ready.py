@@ -23,10 +23,10 @@ from ._lanes import Limits
 from ._moments import MOST
 from ._noise import Noise, Reweighting, check_noise
 from ._params import build_layout, expand
+from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
 from ._rows import Rows, Weighing
-from ._precision import precision
 from ._single import ModelLike, as_basis, check_distinct, starts_of
 from .basis import bare, build_model
 

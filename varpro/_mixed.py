@@ -30,9 +30,9 @@ from ._batch_starts import started
 from ._lanes import Limits, search_lanes
 from ._moments import Curve, inverse, moments
 from ._params import Layout, Numbers, expand
+from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
-from ._precision import precision
 from ._types import ArrayIn
 from .basis import bare
 
