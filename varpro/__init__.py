@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import basis as basis, linalg as linalg
-    from ._batch import fit_many as fit_many
+    from ._batch import fit_many as fit_many, prepare_many as prepare_many
     from ._batch_fit import BatchFit as BatchFit
+    from ._batch_job import BatchJob as BatchJob
     from ._compare import Comparison as Comparison, compare as compare
     from ._compress import Compressed as Compressed, compress as compress
     from ._compressed_fit import CompressedFit as CompressedFit
@@ -45,8 +46,9 @@ __version__ = "0.1.0"
 # Public names by the module that holds them, imported on first use: JAX takes a second or more, and
 # the command line has no use for it to show its help.
 _NAMES = {
-    "_batch": ("fit_many",),
+    "_batch": ("fit_many", "prepare_many"),
     "_batch_fit": ("BatchFit",),
+    "_batch_job": ("BatchJob",),
     "_compare": ("Comparison", "compare"),
     "_compress": ("Compressed", "compress"),
     "_compressed_fit": ("CompressedFit",),

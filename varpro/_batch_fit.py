@@ -42,6 +42,8 @@ class BatchFit(eqx.Module):
         "no_data" for fewer samples of positive weight than parameters. Parameters are NaN for the
         last two. A standard error is NaN on a bound and infinite where the data tell nothing.
     - `x`, `absolute_sigma`, `params`, `layout`, `model`: what was fitted.
+    - `shared`: parameters that all curves have in common.
+    - `dims`, `coords`: names and coordinates of the batch axes, where the data had them.
 
     `fit["slow.tau"]` is an `Estimate` of arrays.
     """
@@ -61,6 +63,9 @@ class BatchFit(eqx.Module):
     params: dict[str, Param]
     layout: Layout
     model: Model
+    shared: tuple[str, ...] = ()
+    dims: tuple[str, ...] | None = None
+    coords: dict[str, tuple[tuple[str, ...], np.ndarray]] = eqx.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -164,10 +169,12 @@ class BatchFit(eqx.Module):
         return f"<BatchFit: {shape} curves, {int(self.success.sum())} converged>"
 
     def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
-        """Maps by name over the batch axes (`dims`, by default "axis_0", ...): `slow.tau`,
-        `slow.tau_stderr`, ..., `chisq`, `redchi`, `status` and `num_steps`."""
+        """Maps by name over the batch axes: `slow.tau`, `slow.tau_stderr`, ..., `chisq`, `redchi`,
+        `status` and `num_steps`. Axes have the names and coordinates of the data, or those of `dims`,
+        by default "axis_0", ..."""
         xarray = needed("xarray", "to_dataset")
-        dims = dims or tuple(f"axis_{i}" for i in range(len(self.shape)))
+        coords = self.coords if dims in (None, self.dims) else {}
+        dims = dims or self.dims or tuple(f"axis_{i}" for i in range(len(self.shape)))
         if len(dims) != len(self.shape):
             raise InputError(f"dims has {len(dims)} names, but there are {len(self.shape)} axes.")
         maps: dict[str, Any] = {}
@@ -179,7 +186,7 @@ class BatchFit(eqx.Module):
         meanings = " ".join(STATUS)
         flags = {"flag_values": np.arange(len(STATUS), dtype=np.int8), "flag_meanings": meanings}
         maps["status"] = (dims, self.status, flags)
-        return xarray.Dataset(maps)
+        return xarray.Dataset(maps, coords)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.

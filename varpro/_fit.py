@@ -149,9 +149,10 @@ def fit(
         `mask` are dicts of arrays, or one number for all.
     - `nan`: "raise" (default) or "drop" values that are not finite.
     - `share`: "all" (default): one set of nonlinear parameters for all columns of Y and all data
-        sets. For several data sets also "none", or names and patterns such as `["*.tau"]` of what
-        they share; the others are named after their data set, "run1.irf.center". Elsewhere a name
-        without that, "irf.center", means the parameter of every data set.
+        sets. "none": every column, or every data set, has its own. Or names and patterns such as
+        `["irf.*"]` of what they share. One data set then gives a `BatchFit` over its columns (see
+        `varpro.fit_many`). Of several, the other parameters are named after their data set,
+        "run1.irf.center"; elsewhere a name without that, "irf.center", means that of every data set.
     - `solver`: `vp.LevenbergMarquardt()` by default; any optimistix solver.
     - `linear_solver`: `vp.linalg.SVD()` by default, which every rank suits.
     - `jacobian`: "auto" (default), "full" or "kaufman", as in `varpro.solve`.
@@ -166,7 +167,7 @@ def fit(
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
 
     **Returns:** a `FitResult`; of several data sets a `GlobalFit`, with one for each; of data that
-    are not in memory a `CompressedFit`.
+    are not in memory a `CompressedFit`; of columns with parameters of their own a `BatchFit`.
 
     **Raises:** `InputError` for anything given that cannot be right, before any computation;
     `FitError` as said under `throw`.
@@ -188,8 +189,10 @@ def fit(
         "starts": starts,
         "seed": seed,
     }
-    if share == "none" and y is not None:
-        return _each(model, x, y, options | {"noise": noise, "loss_scale": loss_scale})
+    if y is not None and share not in (None, "all"):
+        common = () if share == "none" else share
+        options |= {"noise": noise, "loss_scale": loss_scale, "share": common}
+        return _each(model, x, y, options)
     if y is None:
         if compress:
             raise InputError("compress= is for one data set.")
@@ -199,8 +202,6 @@ def fit(
             raise InputError("noise= is for one data set. Weigh several with sigma=.")
         result = fit_sets(model, x, share="all" if share is None else share, **options)
     else:
-        if share not in (None, "all"):
-            raise InputError(f"share must be 'all' or 'none' for one data set, not {share!r}.")
         if isinstance(model, Mapping):
             raise InputError("One data set has one model, not several.")
         more = options | {"noise": noise, "loss_scale": loss_scale}
@@ -240,24 +241,36 @@ def _in_blocks(
 def _each(
     model: ModelLike | Mapping[str, ModelLike], x: PyTree, y: Any, options: dict[str, Any]
 ) -> BatchFit:
-    """Every column of Y for itself."""
+    """Every column of Y with parameters of its own."""
     given, how = options["given"], options["how"]
     if isinstance(model, Mapping):
         raise InputError("One data set has one model, not several.")
     if not isinstance(how.solver, LevenbergMarquardt) or options["starts"] != 1:
-        raise InputError("share='none' has a search of its own: leave solver= and starts= out.")
+        raise InputError(
+            "columns with parameters of their own have a search of their own: leave solver= and starts= out."
+        )
     y = np.asarray(y)
     if options["nan"] != "raise" or y.ndim != 2:
         raise InputError(
-            "share='none' fits the columns of Y (m, k). A column that is not finite gets a status of "
-            "its own, so leave nan= out."
+            f"share={options['share'] or 'none'!r} fits the columns of Y (m, k). A column that is not "
+            "finite gets a status of its own, so leave nan= out."
         )
     if options["wishes"].any:
         raise InputError(
-            "share='none' has no rules for coefficients: leave nonnegative=, relations=, ridge= and "
-            "smooth= out."
+            "Columns with parameters of their own have no rules for coefficients: leave nonnegative=, "
+            "relations=, ridge= and smooth= out."
         )
-    keys = ("init", "bounds", "fix", "tie", "order", "absolute_sigma", "noise", "loss_scale")
+    keys = (
+        "init",
+        "bounds",
+        "fix",
+        "tie",
+        "order",
+        "absolute_sigma",
+        "noise",
+        "loss_scale",
+        "share",
+    )
     return fit_many(
         model, x, y.T, **{k: options[k] for k in keys}, **given, max_steps=how.max_steps
     )

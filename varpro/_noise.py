@@ -48,16 +48,51 @@ class Reweighting(eqx.Module):
     ) -> Float[Array, " m"]:
         """`unit`: the number by which data, model and hence residuals were divided."""
         if self.noise == "poisson":
-            used = given > 0
-            mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
-            floor = jnp.maximum(_LEAST * mean, jnp.finfo(y.dtype).tiny)
-            return jnp.where(used, given / jnp.sqrt(jnp.maximum(model, floor)), 0.0)
+            floor = _floor(y, given)
+            return jnp.where(given > 0, given / jnp.sqrt(jnp.maximum(model, floor)), 0.0)
         z = jnp.where(given > 0, (y - model) * given, 0.0) * (unit / self.scale)
         return given * jnp.sqrt(_share(self.noise, z))
 
+    def cost(
+        self,
+        model: Float[Array, " m"],
+        y: Float[Array, " m"],
+        given: Float[Array, " m"],
+        unit: Float[ArrayIn, ""],
+    ) -> Float[Array, ""]:
+        """What is minimised: the function whose gradient by the model is `-w^2 (y - model)` with the
+        weights w above, so half the deviance of counts, and half the sum of losses of residuals."""
+        used = given > 0
+        if self.noise == "poisson":
+            # Below the floor it goes on as the parabola that the weight there belongs to.
+            floor = _floor(y, given)
+            low, mean = model < floor, jnp.maximum(model, floor)
+            some = used & (y > 0)
+            share = jnp.where(some, y * jnp.log(jnp.where(some, y, 1.0) / mean), 0.0)
+            bent = jnp.where(low, (y - model) ** 2 - (y - floor) ** 2, 0.0) / (2 * floor)
+            return jnp.sum(jnp.where(used, given**2 * (mean - y + share + bent), 0.0))
+        z = jnp.where(used, (y - model) * given, 0.0) * (unit / self.scale)
+        return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_loss(self.noise, z))
+
+
+def _floor(y: Float[Array, " m"], given: Float[Array, " m"]) -> Float[Array, ""]:
+    used = given > 0
+    mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
+    return jnp.maximum(_LEAST * mean, jnp.finfo(y.dtype).tiny)
+
+
+def _loss(noise: Noise, z: Float[Array, " m"]) -> Float[Array, " m"]:
+    """`rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z."""
+    if noise == "huber":
+        size = jnp.abs(z)
+        return jnp.where(size <= 1.0, z**2, 2 * size - 1.0)
+    if noise == "soft_l1":
+        return 2 * z**2 / (jnp.sqrt(1.0 + z**2) + 1.0)
+    return jnp.log1p(z**2)
+
 
 def _share(noise: Noise, z: Float[Array, " m"]) -> Float[Array, " m"]:
-    """`rho'(z) / (2 z)`, in scipy's normalisation, rho(z) ~ z^2 for small z."""
+    """`rho'(z) / (2 z)` of the same."""
     if noise == "huber":
         return 1.0 / jnp.maximum(jnp.abs(z), 1.0)
     if noise == "soft_l1":
