@@ -438,6 +438,8 @@ class Config(Section):
 
     schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(1, alias="schema")
     """The version of this format."""
+    title: Word | None = None
+    """The heading of the report; by default the name of the file."""
     data: Data | None = None
     """The data, of one data set; or"""
     datasets: dict[Word, Dataset] = {}

@@ -123,9 +123,11 @@ def changed(document: Document, changes: Sequence[str]) -> Document:
             if isinstance(node, list) and part.isdigit() and int(part) < len(node):
                 node = node[int(part)]
             elif isinstance(node, dict):
-                if not isinstance(node.get(part), dict | list):
+                if node.get(part) is None:
+                    node[part] = {}
+                elif not isinstance(node[part], dict | list) and key[0] in ("model", "responses"):
                     # A number that was a start becomes the init of keys.
-                    node[part] = {} if node.get(part) is None else {"init": node[part]}
+                    node[part] = {"init": node[part]}
                 node = node[part]
             else:
                 raise InputError(f"--set {change}: there is no '{part}' in the configuration.")

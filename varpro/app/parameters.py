@@ -37,16 +37,21 @@ def read_parameters(path: Path) -> dict[str, vp.Param]:
         prior = (numbers["prior_mean"], numbers["prior_sd"])
         if (prior[0] is None) != (prior[1] is None):
             raise vp.InputError(f"{table.at(i, at)} parameters: a prior has a mean and an sd.")
-        try:
-            found[name] = vp.Param(
-                numbers["init"],
-                lower=-math.inf if numbers["lower"] is None else numbers["lower"],
-                upper=math.inf if numbers["upper"] is None else numbers["upper"],
-                fixed=_truth(table, i),
-                prior=None if prior[0] is None or prior[1] is None else (prior[0], prior[1]),
+        init = numbers["init"]
+        lower = -math.inf if numbers["lower"] is None else numbers["lower"]
+        upper = math.inf if numbers["upper"] is None else numbers["upper"]
+        if not lower < upper:
+            raise vp.InputError(
+                f"{table.at(i, at)} parameters: lower = {lower:g} of '{name}' must be below upper = "
+                f"{upper:g}."
             )
-        except vp.InputError as error:
-            raise vp.InputError(f"{table.at(i, at)} parameters.{name}: {error}") from error
+        if init is not None and not lower <= init <= upper:
+            raise vp.InputError(
+                f"{table.at(i, at)} parameters: init = {init:g} of '{name}' lies outside its bounds "
+                f"[{lower:g}, {upper:g}]."
+            )
+        known = None if prior[0] is None or prior[1] is None else (prior[0], prior[1])
+        found[name] = vp.Param(init, lower=lower, upper=upper, fixed=_truth(table, i), prior=known)
     return found
 
 

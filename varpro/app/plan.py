@@ -48,6 +48,11 @@ class Plan:
         return Path(self.document.file).absolute().parent
 
     @property
+    def title(self) -> str:
+        """What the run is about: the title given, or the name of the file."""
+        return self.config.title or Path(self.document.file).stem
+
+    @property
     def several(self) -> bool:
         """Whether there are data sets with names."""
         return self.config.data is None
@@ -128,6 +133,7 @@ class Plan:
     def resolved(self, target: Path) -> dict[str, Any]:
         """The configuration with every default filled in, as it reproduces the run from `target`."""
         tree = self.config.model_dump(mode="json", by_alias=True, exclude_none=True)
+        tree["title"] = self.title
         sections = tree["datasets"] if self.several else {"": tree["data"]}
         for name, section in sections.items():
             data = self.sets[name]

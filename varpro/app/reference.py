@@ -79,7 +79,11 @@ def print_models(kind: str | None) -> None:
 def keys_of(section: type[pydantic.BaseModel]) -> Iterator[tuple[str, str, str]]:
     """Key, what it takes, and its default, of everything that a section knows."""
     for name, field in section.model_fields.items():
-        if name == "kind" and len(typing.get_args(field.annotation)) == 1:
+        if (
+            name == "kind"
+            and issubclass(section, Component)
+            and len(typing.get_args(field.annotation)) == 1
+        ):
             continue
         key = field.alias or name
         default = (

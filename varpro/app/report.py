@@ -38,9 +38,9 @@ def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit, config: str) -> st
             narrow = svg(mine, one, 4.2, 5.0, f"n{number}-")
             figures.append((name, {"wide": wide, "narrow": narrow}))
     data = plan.columns
-    sources = [section.path for section in plan.config.sections.values()]
+    sources = [Path(section.path).name for section in plan.config.sections.values()]
     return environment.get_template("report.html").render(
-        title=Path(plan.document.file).stem,
+        title=plan.title,
         success=fit.success,
         verdict=verdict(fit),
         axes=f"{listed(data.y_names)} against {data.x_name}",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import varpro as vp
@@ -263,8 +264,8 @@ def _bic(
     sigma: np.ndarray | None,
 ) -> float:
     """Schwarz' criterion at the starts, with the best coefficients."""
-    values = {name: np.asarray(value) for name, value in starts.items()}
-    phi = np.asarray(model.evaluate(x, values))  # pyright: ignore[reportArgumentType]
+    values = {name: jnp.asarray(value) for name, value in starts.items()}
+    phi = np.asarray(model.evaluate(jnp.asarray(x), values))
     weight = 1.0 if sigma is None else 1.0 / sigma[:, None]
     phi, y = phi * weight, y * weight
     if not np.isfinite(phi).all() or np.linalg.cond(phi) > 1e10:
