@@ -8,6 +8,7 @@ import sys
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 
@@ -17,11 +18,6 @@ import varpro  # noqa: E402
 jax.config.update("jax_compilation_cache_dir", str(HERE.parent / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def _reset(gallery_conf, fname):
-    """Each example finds JAX as its reader will."""
-    jax.config.update("jax_enable_x64", False)
 
 
 project = "varpro"
@@ -56,7 +52,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "capture_repr": (),
     "show_memory": False,
-    "reset_modules": ("matplotlib", _reset),
+    "reset_modules": ("matplotlib", "alone.alone"),
     "image_scrapers": ("matplotlib",),
     "plot_gallery": True,
     "only_warn_on_example_error": False,

@@ -47,7 +47,7 @@ ax[1, 0].set(xlabel="wavelength (nm)", ylabel="time (ps)", title="residual")
 fig.colorbar(picture, ax=ax[1, 0])
 for name, color in zip(lifetimes, ("#0072b2", "#009e73", "#d55e00", "#cc79a7"), strict=True):
     one, tau = fit[name], fit[f"{name}.tau"]
-    label = f"{tau.value:.0f} ({tau.stderr:.1g}) ps"
+    label = " ± ".join(tau.rounded) + " ps"
     ax[0, 1].errorbar(wavelength, one.value, one.stderr, color=color, label=label, ms=3, marker=".")
 ax[0, 1].axhline(0, color="k", lw=0.5)
 ax[0, 1].set(xlabel="wavelength (nm)", title="decay-associated spectra")

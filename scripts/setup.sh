@@ -47,7 +47,7 @@ _stamp() {
     "$VENV_PYTHON" - "$PWD" <<'PY'
 import hashlib, pathlib, sys
 digest = hashlib.sha256(f"{sys.argv[1]} {sys.version}".encode())
-for name in ("pyproject.toml", "constraints.txt"):
+for name in ("pyproject.toml", "constraints.txt", "scripts/setup.sh"):
     digest.update(pathlib.Path(name).read_bytes())
 print(digest.hexdigest())
 PY
@@ -62,7 +62,7 @@ _install() {
     fi
     _say "installing varpro and its tools into .venv (minutes the first time, then never again)"
     "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable '.[dev]' || _die "the installation failed, see above"
+        --constraint constraints.txt --editable '.[dev,docs]' || _die "the installation failed, see above"
     _stamp >.venv/varpro-stamp
     _say "ready"
 }

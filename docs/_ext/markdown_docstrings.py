@@ -8,6 +8,7 @@ import re
 
 CODE = re.compile(r"(?<![`\w])`([^`\n]+)`(?![`\w])")
 ITEM = re.compile(r"(\s*)- ")
+STAR = re.compile(r"(?<![*\\])\*(?!\*)")  # a pattern such as "*.tau", no emphasis
 
 
 def convert(lines: list[str]) -> list[str]:
@@ -36,8 +37,14 @@ def convert(lines: list[str]) -> list[str]:
                 out += ["::", "", line]
                 code = True
                 continue
-        out.append(CODE.sub(r"``\1``", line))
+        out.append("``".join(_words(line)))
     return out
+
+
+def _words(line: str) -> list[str]:
+    """Text and code in turn, with what reStructuredText would take for markup made plain."""
+    parts = CODE.split(line)
+    return [STAR.sub(r"\\*", part) if i % 2 == 0 else part for i, part in enumerate(parts)]
 
 
 def _process(app, what, name, obj, options, lines):

@@ -1,0 +1,119 @@
+"""What the README and the pages in docs/ show is what happens.
+
+Of each page the blocks run in their order, in one namespace and an empty folder: `python` is executed,
+and if a `text` block follows, that is what it prints; a `yaml` block whose first line is a comment
+with a file name becomes that file; lines of `sh` blocks that begin with `varpro` are run. Blocks marked
+`py` need a package that is not here and are only compiled; their pages say so.
+"""
+
+import ast
+import contextlib
+import io
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import varpro as vp
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
+BUILT = {"_build", "gallery"}
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if not BUILT & {*path.relative_to(ROOT).parts}
+)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+RUNS = {"python", "yaml", "py"}
+
+
+def blocks(page: pathlib.Path) -> list[tuple[str, str]]:
+    """Language and content of each block of code."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def lines(text: str) -> list[str]:
+    # How many steps it takes may differ between machines by rounding.
+    return [
+        re.sub(r"after \d+ steps, \d+", "after some", line.rstrip()) for line in text.splitlines()
+    ]
+
+
+def command(line: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "varpro", *shlex.split(line)[1:]], capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, id=str(p.relative_to(ROOT)))
+        for p in PAGES
+        if RUNS & {b[0] for b in blocks(p)}
+    ],
+)
+def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
+    namespace: dict = {"__name__": "__main__"}
+    printed = ""
+    for language, content in blocks(page):
+        if language == "python":
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(content, str(page), "exec"), namespace)
+            printed = out.getvalue()
+        elif language == "py":
+            ast.parse(content)
+        elif language == "yaml":
+            named = re.match(r"# (\w+\.ya?ml)\n", content)
+            if named:
+                pathlib.Path(named[1]).write_text(content)
+        elif language == "sh":
+            printed = "".join(
+                command(line) for line in content.splitlines() if line.startswith("varpro ")
+            )
+        elif language == "text" and printed:
+            assert lines(printed) == lines(content)
+            printed = ""
+
+
+def test_the_readme_shows_the_file_it_names():
+    (shown,) = (content for language, content in blocks(README) if language == "yaml")
+    kept = (ROOT / "configs" / "gauss1.yaml").read_text(encoding="utf-8").splitlines()
+    assert shown.splitlines() == [line for line in kept if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(
+        r"(?:scripts|configs|tests|examples)/[\w./]*\w|[A-Z]{3,}\.md|constraints\.txt", text
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    linked = re.findall(r"\]\(([^)#:]+?\.(?:md|rst))(?:#[\w-]+)?\)", text)
+    # The gallery is written when the pages are built.
+    missing = [
+        name for name in linked if "gallery/" not in name and not (page.parent / name).exists()
+    ]
+    assert missing == []
+    examples = re.findall(r"gallery/(\d\d_\w+)\.", text)
+    assert [name for name in examples if not (ROOT / "examples" / f"{name}.py").exists()] == []
+
+
+def test_every_public_name_is_in_the_reference_and_has_a_docstring():
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)$", reference, re.MULTILINE))
+    public = {name for name in vp.__all__ if name not in ("basis", "linalg", "dmd")}
+    assert public - documented == set()
+    assert [name for name in public if not (getattr(vp, name).__doc__ or "").strip()] == []
