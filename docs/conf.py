@@ -31,6 +31,7 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "markdown_docstrings",
+    "public_names",
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5", "gallery/*.zip"]
 nitpicky = False

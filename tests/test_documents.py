@@ -111,9 +111,10 @@ def test_files_that_a_page_names_exist(page):
     assert [name for name in examples if not (ROOT / "examples" / f"{name}.py").exists()] == []
 
 
-def test_every_public_name_is_in_the_reference_and_has_a_docstring():
+def test_every_public_name_has_a_docstring_and_the_reference_names_no_other():
+    assert [name for name in vp.__all__ if not (getattr(vp, name).__doc__ or "").strip()] == []
     reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)$", reference, re.MULTILINE))
-    public = {name for name in vp.__all__ if name not in ("basis", "linalg", "dmd")}
-    assert public - documented == set()
-    assert [name for name in public if not (getattr(vp, name).__doc__ or "").strip()] == []
+    assert ".. public-names::" in reference  # writes down what is not named one by one
+    of_package = reference.split(".. currentmodule:: varpro._")[0]
+    named = re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)$", of_package, re.MULTILINE)
+    assert named and set(named) <= set(vp.__all__)
