@@ -1,7 +1,7 @@
 """What the README and the pages in docs/ show is what happens.
 
 Of each page the blocks run in their order, in one namespace and an empty folder: `python` is executed,
-and if a `text` block follows, that is what it prints; a `yaml` block whose first line is a comment
+and a `text` block right behind it is what that prints; a `yaml` block whose first line is a comment
 with a file name becomes that file; lines of `sh` blocks that begin with `varpro` are run. Blocks marked
 `py` need a package that is not here and are only compiled; their pages say so.
 """
@@ -33,8 +33,14 @@ RUNS = {"python", "yaml", "py"}
 
 
 def blocks(page: pathlib.Path) -> list[tuple[str, str]]:
-    """Language and content of each block of code."""
-    return BLOCK.findall(page.read_text(encoding="utf-8"))
+    """Language and content of each block of code. What follows right behind another is `output`."""
+    text, end, found = page.read_text(encoding="utf-8"), 0, []
+    for match in BLOCK.finditer(text):
+        language, content = match.groups()
+        behind = found and not text[end : match.start()].strip()
+        found.append(("output" if language == "text" and behind else language, content))
+        end = match.end()
+    return found
 
 
 def lines(text: str) -> list[str]:
@@ -83,9 +89,8 @@ def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path, monkey
             printed = "".join(
                 command(line) for line in content.splitlines() if line.startswith("varpro ")
             )
-        elif language == "text" and printed:
+        elif language == "output":
             assert lines(printed) == lines(content)
-            printed = ""
 
 
 def test_the_readme_shows_the_file_it_names():
@@ -118,3 +123,10 @@ def test_every_public_name_has_a_docstring_and_the_reference_names_no_other():
     of_package = reference.split(".. currentmodule:: varpro._")[0]
     named = re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)$", of_package, re.MULTILINE)
     assert named and set(named) <= set(vp.__all__)
+
+
+def test_the_picture_of_the_house_shows_modules_that_exist():
+    picture = (ROOT / "docs" / "_static" / "house.svg").read_text(encoding="utf-8")
+    shown = re.findall(r">(_\w+)[:<]", picture)
+    assert len(shown) > 20
+    assert [name for name in shown if not (ROOT / "varpro" / f"{name}.py").exists()] == []

@@ -1,6 +1,13 @@
 """Bases: formulas with named parameters. This package knows formulas only."""
 
-from ._base import AbstractBasis as AbstractBasis, Shared as Shared, Sum as Sum, bare as bare
+from ._base import (
+    AbstractBasis as AbstractBasis,
+    Shared as Shared,
+    Sum as Sum,
+    bare as bare,
+    column as column,
+    parameter as parameter,
+)
 from ._compose import Model as Model, Partials as Partials, build_model as build_model
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
