@@ -1,5 +1,6 @@
 """How every test runs: float64, type checks in the package, fixed seeds."""
 
+import importlib.util
 import os
 import pathlib
 import zlib
@@ -32,7 +33,8 @@ _OWN_CHECKS = {
     *("app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"),
     *("_compress", "_batch_data", "_batch_own", "_batch_ready", "_batch_starts"),
 }
-_CORE = sorted({path.stem for path in (_ROOT / "varpro").iterdir()} - _OWN_CHECKS)
+_PACKAGE = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
+_CORE = sorted({path.stem for path in _PACKAGE.iterdir()} - _OWN_CHECKS)
 jaxtyping.install_import_hook([f"varpro.{name}" for name in _CORE], "beartype.beartype")
 
 hypothesis.settings.register_profile("varpro", derandomize=_SEED == 0, deadline=None)
