@@ -11,6 +11,7 @@ Prints medians of interleaved runs and their ratios:
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -78,13 +79,17 @@ def measure(runs: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
-    times = measure(parser.parse_args().runs)
+    parser.add_argument("--json", help="write the medians to this file")
+    args = parser.parse_args()
+    times = measure(args.runs)
     median = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         print(f"{name:6} {median[name]:7.2f} s   ({min(values):.2f} ... {max(values):.2f})")
     for name in ("cold", "warm"):
         for other in ("jax", "lmfit"):
             print(f"{name} / {other:6} {median[name] / median[other]:6.2f}")
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(median))
 
 
 if __name__ == "__main__":
