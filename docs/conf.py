@@ -31,6 +31,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "markdown_docstrings",
     "public_names",
+    "configuration",
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5", "gallery/*.zip"]
 
