@@ -34,7 +34,9 @@ if TYPE_CHECKING:
         Exp as Exp,
         Gaussian as Gaussian,
         GaussianIRF as GaussianIRF,
+        Kinetics as Kinetics,
         Lorentzian as Lorentzian,
+        MeasuredIRF as MeasuredIRF,
         Offset as Offset,
         Oscillation as Oscillation,
         Polynomial as Polynomial,
@@ -64,7 +66,8 @@ _NAMES = {
     "_solve": ("Solution", "solve"),
     "basis": (
         *("AbstractBasis", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
-        *("GaussianIRF", "Lorentzian", "Offset", "Oscillation", "Polynomial", "StretchedExp"),
+        *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset", "Oscillation"),
+        *("Polynomial", "StretchedExp"),
     ),
 }
 _MODULES = ("basis", "linalg")

@@ -101,6 +101,57 @@ def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
     assert "decay.yaml:4 responses.irf: GaussianIRF 'irf' needs center" in lacking.stderr
 
 
+def test_a_measured_response_is_read_from_a_file(here, varpro):
+    t = 0.25 * np.arange(-10, 11)
+    rows = "".join(f"{a},{b}\n" for a, b in zip(t, np.where(t == 0, 9, 1), strict=True))
+    (here / "prompt.csv").write_text("t,counts\n" + rows)
+    change(
+        "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",
+        "responses:\n  irf: {kind: measured, path: prompt.csv, x: t, y: counts, background: 1}\n"
+        "model:\n  decay: {kind: exp, tau: 0.7, irf: irf}",
+    )
+    done = varpro("run", "decay.yaml")
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = json.loads((here / "run" / "result.json").read_text())
+    tau = found["parameters"]["decay.tau"]
+    assert abs(tau["value"] - 2) < 4 * tau["stderr"]
+    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    assert (again.exit_code, again.stderr) == (0, "")
+    change("background: 1", "background: estimate, shift: {init: 0.0, fixed: true}, period: 60")
+    assert "irf.shift" in varpro("check", "decay.yaml").stdout
+    for old, new, message in (
+        ("y: counts, background", "y: count, background", "prompt.csv has no column 'count'."),
+        ("kind: measured", "kind: measurd", "responses.irf.kind: unknown kind 'measurd'. Did you"),
+        ("period: 60", "period: 1", "decay.yaml:4 responses.irf: MeasuredIRF 'irf': the period 1"),
+        ("background: estimate", "background: min", "responses.irf.background: "),
+    ):
+        change(old, new)
+        assert message in varpro("check", "decay.yaml").stderr
+        change(new, old)
+
+
+def test_a_kinetic_scheme_is_a_mapping_of_transfers(here, varpro):
+    change(
+        "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",
+        "model:\n  s:\n    kind: kinetics\n    initial: {A: 2}\n    transfers:\n"
+        "      A->B: {init: 9, fixed: true, unit: GHz}\n      B->: 0.4",
+    )
+    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    assert "s.A->B" in check.stdout
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = json.loads((here / "run" / "result.json").read_text())
+    assert found["parameters"]["s.A->B"]["unit"] == "GHz"
+    rate = found["parameters"]["s.B->"]
+    assert rate["unit"] == "1/ns" and abs(rate["value"] - 0.5) < 4 * rate["stderr"]
+    change("B->: 0.4", "B->: {lower: 0}")
+    wrong = varpro("check", "decay.yaml")
+    assert "decay.yaml:9 model.s.transfers.B->: has no start. Give it init." in wrong.stderr
+    change("B->: {lower: 0}", "B: 0.4")
+    assert "Kinetics 's': the transfer 'B' must read" in varpro("check", "decay.yaml").stderr
+    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    assert (again.exit_code, again.stderr) == (0, "")
+
+
 def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
     varpro("run", "decay.yaml", "--quiet")
     found = json.loads((here / "run" / "result.json").read_text())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import varpro as vp
 
-from .config import CustomComponent, complain, nearest
+from .config import complain, nearest
 from .loader import Key
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def _without_start(plan: "Plan", parts: Parts) -> Iterator[str]:
     listed = {name for name, param in plan.listed.items() if param.init is not None}
     for name, component in plan.config.model.items():
         part = parts[name]
-        above = ("parameters",) if isinstance(component, CustomComponent) else ()
+        above = (component.below,) if component.below else ()
         for local, param in part.parameters.items():
             full, key = part.parameter_name(local), ("model", name, *above, local)
-            if "." in local and not above:
+            if local.partition(".")[0] in plan.config.responses:
                 key = ("responses", *local.split("."))
             if param.init is not None or full in rules.tie or _means(full, listed, plan):
                 continue

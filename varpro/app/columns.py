@@ -18,7 +18,7 @@ from .samples import Columns
 
 def read_columns(document: Document, data: Data, section: Key, folder: Path) -> Columns:
     """What one section of a configuration says about a data file; `section` is where it stands."""
-    path = _as_seen_from_here(folder / data.path)
+    path = as_seen_from_here(folder / data.path)
     if not is_table(path):
         return read_array_columns(document, data, section, path)
     for key in ("select", "mask"):
@@ -107,7 +107,7 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
     )
 
 
-def _as_seen_from_here(path: Path) -> Path:
+def as_seen_from_here(path: Path) -> Path:
     """A path as short as the user would write it, for messages."""
     path, here = Path(os.path.normpath(path)), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

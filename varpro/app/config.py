@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 import varpro as vp
@@ -134,6 +134,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Word = Annotated[str, BeforeValidator(_word)]
 Words = Annotated[list[Word], BeforeValidator(_words), Field(min_length=1)]
+Delimiter = Literal["auto", "comma", "semicolon", "tab", "space"]
 SCALARS: dict[object, Any] = {float: Number, int: Whole, bool: Truth, str: Word}
 
 
@@ -207,9 +208,13 @@ class Component(Section):
 
     kind: str
 
+    # The key below which parameters are, if their names are the user's.
+    below: ClassVar[str | None] = None
+
     def units(self) -> dict[str, str]:
         """The units that the user gave to parameters, by local name."""
         given = {key: getattr(self, key) for key in type(self).model_fields}
+        given |= given[self.below] if self.below else {}
         return {k: p.unit for k, p in given.items() if isinstance(p, Parameter) and p.unit}
 
 
@@ -222,6 +227,8 @@ class BasisComponent(Component):
         given: dict[str, Any] = {
             k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
         }
+        if self.below:
+            given[self.below] = {k: v.param() for k, v in given[self.below].items()}
         if given.get("irf") is not None:
             known = responses or {}
             if given["irf"] not in known:
@@ -241,6 +248,7 @@ class CustomComponent(Component):
     parameters: dict[Word, Parameter] = {}
     columns: list[Word] | None = None
     unit: Word | None = None  # of the coefficients
+    below: ClassVar[str | None] = "parameters"
 
     @pydantic.field_validator("function")
     @classmethod
@@ -250,12 +258,14 @@ class CustomComponent(Component):
             raise wrong(f"expected module:function, such as my_module:damped, not '{value}'.")
         return value
 
-    def units(self) -> dict[str, str]:
-        return {key: p.unit for key, p in self.parameters.items() if p.unit}
-
 
 def _is_parameter(hint: object) -> bool:
     return vp.Param in (hint, *typing.get_args(hint))
+
+
+def _is_response(hint: object) -> bool:
+    members = typing.get_args(hint)
+    return any(isinstance(one, type) and issubclass(one, vp.basis.Shared) for one in members)
 
 
 def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
@@ -264,6 +274,7 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
         return CustomComponent
     hints = typing.get_type_hints(basis)
     fields: dict[str, Any] = {"kind": (Literal[kind], default)}
+    below = None
     for field in dataclasses.fields(basis):
         hint = hints[field.name]
         required = field.default is dataclasses.MISSING
@@ -271,16 +282,54 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
             continue
         if _is_parameter(hint):
             fields[field.name] = (Parameter | None, None)
-        elif vp.GaussianIRF in typing.get_args(hint):
+        elif hint == vp.basis.Params:
+            below = field.name
+            fields[below] = (Annotated[dict[Word, Parameter], Field(min_length=1)], ...)
+        elif hint == vp.basis.Amounts:
+            fields[field.name] = (dict[Word, Number], {})
+        elif _is_response(hint):
             fields[field.name] = (Annotated[str | None, BeforeValidator(_word)], None)
         elif hint in SCALARS:
             fields[field.name] = (SCALARS[hint], ... if required else field.default)
     made = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
-    made.basis = basis
+    made.basis, made.below = basis, below
     return made
 
 
-Response = _component("gaussian", vp.GaussianIRF, "gaussian")
+class MeasuredResponse(Component):
+    """A response whose samples are two columns of a file."""
+
+    kind: Literal["measured"]
+    path: Word
+    """The file; a relative path is seen from the configuration."""
+    x: Word
+    """The column of sample positions, uniform and ascending."""
+    y: Word
+    """The column of what was measured."""
+    delimiter: Delimiter = "auto"
+    """How a table of text is cut into fields."""
+    shift: Parameter | None = None
+    """How far it is moved towards larger x; not at all by default."""
+    background: Annotated[float | Literal["estimate"], BeforeValidator(_word_or_number)] = 0.0
+    """What is subtracted from y: a number, or estimate."""
+    period: Parameter | None = None
+    """Time between excitations, held."""
+
+
+def _kind_of_response(data: Any) -> str:
+    return data.get("kind", "gaussian") if isinstance(data, dict) else getattr(data, "kind", "")
+
+
+RESPONSES = {
+    "gaussian": _component("gaussian", vp.GaussianIRF, "gaussian"),
+    "measured": MeasuredResponse,
+}
+Response = Annotated[
+    functools.reduce(
+        operator.or_, [Annotated[section, Tag(kind)] for kind, section in RESPONSES.items()]
+    ),
+    Discriminator(_kind_of_response),
+]
 COMPONENTS = {kind: _component(kind, basis) for kind, basis in vp.basis.KINDS.items()}
 AnyComponent = Annotated[
     functools.reduce(operator.or_, COMPONENTS.values()), Field(discriminator="kind")
@@ -307,7 +356,7 @@ class Data(Section):
     """Standard deviations: a column or array, a number, or poisson for the root of the counts."""
     weights: Word | None = None
     """A column or array that multiplies the residual."""
-    delimiter: Literal["auto", "comma", "semicolon", "tab", "space"] = "auto"
+    delimiter: Delimiter = "auto"
     """How a table of text is cut into fields."""
     units: Units = Units()
     """Units of x and y."""
@@ -522,8 +571,9 @@ def _sentence(
     elif kind == "union_tag_not_found":
         message = f"needs a kind. Known: {', '.join(COMPONENTS)}."
     elif kind == "union_tag_invalid":
+        kinds = RESPONSES if key[0] == "responses" else COMPONENTS
         key.append("kind")
-        message = f"unknown kind '{context['tag']}'. {nearest(context['tag'], COMPONENTS)}"
+        message = f"unknown kind '{context['tag']}'. {nearest(context['tag'], kinds)}"
     elif kind == "literal_error":
         message = f"expected {context['expected']}, not {_shown(value)}."
     elif kind in ("model_type", "model_attributes_type", "dict_type"):

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .config import (
 from .functions import blaming, import_function
 from .loader import Document, changed, load, read_bytes
 from .parameters import read_parameters
+from .responses import build_responses
 from .samples import Columns
 from .units import coefficient_unit, parameter_unit
 
@@ -143,6 +144,9 @@ class Plan:
             section["units"] = {k: v for k, v in units.items() if v}
         if self.config.parameters is not None:
             tree["parameters"] = _path_from(target, self.folder / self.config.parameters)
+        for section in tree.get("responses", {}).values():
+            if "path" in section:
+                section["path"] = _path_from(target, self.folder / section["path"])
         for section in tree["model"].values():
             if "folder" in section:
                 section["folder"] = _path_from(target, self.folder / section["folder"])
@@ -181,15 +185,9 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     problems: list[str] = []
     parts: dict[str, vp.basis.AbstractBasis] = {}
     units: dict[str, str] = {}
-    responses: dict[str, Any] = {}
     columns = next(iter(sets.values()))
-    for name, response in config.responses.items():
-        try:
-            responses[name] = response.build(name)
-        except vp.InputError as error:
-            problems.append(complain(document, ("responses", name), str(error)))
-    if problems:
-        raise vp.InputError("\n".join(problems))
+    responses, files = build_responses(document, config, folder)
+    inputs |= files
     for name, component in config.model.items():
         try:
             part, source = _build(name, component, folder, columns.x, responses)
@@ -240,7 +238,7 @@ def _build(
     component: Component,
     folder: Path,
     x: np.ndarray,
-    responses: dict[str, Any],
+    responses: Mapping[str, vp.basis.AbstractResponse],
 ) -> tuple[vp.basis.AbstractBasis, Path | None]:
     """A term of the model, and the file of the function that it names."""
     if isinstance(component, BasisComponent):

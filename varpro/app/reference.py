@@ -20,11 +20,11 @@ from varpro import InputError
 
 from .config import (
     COMPONENTS,
+    RESPONSES,
     BasisComponent,
     Component,
     Config,
     Parameter,
-    Response,
     Section,
     nearest,
 )
@@ -143,11 +143,14 @@ def markdown_page() -> str:
             out.append(f"| `{key}` | {takes} | {_code(default)} | {said} |")
     out += ["", "## Kinds of component", ""]
     out.append("Every parameter is a number, its start, or the keys of `parameter` above.")
-    for kind, component in [*COMPONENTS.items(), ("responses", Response)]:
+    responses = [(f"responses, kind {kind}", section) for kind, section in RESPONSES.items()]
+    for kind, component in [*COMPONENTS.items(), *responses]:
         head, arguments = described(component)
         out += ["", f"### {kind}", "", head, "", "| key | takes | default | |", "|---|---|---|---|"]
         for key, takes, default in keys_of(component):
-            out.append(f"| `{key}` | {takes} | {_code(default)} | {arguments.get(key, '')} |")
+            own = component.model_fields[key].description if key in component.model_fields else ""
+            said = arguments.get(key) or " ".join((own or "").split())
+            out.append(f"| `{key}` | {takes} | {_code(default)} | {said} |")
     return "\n".join(out).replace("\n\n\n", "\n\n") + "\n"
 
 

@@ -24,7 +24,8 @@ def parameter_unit(local: str, x_unit: str) -> str:
     """The unit of a nonlinear parameter by its local name, such as `tau`."""
     if local in _ALONG_X:
         return x_unit
-    return per("", power(x_unit, 1)) if local in _PER_X else ""
+    # "A->B" is the rate of a transfer.
+    return per("", power(x_unit, 1)) if local in _PER_X or "->" in local else ""
 
 
 def coefficient_unit(kind: str, column: str, x_unit: str, y_unit: str) -> str:

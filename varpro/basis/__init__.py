@@ -1,7 +1,9 @@
 """Bases: formulas with named parameters. This package knows formulas only."""
 
+from ._artifact import CoherentArtifact as CoherentArtifact
 from ._base import (
     AbstractBasis as AbstractBasis,
+    Params as Params,
     Shared as Shared,
     Sum as Sum,
     bare as bare,
@@ -11,9 +13,12 @@ from ._base import (
 from ._compose import Model as Model, Partials as Partials, build_model as build_model
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
+from ._gaussian_irf import GaussianIRF as GaussianIRF
+from ._kinetics import Amounts as Amounts, Kinetics as Kinetics
+from ._measured import MeasuredIRF as MeasuredIRF
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
 from ._poly import Constant as Constant, Polynomial as Polynomial
-from ._response import CoherentArtifact as CoherentArtifact, GaussianIRF as GaussianIRF
+from ._response import AbstractResponse as AbstractResponse
 from ._stretched import StretchedExp as StretchedExp
 from ._wave import Oscillation as Oscillation
 
@@ -26,6 +31,7 @@ KINDS: dict[str, type[AbstractBasis]] = {
     "constant": Constant,
     "polynomial": Polynomial,
     "coherent_artifact": CoherentArtifact,
+    "kinetics": Kinetics,
     "custom": Custom,
 }
 """The bases by the name that a configuration file gives their kind."""

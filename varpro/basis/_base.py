@@ -27,6 +27,20 @@ def as_param(value: "Param | float | None") -> "Param | None":
     return value if value is None or isinstance(value, Param) else Param(value)
 
 
+Params = tuple[tuple[str, Param], ...]
+"""Parameters whose names are the user's, in his order."""
+
+
+def as_params(value: "Mapping[str, Param | float] | Params | None") -> Params:
+    items = value.items() if isinstance(value, Mapping) else (value or ())
+    return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
+
+
+def held(value: "Param | float | None") -> "Param | None":
+    """A number is a value that is known, not a start."""
+    return value if value is None or isinstance(value, Param) else Param(value, fixed=True)
+
+
 def parameter(default: "Param | float | None" = None) -> Any:
     """A dataclass field for a nonlinear parameter, keyword only, converted by `as_param`."""
     # Any, as for `dataclasses.field`: what is returned describes the field and is not its value.
@@ -64,6 +78,9 @@ class AbstractBasis(eqx.Module):
     # Columns whose entries depend on x and on their own parameters elementwise. Such bases are
     # evaluated in groups, with parameters of shape (g,) and x of shape (m, 1).
     elementwise: ClassVar[bool] = False
+    # Whether the columns take a loop to compute, which is then run once for the derivatives by all
+    # parameters, and not once for each.
+    together: ClassVar[bool] = False
 
     @abc.abstractmethod
     def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:

@@ -51,6 +51,12 @@ class _Group(eqx.Module):
     def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
         picked = self.pick(values)
         columns = first + np.arange(self.width)
+        if self.formula.together and self.index:
+            one = np.array([ids[0] for ids in self.index])
+            table = jax.jacfwd(lambda v: self.evaluate(x, tuple(v)))(jnp.stack(picked))
+            flat = jnp.swapaxes(table, 1, 2).reshape(table.shape[0], -1)
+            yield Partials(flat, np.tile(columns, one.size), np.repeat(one, self.width))
+            return
         for i, ids in enumerate(self.index):
 
             def along(value, i=i):
@@ -154,8 +160,9 @@ def build_model(basis: AbstractBasis) -> Model:
     gathered: dict[object, list[AbstractBasis]] = {}
     for number, part in enumerate(parts):
         leaves, structure = jax.tree.flatten(bare(part))
-        alone = not part.elementwise or leaves
-        key = number if alone else (structure, tuple(part.parameters))
+        # Arrays in a formula, such as a measured response, are the same if they are one object.
+        same = structure, tuple(part.parameters), tuple(map(id, leaves))
+        key = same if part.elementwise else number
         gathered.setdefault(key, []).append(part)
 
     groups, offsets, columns = [], [], []

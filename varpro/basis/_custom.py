@@ -11,14 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._params import Param
 from .._results import InputError
-from ._base import AbstractBasis, as_param
-
-
-def _params(
-    value: "Mapping[str, Param | float] | tuple[tuple[str, Param], ...] | None",
-) -> tuple[tuple[str, Param], ...]:
-    items = value.items() if isinstance(value, Mapping) else (value or ())
-    return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
+from ._base import AbstractBasis, Params, as_params
 
 
 class Custom(AbstractBasis):
@@ -36,7 +29,7 @@ class Custom(AbstractBasis):
 
     name: str
     function: Callable[[dict[str, Array], PyTree], Any] = eqx.field(static=True)
-    params: tuple[tuple[str, Param], ...] = eqx.field(converter=_params, default=())
+    params: Params = eqx.field(converter=as_params, default=())
     columns: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):

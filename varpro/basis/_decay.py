@@ -12,7 +12,7 @@ from .._results import InputError
 from .._types import ArrayIn
 from ._base import AbstractBasis, backend, column, parameter
 from ._grid import Box, log_grid
-from ._response import GaussianIRF
+from ._response import AbstractResponse
 
 # Lifetimes that are tried: neighbours this factor apart, up to this many times the span of x.
 _RATIO, _SPANS = 1.35, 5.0
@@ -37,7 +37,7 @@ class Exp(AbstractBasis):
     name: str
     tau: Param | None = parameter()
     rate: Param | None = parameter()
-    irf: GaussianIRF | None = eqx.field(default=None, kw_only=True)
+    irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self):

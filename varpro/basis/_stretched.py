@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from .._params import Param
 from .._results import InputError
 from .._types import ArrayIn
 from ._base import AbstractBasis, column, parameter
+from ._response import AbstractResponse
 
 # exp(-p) is zero beyond e^9 in every precision; held there, its derivative is zero too, not 0 * inf.
 _LOG_MOST = 9.0
@@ -27,13 +29,15 @@ class StretchedExp(AbstractBasis):
     - `name`: of the component and its coefficient.
     - `tau`: where the column has fallen to 1/e, in units of x. Positive.
     - `beta`: the exponent; starts at 1, a plain exponential, where nothing is given.
+    - `irf`: the response through which it is seen, by quadrature; it then begins where that is.
 
-    **Raises:** `InputError` from a fit whose x holds negative values.
+    **Raises:** `InputError` from a fit whose x holds negative values where there is no response.
     """
 
     name: str
     tau: Param | None = parameter()
     beta: Param | None = parameter()
+    irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -43,7 +47,13 @@ class StretchedExp(AbstractBasis):
             self.beta = Param(1.0)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
-        s = column(x) / values["tau"]
+        if self.irf is not None:
+            own = self.irf.own(values)
+            return self.irf.seen_function(x, lambda v: self._plain(v, values), own)
+        return self._plain(column(x), values)
+
+    def _plain(self, x: Array, values: Mapping[str, ArrayIn]) -> jax.Array:
+        s = x / values["tau"]
         # By way of the logarithm: s^(beta - 1) is infinite at x = 0, the derivative is not.
         log_s = jnp.log(jnp.where(s > 0, s, 1.0))
         power = jnp.exp(jnp.minimum(values["beta"] * log_s, _LOG_MOST))
@@ -52,9 +62,9 @@ class StretchedExp(AbstractBasis):
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "StretchedExp":
         lowest = np.min(x)
-        if lowest < 0:
+        if self.irf is None and lowest < 0:
             raise InputError(
                 f"StretchedExp '{self.name}' needs x >= 0, but x goes down to {lowest:g}. Leave "
-                "those samples out, or shift x."
+                "those samples out, shift x, or give it a response, irf=."
             )
         return self

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from .._params import Param
 from .._results import InputError
 from .._types import ArrayIn
 from ._base import AbstractBasis, parameter
+from ._response import AbstractResponse
 
 _ENVELOPES = ("exponential", "gaussian")
 
@@ -28,6 +30,8 @@ class Oscillation(AbstractBasis):
     - `tau`: the lifetime, in units of x; for a Gaussian envelope its standard deviation; or
     - `rate`: its inverse. With neither the oscillation does not decay.
     - `envelope`: "exponential" (default) or "gaussian".
+    - `irf`: the response through which it is seen. It then begins where that is, with the phases of
+        cosine and sine counted from there.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Oscillation(AbstractBasis):
     tau: Param | None = parameter()
     rate: Param | None = parameter()
     envelope: str = eqx.field(static=True, default="exponential")
+    irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
 
     def __post_init__(self):
         if self.freq is None:
@@ -55,10 +60,24 @@ class Oscillation(AbstractBasis):
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
         x = jnp.asarray(x)
+        if self.irf is None:
+            return self._plain(x[:, None], values)
+        own = self.irf.own(values)
+        if self.envelope == "gaussian":
+            return self.irf.seen_function(x, lambda v: self._plain(v, values), own)
+        # A decay whose rate is complex: exp(-rate v) = d(v) (cos + i sin).
+        rate = jnp.asarray(self._rate(values) - 2j * jnp.pi * values["freq"])
+        seen = self.irf.seen(x[:, None], rate, own)
+        return jnp.concatenate([seen.real, seen.imag], axis=1)
+
+    def _rate(self, values: Mapping[str, ArrayIn]) -> ArrayIn | float:
+        if "rate" in values:
+            return values["rate"]
+        return 1.0 / values["tau"] if "tau" in values else 0.0
+
+    def _plain(self, x: Array, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """The columns at x (m, 1)."""
         phase = 2 * jnp.pi * values["freq"] * x
-        waves = jnp.stack([jnp.cos(phase), jnp.sin(phase)], axis=1)
-        if "rate" not in values and "tau" not in values:
-            return waves
-        s = values["rate"] * x if "rate" in values else x / values["tau"]
-        decay = jnp.exp(-s if self.envelope == "exponential" else -0.5 * s**2)
-        return decay[:, None] * waves
+        waves = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
+        s = self._rate(values) * x
+        return jnp.exp(-s if self.envelope == "exponential" else -0.5 * s**2) * waves

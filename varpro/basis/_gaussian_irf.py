@@ -1,0 +1,224 @@
+"""A Gaussian response of an instrument."""
+
+import math
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Inexact
+
+from .._params import Param
+from .._results import InputError
+from .._types import ArrayIn
+from ._base import FWHM_PER_SIGMA, held, parameter
+from ._response import AbstractResponse, Causal, gauss_legendre, one, train
+from ._special import filtered_decay
+from ._states import repeated, states
+
+# In standard deviations: nothing of a Gaussian is beyond _REACH, to 1e-15. Before _REACH the
+# integral runs over v from 0 to 2 _REACH; panels that shrink towards 0 resolve what is up to 1e7
+# times faster than the response, and powers of v.
+_REACH = 8.0
+_NODES, _WEIGHTS = gauss_legendre(
+    np.r_[0.0, 2.0 * 4.0 ** np.arange(-10.0, 0.0), np.arange(2.0, 2 * _REACH + 1, 2.0)], 16
+)
+_WEIGHTS = _WEIGHTS / math.sqrt(2.0 * math.pi)
+_AT_REACH = _WEIGHTS * np.exp(-0.5 * (_REACH - _NODES) ** 2)
+# After _REACH nothing begins within the response, and Gauss's rule for it will do.
+_LATE, _LATE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
+_LATE_WEIGHTS = _LATE_WEIGHTS / math.sqrt(2.0 * math.pi)
+
+
+class GaussianIRF(AbstractResponse):
+    """A Gaussian instrument response of unit area, given to components as `irf=`.
+
+        irf = vp.GaussianIRF("irf", center=0.3, width=0.1)
+        model = vp.Exp("fast", tau=0.5, irf=irf) + vp.Exp("slow", tau=5.0, irf=irf)
+
+    Its parameters, `irf.center` and so on, exist once. Through it a decay of rate k that begins at
+    `center` is `exp(-k t) theta(t)` convolved with the Gaussian, in a form in which nothing overflows
+    (`varpro.basis._special`): as in TIMP and pyglotaran, and unlike an amplitude at the maximum.
+
+    **Arguments:**
+
+    - `name`: prefix of its parameters.
+    - `center`: time zero, in units of x. Several Gaussians have `center2`, `width2` and `weight2`
+        (relative to the first, which has 1), and so on up to 3.
+    - `width`: standard deviation, in units of x; or
+    - `fwhm`: full width at half maximum, `2 sqrt(2 ln 2)` standard deviations.
+    - `period`: time between excitations; held unless a `Param` says otherwise. What is left of decays
+        of all earlier ones is added, `1 / (1 - exp(-k period))` of the one before.
+    - `backsweep`: of a synchroscan streak camera: the beam also sweeps back, half a period later, and
+        what falls on the screen is added. The formula is that of TIMP (Mullen and van Stokkum,
+        J. Stat. Softw. 18(3), 2007), in which earlier excitations are not widened by the response.
+
+    **Raises:** `InputError` if both widths or none are given, or `backsweep` without a period.
+    """
+
+    name: str
+    center: Param | None = parameter()
+    width: Param | None = parameter()
+    fwhm: Param | None = parameter()
+    center2: Param | None = parameter()
+    width2: Param | None = parameter()
+    weight2: Param | None = parameter()
+    center3: Param | None = parameter()
+    width3: Param | None = parameter()
+    weight3: Param | None = parameter()
+    period: "Param | None" = eqx.field(default=None, converter=held, kw_only=True)
+    backsweep: bool = eqx.field(static=True, default=False, kw_only=True)
+
+    def __check_init__(self):
+        what = f"GaussianIRF '{self.name}'"
+        if self.center is None:
+            raise InputError(f"{what} needs center, where time zero is about.")
+        if (self.width is None) == (self.fwhm is None):
+            raise InputError(f"{what} needs either width or fwhm.")
+        if self.backsweep and self.period is None:
+            raise InputError(f"{what}: backsweep needs the period of the sweep.")
+        for i in ("2", "3"):
+            given = [key for key in ("center", "width", "weight") if getattr(self, key + i)]
+            if given and len(given) < 3:
+                raise InputError(
+                    f"{what}: another Gaussian needs center{i}, width{i} and weight{i}."
+                )
+
+    def gaussians(
+        self, values: Mapping[str, ArrayIn]
+    ) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+        """Centre, standard deviation and share of each Gaussian; shares add up to one."""
+        v = {key: jnp.asarray(value) for key, value in values.items()}
+        width = v["width"] if "width" in v else v["fwhm"] / FWHM_PER_SIGMA
+        found = [(v["center"], width, jnp.ones_like(width))]
+        for i in ("2", "3"):
+            if "center" + i in v:
+                found.append((v["center" + i], v["width" + i], v["weight" + i]))
+        total = sum((weight for _, _, weight in found[1:]), found[0][2])
+        return [(center, width, weight / total) for center, width, weight in found]
+
+    def seen(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """A decay through it at `x`; everything broadcasts."""
+        x, rate = jnp.asarray(x), jnp.asarray(rate)
+        total = jnp.zeros((), x.dtype)
+        for center, width, share in self.gaussians(values):
+            t = x - center
+            now = filtered_decay(t, rate, width)
+            if "period" in values:
+                period = values["period"]
+                left = 1.0 / -jnp.expm1(-rate * period)
+                if self.backsweep:
+                    back = jnp.exp(-rate * jnp.maximum(0.5 * period - t, 0.0))
+                    now = now + (jnp.exp(-rate * jnp.maximum(t + period, 0.0)) + back) * left
+                else:
+                    now = now + filtered_decay(t + period, rate, width) * left
+            total = total + share * now
+        return total
+
+    def seen_states(
+        self,
+        x: Float[ArrayIn, " m"],
+        k: Inexact[Array, "n n"],
+        start: Inexact[Array, " n"],
+        values: Mapping[str, ArrayIn],
+        known: Bool[np.ndarray, " n"],
+    ) -> Inexact[Array, "m n"]:
+        x = jnp.asarray(x)
+        left = repeated(k, start, one(values["period"]), known) if "period" in values else None
+        total = jnp.zeros((), x.dtype)
+        for center, width, share in self.gaussians(values):
+            t = x - one(center)
+            now = _smeared_states(k, start, t, one(width), known)
+            if left is not None:
+                period = one(values["period"])
+                if self.backsweep:
+                    now = now + states(k, left, jnp.maximum(t + period, 0.0), known)
+                    now = now + states(k, left, jnp.maximum(0.5 * period - t, 0.0), known)
+                else:
+                    now = now + _smeared_states(k, left, t + period, one(width), known)
+            total = total + one(share) * now
+        return total
+
+    def seen_function(
+        self, x: Float[ArrayIn, " m"], function: Causal, values: Mapping[str, ArrayIn]
+    ) -> Inexact[Array, "m g"]:
+        x = jnp.asarray(x)
+        total = jnp.zeros((), x.dtype)
+        for center, width, share in self.gaussians(values):
+            t = x - one(center)
+            now = _smeared(function, t, one(width))
+            if "period" in values:
+                period = one(values["period"])
+                earlier = train(function, period)
+                if self.backsweep:
+                    now = now + earlier(jnp.maximum(t + period, 0.0)[:, None])
+                    now = now + earlier(jnp.maximum(0.5 * period - t, 0.0)[:, None])
+                else:
+                    now = now + _smeared(earlier, t + period, one(width))
+            total = total + one(share) * now
+        return total
+
+
+def _in_widths(
+    t: Float[Array, " m"], width: Float[Array, ""]
+) -> tuple[Float[Array, " m"], Float[Array, ""]]:
+    """`t / s` and s, the width, or the rounding of t where that is more."""
+    eps = float(jnp.finfo(t.dtype).eps)
+    most = jnp.maximum(jnp.max(jnp.abs(t)), float(jnp.finfo(t.dtype).tiny) ** 0.4)
+    s = jnp.maximum(jnp.abs(width), eps * most)
+    return t / s, s
+
+
+@jax.custom_jvp
+def _early(u: Float[Array, " m"], columns: Inexact[Array, "r n"]) -> Inexact[Array, "m n"]:
+    """The integral for times u, in standard deviations, below _REACH; `columns` are at _NODES."""
+    return _product(_bell(u)[0], columns)
+
+
+@_early.defjvp
+def _early_jvp(primals, tangents):
+    # Each row moves with its own u, so one slope serves the tangents of all parameters.
+    (u, columns), (t_u, t_columns) = primals, tangents
+    bell, apart = _bell(u)
+    slope = _product(-apart * bell, columns)
+    return _product(bell, columns), _product(bell, t_columns) + slope * t_u[:, None]
+
+
+def _bell(u: Float[Array, " m"]) -> tuple[Float[Array, "m r"], Float[Array, "m r"]]:
+    """The weights of the nodes, and how far the nodes are."""
+    # Clipped where it is zero in any case, before it becomes a denormal number.
+    apart = jnp.clip(u[:, None] - _NODES.astype(u.dtype), -12.0, 12.0)
+    return jnp.exp(-0.5 * apart**2) * _WEIGHTS.astype(u.dtype), apart
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _smeared_states(
+    k: Inexact[Array, "n n"],
+    start: Inexact[Array, " n"],
+    t: Float[Array, " m"],
+    width: Float[Array, ""],
+    known: Bool[np.ndarray, " n"],
+) -> Inexact[Array, "m n"]:
+    """States convolved with one Gaussian at time 0. Once it is over they go on by themselves."""
+    u, s = _in_widths(t, width)
+    columns = states(k, start, s * _NODES.astype(t.dtype), known)
+    late = states(
+        k, jnp.asarray(_AT_REACH, t.dtype) @ columns, jnp.maximum(t - _REACH * s, 0.0), known
+    )
+    return jnp.where((u < _REACH)[:, None], _early(u, columns), late)
+
+
+def _smeared(
+    function: Causal, t: Float[Array, " m"], width: Float[Array, ""]
+) -> Inexact[Array, "m g"]:
+    """Columns convolved with one Gaussian at time 0."""
+    u, s = _in_widths(t, width)
+    early = _early(u, function((s * _NODES.astype(t.dtype))[:, None]))
+    around = jnp.maximum(t[:, None] - s * _LATE.astype(t.dtype), 0.0)
+    values = function(around.reshape(-1, 1)).reshape(*around.shape, -1)
+    late = jnp.sum(values * _LATE_WEIGHTS.astype(t.dtype)[:, None], axis=1)
+    return jnp.where((u < _REACH)[:, None], early, late)

@@ -1,0 +1,197 @@
+"""Compartments that pass on what they hold: kinetic schemes of first order."""
+
+import itertools
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from .._params import Param
+from .._results import InputError, suggestion
+from .._types import ArrayIn
+from ._base import AbstractBasis, Params, as_params
+from ._response import AbstractResponse
+from ._states import states
+
+_ARROW = "->"
+# Modes of a rate matrix that are less independent than this say nothing.
+_DEPENDENT = 1e8
+
+
+Amounts = tuple[tuple[str, np.ndarray], ...]
+"""Numbers by name, as arrays."""
+
+
+def _amounts(value: Mapping[str, float | int] | Amounts | None) -> Amounts:
+    # Arrays, so that other amounts need no other program.
+    items = value.items() if isinstance(value, Mapping) else (value or ())
+    return tuple((str(k), np.asarray(v, float)) for k, v in items)
+
+
+class Kinetics(AbstractBasis):
+    """A kinetic scheme: columns are the concentrations of its compartments, `c' = K c`.
+
+        vp.Kinetics("s", {"A->B": 2.0, "B->A": 0.1, "B->": 0.05})
+
+    is a reversible step and a loss from B. Its columns are `s.A` and `s.B`, the coefficients of which
+    are species-associated spectra, and its parameters the rates `s.A->B`, `s.B->A` and `s.B->`, for
+    which `K[j, i]` is the rate of `i->j` and `K[i, i]` minus the sum of all rates out of i.
+    Sequential, parallel, branched and cyclic schemes, equal rates and damped oscillations are all
+    computed by products of matrices, without eigenvalues (`varpro.basis._states`).
+
+    Nagle, Biophys. J. 59 (1991) 476; van Stokkum, Larsen and van Grondelle, Biochim. Biophys. Acta
+    1657 (2004) 82.
+
+    **Arguments:**
+
+    - `name`: of the component.
+    - `transfers`: the rates, per unit of x, by `"from->to"`; `"from->"` is lost. Compartments are in
+        the order in which they appear there.
+    - `initial`: what compartments hold at x = 0, by name; by default 1 in the first and nothing in
+        the others.
+    - `irf`: the response through which it is seen; x = 0 is then where that is centred.
+
+    **Raises:** `InputError` for transfers that make no scheme, for initial amounts of unknown
+    compartments, and from a fit whose x holds negative values where there is no response.
+    """
+
+    name: str
+    transfers: Params = eqx.field(converter=as_params, default=())
+    initial: Amounts = eqx.field(converter=_amounts, default=(), kw_only=True)
+    irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
+    # From, to (-1: lost); and which compartments hold something at first.
+    arrows: tuple[tuple[int, int], ...] = eqx.field(static=True, init=False, default=())
+    filled: tuple[int, ...] = eqx.field(static=True, init=False, default=())
+    together: ClassVar[bool] = True
+
+    def __post_init__(self):
+        names = [self._ends(key) for key, _ in as_params(self.transfers)]
+        order = {name: i for i, name in enumerate(self._compartments(names))}
+        self.arrows = tuple((order[a], order[b] if b else -1) for a, b in names)
+        held = [key for key, _ in _amounts(self.initial)]
+        unknown = [key for key in held if key not in order]
+        if unknown:
+            raise InputError(
+                f"Kinetics '{self.name}': initial names the compartment '{unknown[0]}', which no "
+                f"transfer has. {suggestion(unknown[0], list(order))}"
+            )
+        self.filled = tuple(order[key] for key in held) or (0,)
+
+    def __check_init__(self):
+        what = f"Kinetics '{self.name}'"
+        if not self.transfers:
+            raise InputError(f"{what} needs transfers, such as {{'A->B': 1.0, 'B->': 0.1}}.")
+        amounts = np.array([amount for _, amount in self.initial])
+        if amounts.size and not (np.isfinite(amounts).all() and amounts.any()):
+            raise InputError(f"{what}: initial amounts must be finite, and not all zero.")
+
+    def _ends(self, key: str) -> tuple[str, str]:
+        before, arrow, after = (part.strip() for part in key.partition(_ARROW))
+        wrong = set(before + after) & set(".*?[] ") or _ARROW in after or before == after
+        if wrong or not arrow or not before or key != before + _ARROW + after:
+            raise InputError(
+                f"Kinetics '{self.name}': the transfer {key!r} must read 'A->B' or, for a loss, 'A->', "
+                "with two different names without blanks, dots and brackets."
+            )
+        return before, after
+
+    @staticmethod
+    def _compartments(ends: list[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name in itertools.chain(*ends) if name))
+
+    @property
+    def compartments(self) -> tuple[str, ...]:
+        """The names of the compartments, in the order of the columns."""
+        return self._compartments([self._ends(key) for key, _ in self.transfers])
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}.{one}" for one in self.compartments)
+
+    @property
+    def parameters(self) -> dict[str, Param]:
+        shared = {} if self.irf is None else self.irf.parameters
+        return dict(self.transfers) | shared
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+        x = jnp.asarray(x)
+        # By position: names are gone from a basis that is compiled.
+        rates = jnp.stack([jnp.asarray(v) for key, v in values.items() if "." not in key])
+        k = self.matrix(rates)
+        amounts = [amount for _, amount in self.initial] or [np.ones(())]
+        start = jnp.zeros(k.shape[0], k.dtype)
+        start = start.at[np.array(self.filled)].set(jnp.stack(amounts).astype(k.dtype))
+        known = ~self._on_a_cycle()
+        if self.irf is not None:
+            return self.irf.seen_states(x, k, start, self.irf.own(values), known)
+        after = states(k, start, jnp.maximum(x, 0.0), known)
+        return jnp.where((x < 0)[:, None], jnp.nan, after)
+
+    def matrix(self, rates: Float[Array, " r"]) -> Float[Array, "n n"]:
+        """K for the rates, in the order of the transfers."""
+        source, target = np.array(self.arrows).T
+        n = 1 + max(max(pair) for pair in self.arrows)
+        kept = target >= 0
+        k = jnp.zeros((n, n), rates.dtype).at[source, source].add(-rates)
+        return k.at[target[kept], source[kept]].add(rates[kept])
+
+    def _on_a_cycle(self) -> np.ndarray:
+        """Which compartments (n,) something can come back to."""
+        n = 1 + max(max(pair) for pair in self.arrows)
+        reached = np.zeros((n, n), bool)
+        for a, b in self.arrows:
+            if b >= 0:
+                reached[a, b] = True
+        for _ in range(n):
+            reached = reached | (reached @ reached)
+        return np.diag(reached)
+
+    def modes(
+        self, rates: Mapping[str, float]
+    ) -> tuple[Inexact[np.ndarray, " n"], Inexact[np.ndarray, "n n"]]:
+        """Concentrations as sums of decays: `c_i(t) = sum_l amplitudes[i, l] exp(-rates[l] t)`.
+
+        With species-associated spectra S (n, k), the coefficients of a fit, the decay-associated ones
+        are `amplitudes.T @ S`.
+
+        **Arguments:** `rates` by the names of the transfers, with or without that of the component.
+
+        **Returns:** the rates, fastest first, and the amplitudes; complex where the scheme
+        oscillates.
+
+        **Raises:** `InputError` if a rate is missing, or if the scheme has no such form: with equal
+        rates one after the other a concentration is no sum of decays.
+        """
+        known = [key for key, _ in self.transfers]
+        missing = [k for k in known if k not in rates and self.parameter_name(k) not in rates]
+        if missing:
+            raise InputError(f"Kinetics '{self.name}': no rate for '{missing[0]}' is given.")
+        values = [float(rates[k] if k in rates else rates[self.parameter_name(k)]) for k in known]
+        n = len(self.compartments)
+        k = np.zeros((n, n))
+        for (a, b), value in zip(self.arrows, values, strict=True):
+            k[a, a] -= value
+            if b >= 0:
+                k[b, a] += value
+        start = np.zeros(n)
+        start[list(self.filled)] = [amount for _, amount in self.initial] or [1.0]
+        found, vectors = np.linalg.eig(k)
+        if not np.linalg.cond(vectors) < _DEPENDENT:
+            raise InputError(
+                f"Kinetics '{self.name}' has equal or nearly equal rates one after the other: its "
+                "concentrations are no sums of decays."
+            )
+        order = np.argsort(np.real(found), kind="stable")
+        return -found[order], (vectors * np.linalg.solve(vectors, start))[:, order]
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "Kinetics":
+        lowest = np.min(x)
+        if self.irf is None and lowest < 0:
+            raise InputError(
+                f"Kinetics '{self.name}' begins at x = 0, but x goes down to {lowest:g}. Leave those "
+                "samples out, shift x, or give it a response, irf=."
+            )
+        return self
