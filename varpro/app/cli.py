@@ -315,7 +315,9 @@ def _guarded(debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What a run of many curves finished is kept: varpro resume.", err=True)
+        typer.echo(
+            "Interrupted. What a run of many curves finished is kept: varpro resume.", err=True
+        )
         raise typer.Exit(INTERRUPTED) from None
     except _Terminated:
         typer.echo("Terminated.", err=True)

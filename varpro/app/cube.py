@@ -132,7 +132,7 @@ def open_cube(
         axis = source.renamed.get(axis, axis)
         if axis in source.dims:
             back = {new: old for old, new in source.renamed.items()}
-            source = _described(path, source.name, source.renamed | {back.get(axis, axis): x})
+            source = _described(path, source.name, {**source.renamed, back.get(axis, axis): x})
     if x not in source.dims:
         raise vp.InputError(
             f"{path}: '{source.name}' has no dimension '{x}'. {nearest(x, source.dims)} "
@@ -233,7 +233,10 @@ def _tiff(path: Path) -> _File:
 
 
 # Formats of which parts are read here, though `formats` reads them whole.
-_LAZY = dict.fromkeys((".h5", ".hdf5", ".hdf"), _hdf5) | dict.fromkeys((".tif", ".tiff"), _tiff)
+_LAZY: dict[str, Callable[[Path], _File]] = {
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), _hdf5),
+    **dict.fromkeys((".tif", ".tiff"), _tiff),
+}
 
 
 def digest(path: Path, role: str) -> str:

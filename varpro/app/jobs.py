@@ -18,7 +18,6 @@ from .parameters import parameters_text
 from .run import Outcome, run
 from .summary import print_batch, print_summary
 
-
 # Exit code where some curves of a batch failed.
 SOME_FAILED = 3
 
@@ -139,7 +138,9 @@ def run_jobs(
     return 1 if failed else SOME_FAILED if some_curves else 0
 
 
-def _show(outcome: Outcome | BatchOutcome, title: str, number: int, quiet: bool, as_json: bool) -> None:
+def _show(
+    outcome: Outcome | BatchOutcome, title: str, number: int, quiet: bool, as_json: bool
+) -> None:
     folder, here = outcome.folder, Path.cwd()
     short = str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
     if as_json:

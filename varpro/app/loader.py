@@ -214,6 +214,7 @@ class _Builder:
             items[name] = self.node(next(stream), stream, here)
         return items
 
+
 def dump(tree: dict[str, Any]) -> str:
     """A tree of plain values as the text of a YAML file."""
     yaml = YAML(typ="safe", pure=True)
