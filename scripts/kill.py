@@ -104,7 +104,7 @@ def main():
             dead = 1 + (random.random() < 0.3)
             while True:
                 process = start(folder, *words)
-                moment = random.uniform(0.05, 1.0) * lasts if dead else 1e9
+                moment = random.uniform(0.3, 1.0) * lasts if dead else 1e9
                 repeated += watch(process, run, seen, time.monotonic() + moment)
                 if process.poll() is not None:
                     break
@@ -122,7 +122,10 @@ def main():
                     break
             message = process.stderr.read().decode().strip().splitlines()
             same = (run / "result.nc").exists() and vp.load(run / "result.nc") == whole
-            print(f"{number + 1:3}: kept {kept[-1] if kept else 0:3} blocks, same {same}", *message[-1:])
+            print(
+                f"{number + 1:3}: kept {kept[-1] if kept else 0:3} blocks, same {same}",
+                *message[-1:],
+            )
             if not same:
                 sys.exit("The maps differ from those of a run that was left alone.")
         share = np.mean(kept) / blocks if kept else 0.0
