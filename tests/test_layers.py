@@ -28,7 +28,7 @@ ROWS = [
         "_global _batch_program _batch_data",
         "_batch_job _batch_own",
         "_batch_ready",
-        "_batch_starts",
+        "_batch_starts _batch_dask",
         "_mixed",
         "_batch",
     ),

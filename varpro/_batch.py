@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+from ._batch_dask import dask_array, fit_chunks
 from ._batch_data import make_cube
 from ._batch_fit import BatchFit
 from ._batch_job import BatchJob
@@ -59,8 +60,9 @@ def fit_many(
     - `x`: sample positions (m,), shared; for your own functions any pytree of arrays with m rows. None
         for labelled data: their coordinate along `dim`.
     - `y`: data (..., m), real, any batch axes before the samples. Any array that can be indexed with
-        slices is read in blocks: `numpy.memmap`, a variable of h5py or zarr, a dask array. Or an
-        `xarray.DataArray`, whose samples lie along `dim` wherever that stands.
+        slices is read in blocks: `numpy.memmap`, a variable of h5py or zarr. Or an
+        `xarray.DataArray`, whose samples lie along `dim` wherever that stands. Each chunk of a dask
+        array is fitted by a task of its own: with a `distributed.Client`, on its cluster.
     - `init`: starts by name; an array of the batch's shape starts each curve elsewhere. Starts that
         are left out are found in the mean of the curves.
     - `bounds`: `{name: (lower, upper)}`, numbers or arrays of the batch's shape. Equal ends hold a
@@ -152,7 +154,10 @@ def prepare_many(
 
 
 def _all(job: BatchJob, workers: int | None, progress: Progress | None) -> dict[str, np.ndarray]:
-    """Fits of all curves, blocks on threads."""
+    """Fits of all curves: blocks on threads, or chunks where dask has its workers."""
+    spread = dask_array(job.rows)
+    if spread is not None:
+        return fit_chunks(job, spread)
     out: dict[str, np.ndarray] = {}
     lock = threading.Lock()
 

@@ -18,20 +18,31 @@ class Cube:
     x: PyTree
     dims: tuple[str, ...] | None
     coords: dict[str, tuple[tuple[str, ...], np.ndarray]]
+    sample: str  # the dimension of the samples
+
+    def rows_of(self, value: Any) -> Rows | None:
+        """A labelled array with all dimensions of the data, whose batch axes are in their order, as
+        rows that are read when they are needed; None for any other."""
+        if self.dims is None or not hasattr(value, "dims"):
+            return None
+        if tuple(d for d in value.dims if d != self.sample) != self.dims:
+            return None
+        if self.sample not in value.dims:
+            return None
+        return Rows(getattr(value, "variable", value), value.dims.index(self.sample))
 
     def plain(self, value: Any) -> Any:
         """A labelled array in the order of the cube, its other axes of size one; else as it is."""
         if self.dims is None or not hasattr(value, "dims"):
             return value
-        unknown = set(value.dims) - {*self.dims, self._sample}
+        unknown = set(value.dims) - {*self.dims, self.sample}
         if unknown:
             raise InputError(f"'{unknown.pop()}' is no dimension of the data {self.dims}.")
-        order = [d for d in (*self.dims, self._sample) if d in value.dims]
-        found = value.transpose(*order)
-        sizes = dict(zip(found.dims, found.shape, strict=True))
-        return np.asarray(found).reshape([sizes.get(d, 1) for d in (*self.dims, self._sample)])
-
-    _sample: str = ""
+        order = [d for d in (*self.dims, self.sample) if d in value.dims]
+        found = np.asarray(value[(slice(None),) * len(value.dims)])
+        found = found.transpose([value.dims.index(d) for d in order])
+        sizes = dict(zip(order, found.shape, strict=True))
+        return found.reshape([sizes.get(d, 1) for d in (*self.dims, self.sample)])
 
 
 def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
@@ -57,7 +68,7 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
             x = np.asarray(y.coords[dim].values)
         elif hasattr(x, "dims"):
             x = np.asarray(x.values)
-        data = y.variable
+        data = getattr(y, "variable", y)
     elif dim is not None:
         raise InputError(
             "dim= is for labelled data (xarray); of a plain array it is the last axis."

@@ -55,6 +55,8 @@ class BatchJob:
     absolute_sigma: bool
     real: np.dtype
     block: int | None
+    lanes: int = 1
+    size: int = 1
 
     def begun_at(self, start: np.ndarray) -> "BatchJob":
         """The same job from starts (b, p) that fits gave, moved to where curves may go."""
@@ -81,24 +83,18 @@ class BatchJob:
 
     @property
     def devices(self) -> int:
-        """Devices that share the curves of a block."""
-        return min(jax.local_device_count(), max(1, self.count // _LANES))
+        """Devices of this machine that share the curves of a block."""
+        here = range(jax.local_device_count(), 0, -1)
+        return next(n for n in here if self.size % (self.lanes * n) == 0)
 
-    @property
-    def lanes(self) -> int:
-        size, total = self._most, self.count
-        return min(_LANES, 1 << max(size - 1, 0).bit_length(), 1 << max(total - 1, 0).bit_length())
-
-    @property
-    def _most(self) -> int:
-        fit = max(_MEMORY // max(self.rows.samples, 1), 1)
-        return min(self.block or fit, self.block or _BLOCK)
-
-    @property
-    def size(self) -> int:
-        """Curves in one call of the compiled program."""
-        unit = self.lanes * self.devices
-        return min(-(-self._most // unit) * unit, -(-self.count // unit) * unit)
+    def sized(self) -> "BatchJob":
+        """The same job with a compiled program that suits the number of curves and devices."""
+        room = max(_MEMORY // max(self.rows.samples, 1), 1)
+        most, total = min(self.block or room, self.block or _BLOCK), self.count
+        lanes = min(*(1 << max(n - 1, 0).bit_length() for n in (most, total)), _LANES)
+        unit = lanes * min(jax.local_device_count(), max(1, total // _LANES))
+        size = min(-(-most // unit) * unit, -(-total // unit) * unit)
+        return dataclasses.replace(self, lanes=lanes, size=size)
 
     def fit_rows(self, first: int, last: int) -> dict[str, np.ndarray]:
         """Fit the curves from `first` up to `last`: arrays by the names of `FIELDS`, a row each, and

@@ -128,7 +128,7 @@ def prepare(
         absolute_sigma=absolute_sigma,
         real=real,
         block=block,
-    )
+    ).sized()
 
 
 def mean_curve(rows: Rows, real: np.dtype) -> np.ndarray:
@@ -171,6 +171,9 @@ def _weighing(
 
 
 def _part(what: str, cube: Cube, value: Any) -> np.ndarray | Rows:
+    rows = cube.rows_of(value)
+    if rows is not None and rows.shape == cube.rows.shape and rows.samples == cube.rows.samples:
+        return rows
     value = cube.plain(value)
     array = value if is_array(value) else np.asarray(value)
     m, whole = cube.rows.samples, (*cube.rows.shape, cube.rows.samples)

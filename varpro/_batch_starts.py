@@ -60,7 +60,7 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
         dims=None,
         coords={},
         block=None,
-    )
+    ).sized()
     found = fit_all(coarse)
     good = np.isin(found["status"], _GOOD)
     return np.where(good[:, None], found["alpha"][:, list(job.layout.free)], start)

@@ -376,14 +376,14 @@ def test_a_function_beside_the_file_wins_over_an_imported_module(here):
 
 
 def test_the_resolved_configuration_reads_back_as_itself(here):
-    from varpro.app.run import _yaml
+    from varpro.app.loader import dump
 
     made = plan(GOOD + "constraints: {order: [fast.tau, slow.tau], fix: ['s*']}\n")
     (here / "runs").mkdir()
-    text = _yaml(made.resolved(here / "runs"))
+    text = dump(made.resolved(here / "runs"))
     (here / "runs" / "config.yaml").write_text(text)
     again = make_plan("runs/config.yaml")
-    assert _yaml(again.resolved(here / "runs")) == text
+    assert dump(again.resolved(here / "runs")) == text
     assert again.config.model == made.config.model
     assert again.config.fit == made.config.fit
     assert again.config.constraints == made.config.constraints

@@ -3,7 +3,8 @@
 Only the standard library and typer are imported here, so that `--help` is quick; a command imports
 what it needs when it runs.
 
-Exit codes: 0 ok, 1 the fit failed, 2 bad input, 70 a bug of ours, 130 interrupted, 143 terminated.
+Exit codes: 0 ok, 1 the fit failed, 2 bad input, 3 some of many curves failed, 70 a bug of ours,
+130 interrupted, 143 terminated.
 """
 
 import contextlib
@@ -111,6 +112,29 @@ def run(
         )
         if code:
             raise typer.Exit(code)
+
+
+@app.command()
+def resume(
+    folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder.")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with a run of many curves that was interrupted: finished blocks are kept."""
+    with _guarded(debug):
+        with _loading(quiet):
+            _set_up_jax()
+            from .batch import resume as resume_run
+        outcome = resume_run(Path(folder), not quiet)
+        if quiet and outcome.fit.message:
+            typer.echo(f"{folder}: {outcome.fit.message}", err=True)
+        if not quiet:
+            from .summary import print_batch
+
+            with _closed_pipe_is_fine():
+                print_batch(outcome.plan, outcome.fit, _shown(outcome.folder))
+        if outcome.code:
+            raise typer.Exit(outcome.code)
 
 
 @app.command()
@@ -291,7 +315,9 @@ def _guarded(debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
+        typer.echo(
+            "Interrupted. What a run of many curves finished is kept: varpro resume.", err=True
+        )
         raise typer.Exit(INTERRUPTED) from None
     except _Terminated:
         typer.echo("Terminated.", err=True)

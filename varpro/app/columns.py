@@ -45,7 +45,7 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
 
     x_index = column(data.x, "x")
     y_indices: list[int] = []
-    for i, name in enumerate(data.y):
+    for i, name in enumerate(data.y or ()):
         if any(sign in name for sign in "*?[") and table.find(name) is None:
             found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
             found = [j for j in found if j != x_index]

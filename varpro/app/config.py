@@ -350,8 +350,16 @@ class Data(Section):
     """The data file; a relative path is seen from the configuration."""
     x: Word
     """The column or array of sample positions."""
-    y: Words
+    y: Words = []
     """One or more columns, or patterns such as "4*"; or an array on the axis of x and one more."""
+    variable: Word | None = None
+    """The array of curves of an image or a cube, on any axes; another word for y."""
+    dims: Words | None = None
+    """Names of the axes of that array, in order, where the file has none."""
+    spacing: Number | None = None
+    """The step of x along that array, where the file has no positions; the first is origin."""
+    origin: Number = 0.0
+    """The first position along x, if spacing is given."""
     sigma: Annotated[str | float | None, BeforeValidator(_word_or_number)] = None
     """Standard deviations: a column or array, a number, or poisson for the root of the counts."""
     weights: Word | None = None
@@ -379,6 +387,8 @@ class Data(Section):
             raise wrong(f"sigma must be positive and finite, not {self.sigma:g}.")
         if self.range is not None and not self.range[0] < self.range[1]:
             raise wrong("range is [lowest x, highest x].")
+        if self.variable is not None and self.y:
+            raise wrong("give y or variable, not both.")
         return self
 
 
@@ -452,6 +462,12 @@ class Fit(Section):
     """How many starts to try; the fit of least cost is kept."""
     seed: Whole = 0
     """Of the starting points."""
+    start: Literal["mean", "global", "binned"] = "mean"
+    """Where each curve of share: none begins: given or found starts, a fit of the mean curve, or fits of bins."""
+    binning: Annotated[Whole, Field(ge=1)] = 8
+    """Neighbours in a bin, along every axis."""
+    block: Annotated[Whole, Field(ge=1)] | None = None
+    """Curves that are fitted and kept together with share: none; by default some thousands."""
     compress: Truth | None = None
     """Search with compressed right-hand sides; by default where that pays."""
     absolute_sigma: Truth = False
@@ -473,9 +489,28 @@ class Fit(Section):
 Panel = Literal["fit", "components", "residuals"]
 
 
+class Compute(Section):
+    """Where the blocks of share: none are fitted."""
+
+    engine: Literal["local", "dask"] = "local"
+    """local: threads of this process; dask: a cluster."""
+    scheduler: Word | None = None
+    """The address of its scheduler; without one a cluster of processes on this machine."""
+    workers: Annotated[Whole, Field(ge=1)] | None = None
+    """Threads, or processes; as many as there are cores by default."""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Compute":
+        if self.scheduler is not None and self.engine != "dask":
+            raise wrong("a scheduler needs 'engine: dask'.")
+        return self
+
+
 class Output(Section):
     dir: Word
     """The run folder, seen from the configuration; runs/NAME by default."""
+    maps: Literal["nc", "zarr"] = "nc"
+    """The format of the maps of share: none, result.nc or result.zarr."""
     report: Literal["html", "none"] = "html"
     """Whether to write report.html."""
     plots: list[Panel] = ["fit", "components", "residuals"]
@@ -503,6 +538,8 @@ class Config(Section):
     """Rules for parameters and coefficients."""
     fit: Fit = Fit()
     """How to fit."""
+    compute: Compute = Compute()
+    """Where to fit many curves."""
     output: Output
     """What to write, and where."""
 
@@ -512,7 +549,14 @@ class Config(Section):
             raise wrong("give either data, for one data set, or datasets, for several by name.")
         if self.data is not None and self.fit.share not in ("all", "none"):
             raise wrong("fit.share: patterns of names are for several data sets.")
+        if self.each and self.fit.starts > 1:
+            raise wrong("fit.starts: every curve of share: none has one start.")
         return self
+
+    @property
+    def each(self) -> bool:
+        """Whether every curve of the one data set has parameters of its own."""
+        return self.data is not None and self.fit.share == "none"
 
     @property
     def sections(self) -> dict[str, Data]:

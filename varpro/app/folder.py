@@ -21,7 +21,8 @@ from varpro import InputError
 # What a run may have written: nothing else is ever replaced or deleted.
 _OWN = re.compile(
     r"config\.yaml|result\.json|result(\.[^/]*)?\.nc|report\.html|parameters\.csv|fit\.nc|"
-    r"fit(\.[^/]*)?\.(png|svg|pdf)"
+    r"fit(\.[^/]*)?\.(png|svg|pdf)|"
+    r"maps(\.[^/]*)?\.(png|svg|pdf)|result\.zarr|status\.json|blocks"
 )
 
 
@@ -59,6 +60,25 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
 
+    @contextlib.contextmanager
+    def in_place(self, again: bool = False) -> Iterator[Path]:
+        """Take the lock and give the folder itself to write into: what is finished there stays,
+        whatever happens. `again`: go on in the folder of an earlier run."""
+        if not again:
+            self._refuse(self.target)
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                self._tidy()
+                if not again:
+                    self._refuse(self.target)
+                    shutil.rmtree(self.target, ignore_errors=True)
+                    self.target.mkdir()
+                yield self.target
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"{self.target}: cannot be written ({why}).") from error
+
     def publish(self, success: bool) -> Path:
         """Move the finished folder into place and say where that is.
 
@@ -69,8 +89,8 @@ class RunFolder:
             target = target.with_name(target.name + "-failed")
             self._refuse(target)
         for path in self.work.iterdir():
-            _flush(path)
-        _flush(self.work)
+            flush(path)
+        flush(self.work)
         old = self._sibling("old") if target.exists() else None
         if old is not None:
             target.rename(old)
@@ -80,7 +100,7 @@ class RunFolder:
             if old is not None:
                 old.rename(target)
             raise
-        _flush(target.parent)
+        flush(target.parent)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
         return target
@@ -102,6 +122,11 @@ class RunFolder:
                 "replaced. Give another folder with --out."
             )
         if found and not self.overwrite:
+            if "blocks" in found:
+                raise InputError(
+                    f"{target}: holds a run that is not finished. Go on with it: 'varpro resume "
+                    f"{target}'. Or add --overwrite to begin anew, or give another folder with --out."
+                )
             raise InputError(
                 f"{target}: holds an earlier run. Add --overwrite to replace it, or give another "
                 "folder with --out."
@@ -202,7 +227,7 @@ def _succeeded(folder: Path) -> bool:
         return False
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Make sure that a file or folder has reached the disk."""
     if os.name == "nt" and path.is_dir():
         return
@@ -232,7 +257,7 @@ def replace_file(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
-        _flush(part)
+        flush(part)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -119,12 +119,20 @@ def _npy(path: Path) -> xr.Dataset:
 def _netcdf(path: Path) -> xr.Dataset:
     with path.open("rb") as file:
         classic = file.read(3) == b"CDF"
-    return xr.open_dataset(path, engine="scipy" if classic else "h5netcdf")
+    # Times stay numbers: a unit such as "ns" must not turn them into spans of time.
+    return xr.open_dataset(
+        path, engine="scipy" if classic else "h5netcdf", decode_times=False, cache=False
+    )
 
 
 def _zarr(path: Path) -> xr.Dataset:
     _needed("zarr", path)
-    return xr.open_zarr(path, chunks=None, consolidated=False)  # pyright: ignore[reportArgumentType]
+    return xr.open_zarr(
+        path,
+        chunks=None,  # pyright: ignore[reportArgumentType]
+        consolidated=False,
+        decode_times=False,
+    )
 
 
 def _hdf5(path: Path) -> xr.Dataset:

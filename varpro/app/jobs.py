@@ -11,11 +11,15 @@ import typer
 
 import varpro as vp
 
+from .batch import BatchOutcome, result as batch_result
 from .export import result, to_json
 from .folder import replace_file, safe_name
 from .parameters import parameters_text
 from .run import Outcome, run
-from .summary import print_summary
+from .summary import print_batch, print_summary
+
+# Exit code where some curves of a batch failed.
+SOME_FAILED = 3
 
 
 class Job(NamedTuple):
@@ -88,11 +92,12 @@ def run_jobs(
     """Run one after the other; of several a bad one does not keep the others from being fitted.
 
     Returns the exit code: 0, 1 if a fit failed (or, of several runs, one was refused), 2 if the only
-    one was refused.
+    one was refused, 3 if nothing worse happened than that some curves of a batch failed.
     """
     if table is not None and len(jobs) > 1:
         raise vp.InputError("--write-params is for one run.")
     failed: list[str] = []
+    some_curves = False
     for number, job in enumerate(jobs):
         title = " ".join((job.config, *job.changes))
         try:
@@ -109,11 +114,20 @@ def run_jobs(
             typer.echo(str(error), err=True)
             failed.append(title)
             continue
-        if table is not None:
+        if table is not None and isinstance(outcome, BatchOutcome):
+            raise vp.InputError("--write-params: curves with parameters of their own are maps.")
+        if table is not None and not isinstance(outcome, BatchOutcome):
             replace_file(Path(table), parameters_text(outcome.fit))
         with shown():
             _show(outcome, title if len(jobs) > 1 else "", number, quiet, as_json)
-        if not outcome.fit.success:
+        if isinstance(outcome, BatchOutcome):
+            failing = outcome.code
+            some_curves |= failing == SOME_FAILED
+            if failing and quiet:
+                typer.echo(f"{job.config}: {outcome.fit.message}", err=True)
+            if failing == 1:
+                failed.append(title)
+        elif not outcome.fit.success:
             # The summary has said why.
             why = f" {outcome.fit.message}" if quiet else ""
             typer.echo(f"{job.config}: the fit failed.{why}", err=True)
@@ -121,15 +135,22 @@ def run_jobs(
     if len(jobs) > 1 and failed:
         some = ", ".join(failed[:6]) + (", ..." if len(failed) > 6 else "")
         typer.echo(f"{len(failed)} of {len(jobs)} runs failed: {some}.", err=True)
-    return 1 if failed else 0
+    return 1 if failed else SOME_FAILED if some_curves else 0
 
 
-def _show(outcome: Outcome, title: str, number: int, quiet: bool, as_json: bool) -> None:
+def _show(
+    outcome: Outcome | BatchOutcome, title: str, number: int, quiet: bool, as_json: bool
+) -> None:
+    folder, here = outcome.folder, Path.cwd()
+    short = str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
     if as_json:
-        typer.echo(to_json(result(outcome.plan, outcome.fit)))
+        many = isinstance(outcome, BatchOutcome)
+        content = batch_result(*outcome[:2]) if many else result(*outcome[:2])
+        typer.echo(to_json(content))
     elif not quiet:
         if title:
             typer.echo(f"{chr(10) if number else ''}{title}")
-        folder, here = outcome.folder, Path.cwd()
-        short = folder.relative_to(here) if folder.is_relative_to(here) else folder
-        print_summary(outcome.plan, outcome.fit, str(short))
+        if isinstance(outcome, BatchOutcome):
+            print_batch(outcome.plan, outcome.fit, short)
+        else:
+            print_summary(outcome.plan, outcome.fit, short)

@@ -6,6 +6,7 @@ text: the field that takes a value decides whether `no` or `1e-3` is a word or a
 
 import copy
 import dataclasses
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,15 @@ class _Builder:
             self.lines[here] = line
             items[name] = self.node(next(stream), stream, here)
         return items
+
+
+def dump(tree: dict[str, Any]) -> str:
+    """A tree of plain values as the text of a YAML file."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
+    yaml.allow_unicode = True
+    yaml.width = 100
+    buffer = io.StringIO()
+    yaml.dump(tree, buffer)
+    return buffer.getvalue()

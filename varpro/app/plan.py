@@ -1,7 +1,6 @@
 """From a configuration file to one call of `varpro.fit`. Reads files and writes none."""
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +17,16 @@ from .config import (
     Component,
     Config,
     CustomComponent,
+    Data,
     Dataset,
     complain,
     nearest,
     parse,
 )
+from .cube import Source, digest, read_cube
+from .formats import is_table
 from .functions import blaming, import_function
-from .loader import Document, changed, load, read_bytes
+from .loader import Document, Key, changed, load
 from .parameters import read_parameters
 from .responses import build_responses
 from .samples import Columns
@@ -42,6 +44,7 @@ class Plan:
     units: dict[str, str]
     inputs: dict[str, Path]
     listed: dict[str, vp.Param]
+    source: Source | None = None  # the cube, where every curve is fitted for itself
 
     @property
     def folder(self) -> Path:
@@ -140,6 +143,8 @@ class Plan:
             data = self.sets[name]
             given = self.config.sections[name].path
             section["path"] = _path_from(target, self.folder / given)
+            if not section["y"]:
+                del section["y"]
             units = {"x": data.x_unit, "y": data.y_unit}
             section["units"] = {k: v for k, v in units.items() if v}
         if self.config.parameters is not None:
@@ -154,12 +159,8 @@ class Plan:
         return tree
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every input file, by its role; a folder has none."""
-        return {
-            role: hashlib.sha256(read_bytes(path, role)).hexdigest()
-            for role, path in self.inputs.items()
-            if not path.is_dir()
-        }
+        """SHA-256 of every input file or folder, by its role."""
+        return {role: digest(path, role) for role, path in self.inputs.items()}
 
 
 _LINEAR = {
@@ -177,10 +178,14 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     document = changed(load(path), changes)
     config = parse(document, default_dir=f"runs/{Path(path).stem}")
     folder = Path(path).absolute().parent
-    sets, inputs = {}, {}
+    sets, inputs, cube = {}, {}, None
     for name, section in config.sections.items():
         key = ("datasets", name) if name else ("data",)
-        sets[name] = read_columns(document, section, key, folder)
+        if config.each and not is_table(folder / section.path):
+            sets[name], cube = read_cube(document, section, folder / section.path)
+        else:
+            _refuse_keys_of_cubes(document, section, key)
+            sets[name] = read_columns(document, section, key, folder)
         inputs[".".join(key)] = folder / section.path
     problems: list[str] = []
     parts: dict[str, vp.basis.AbstractBasis] = {}
@@ -214,13 +219,22 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     if config.parameters is not None:
         inputs["parameters"] = folder / config.parameters
         listed = read_parameters(inputs["parameters"])
-    plan = Plan(document, config, sets, models, units, inputs, listed)
+    plan = Plan(document, config, sets, models, units, inputs, listed, cube)
     problems = problems or list(problems_of(plan, parts))
     if problems:
         raise vp.InputError("\n".join(problems))
     if plan.several:
         plan.units.update(_of_sets(plan))
     return plan
+
+
+def _refuse_keys_of_cubes(document: Document, data: Data, key: Key) -> None:
+    for word in ("variable", "dims", "spacing"):
+        if getattr(data, word) is not None:
+            message = "is for the arrays of 'fit: {share: none}'. Name columns or arrays with y."
+            raise vp.InputError(complain(document, (*key, word), message))
+    if not data.y:
+        raise vp.InputError(complain(document, (*key, "y"), "this key is required."))
 
 
 def _of_sets(plan: Plan) -> dict[str, str]:

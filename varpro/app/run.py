@@ -1,16 +1,15 @@
 """One run: check, fit, write everything, put it in place."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from ruamel.yaml import YAML
+from typing import NamedTuple
 
 import varpro as vp
 
+from .batch import BatchOutcome, run_batch
 from .export import dataset, result, write_json, write_netcdf
 from .folder import RunFolder
+from .loader import dump
 from .parameters import parameters_text
 from .plan import Plan, make_plan
 from .plot import write_png
@@ -33,8 +32,9 @@ def run(
     overwrite: bool = False,
     progress: bool = False,
     changes: Sequence[str] = (),
-) -> Outcome:
-    """Fit what a configuration says and write the run folder, which is whole or not there.
+) -> Outcome | BatchOutcome:
+    """Fit what a configuration says and write the run folder, which is whole or not there; where every
+    curve is fitted for itself, see `varpro.app.batch`.
 
     **Arguments:**
 
@@ -46,6 +46,8 @@ def run(
     """
     plan = make_plan(config, changes)
     target = Path(out) if out is not None else plan.folder / plan.config.output.dir
+    if plan.config.each:
+        return run_batch(plan, target, overwrite, progress)
     with RunFolder(target, overwrite).open() as folder:
         with stage("Fitting", progress):
             fit = plan.fit()
@@ -56,7 +58,7 @@ def run(
 
 def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:
     """All files of a run into `folder`, which will be called `target`."""
-    text = _yaml(plan.resolved(target))
+    text = dump(plan.resolved(target))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     write_json(result(plan, fit), folder / "result.json")
     (folder / "parameters.csv").write_text(parameters_text(fit), encoding="utf-8")
@@ -82,14 +84,3 @@ def write_figures(plan: Plan, fit: Fit, folder: Path, kind: str) -> list[Path]:
         write_png(plan.only(name), one, path)
         written.append(path)
     return written
-
-
-def _yaml(tree: dict[str, Any]) -> str:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
-    yaml.allow_unicode = True
-    yaml.width = 100
-    buffer = io.StringIO()
-    yaml.dump(tree, buffer)
-    return buffer.getvalue()

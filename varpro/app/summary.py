@@ -3,6 +3,7 @@
 import os
 import sys
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,8 @@ from .plan import Plan
 from .tables import findings, listed, parameter_rows, statistics, verdict
 
 _PIPE_WIDTH = 120
+# Columns of tables that are set to the right.
+_NUMBERS = {"value", "std. error", "start", "lower", "upper", "5 %", "median", "95 %"}
 
 
 def print_summary(plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: str) -> None:
@@ -26,6 +29,23 @@ def print_summary(plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: str) -> 
     console.print(Text(f"Written to {folder}"), soft_wrap=True)
 
 
+def print_batch(plan: Plan, fit: vp.BatchFit, folder: str) -> None:
+    """How many curves converged, the spread of their parameters, and where the maps are."""
+    console = _console()
+    good = int(fit.success.sum())
+    outcome = fit.message or f"All {good} curves converged."
+    console.print(Text(outcome, style="bold green" if not fit.message else "bold yellow"))
+    table = _table("parameter", "5 %", "median", "95 %", "std. error", "unit")
+    for name in (*fit.names, *fit.columns):
+        value, error = (np.asarray(a)[fit.success] for a in (fit[name].value, fit[name].stderr))
+        known = error[np.isfinite(error)]
+        cells = [f"{q:.5g}" for q in np.percentile(value, (5, 50, 95))] if good else [""] * 3
+        cells += [f"{np.median(known):.2g}" if known.size else "", plan.units.get(name, "")]
+        table.add_row(*(Text(cell) for cell in (name, *cells)))
+    console.print(table)
+    console.print(Text(f"Written to {folder}"), soft_wrap=True)
+
+
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
     console = _console()
@@ -33,6 +53,9 @@ def print_plan(plan: Plan) -> None:
     for name, data in plan.sets.items():
         dropped = f", {data.dropped} rows dropped" if data.dropped else ""
         values = f"{data.y.size} values of {listed(data.y_names)} against {data.x_name}{dropped}"
+        if plan.source is not None:
+            sizes = zip(plan.source.dims, plan.source.shape, strict=True)
+            values += f", {' x '.join(f'{n} {d}' for d, n in sizes if d != data.x_name)} times"
         rows += [
             (name or "data", values),
             ("file", config.sections[name].path),
@@ -77,7 +100,7 @@ def _parameters(rows) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name in columns:
-        numeric = name in ("value", "std. error", "start", "lower", "upper")
+        numeric = name in _NUMBERS
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     return table
 

@@ -1,0 +1,264 @@
+"""Runs of many curves: blocks that are kept, resumed runs, and a real cluster of two processes."""
+
+import json
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import varpro as vp
+from varpro.app import batch, cluster
+from varpro.app.blocks import Journal, ranges
+from varpro.app.plan import make_plan
+
+FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
+CONFIG = """\
+data: {path: cube.nc, variable: counts, x: time}
+model:
+  decay: {kind: exp, tau: 1.0}
+  bg: {kind: constant}
+fit: {share: none, noise: poisson, block: 16}
+output: {dir: run}
+"""
+
+
+@pytest.fixture
+def cube(tmp_path, monkeypatch):
+    """The current folder: `cube.yaml` and `cube.nc`, 8 x 10 decays, one of them broken."""
+    rng = np.random.default_rng(0)
+    t = (np.arange(32) + 0.5) * 0.25
+    tau = rng.uniform(1.5, 2.5, (8, 10))
+    y = rng.poisson(200 * np.exp(-t / tau[..., None]) + 5.0).astype(float)
+    y[2, 3, 4] = np.nan
+    coords = {"time": ("time", t, {"units": "ns"}), "row": np.arange(8) * 0.5}
+    array = xr.DataArray(y, dims=("row", "col", "time"), coords=coords, name="counts")
+    array.transpose("time", "row", "col").to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
+    (tmp_path / "cube.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return array
+
+
+MODEL = vp.Exp("decay", tau=1.0) + vp.Constant("bg")
+OPTIONS = {"dim": "time", "noise": "poisson", "max_steps": 256}
+
+
+def direct(cube, block=16):
+    return vp.fit_many(MODEL, None, cube, block=block, **OPTIONS)
+
+
+def equal(a, b):
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"), [((8, 10), 16), ((8, 10), 25), ((3, 4, 5), 7), ((3, 4, 5), 20), ((7,), 3)]
+)
+def test_blocks_are_boxes_that_cover_all_curves_once(shape, most):
+    found = ranges(shape, most)
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    assert [i for a, b in found for i in range(a, b)] == list(range(numbers.size))
+    for first, last in found:
+        assert 0 < last - first <= most
+        at = np.unravel_index(np.arange(first, last), shape)
+        assert last - first == np.prod([np.ptp(i) + 1 for i in at])
+
+
+def test_a_run_writes_labelled_maps_and_exits_3_where_a_curve_failed(cube, varpro):
+    out = varpro("run", "cube.yaml")
+    assert out.exit_code == 3, out.output
+    assert "1 of 80 curves did not converge (1 bad_data); see fit.status." in out.output
+    fit = vp.load("run/result.nc")
+    equal(fit, direct(cube))
+    maps = fit.to_dataset()
+    assert maps["decay.tau"].dims == ("row", "col")
+    np.testing.assert_array_equal(maps["row"], cube["row"])
+    said = json.loads((open("run/result.json")).read())
+    assert said["status"]["counts"] == fit.counts and said["shape"] == {"row": 8, "col": 10}
+    assert said["parameters"]["decay.tau"]["unit"] == "ns"
+    status = json.loads(open("run/status.json").read())
+    assert status["state"] == "finished" and status["finished"] == 80 and status["failed"] == 1
+    assert not os.path.exists("run/blocks")
+    assert varpro("run", "cube.yaml").exit_code == 2
+    assert varpro("run", "cube.yaml", "--overwrite", "-q").exit_code == 3
+    # What stands in the folder reproduces the run.
+    assert varpro("run", "run/config.yaml", "--out", "again", "-q").exit_code == 3
+    assert vp.load("again/result.nc") == fit
+
+
+def interrupted_after(monkeypatch, count, what):
+    """Let a run be stopped once so many blocks are written; returns the blocks written so far."""
+    written = []
+    write = Journal.write
+
+    def stopping(self, number, found):
+        if len(written) == count:
+            raise what
+        write(self, number, found)
+        written.append(number)
+
+    monkeypatch.setattr(Journal, "write", stopping)
+    return written
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_result_without_repeating_a_block(
+    cube, varpro, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        first = interrupted_after(patch, 3, KeyboardInterrupt)
+        out = varpro("run", "cube.yaml")
+    assert out.exit_code == 130 and "varpro resume" in out.output
+    status = json.loads(open("run/status.json").read())
+    # Blocks in flight are finished.
+    assert status["state"] == "interrupted" and 3 <= len(first) < 8
+    assert varpro("run", "cube.yaml").exit_code == 2
+    with monkeypatch.context() as patch:
+        second = interrupted_after(patch, 99, KeyboardInterrupt)
+        assert varpro("resume", "run").exit_code == 3
+    assert sorted(first + second) == list(range(len(ranges((8, 10), 16))))
+    equal(vp.load("run/result.nc"), direct(cube))
+    out = varpro("resume", "run")
+    assert out.exit_code == 2 and "finished" in out.output
+
+
+def test_changed_data_or_configuration_do_not_resume(cube, varpro, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupted_after(patch, 1, KeyboardInterrupt)
+        varpro("run", "cube.yaml")
+    text = open("run/config.yaml").read()
+    open("run/config.yaml", "w").write(text.replace("init: 1.0", "init: 1.5"))
+    out = varpro("resume", "run")
+    assert out.exit_code == 2 and "not those with which this run began" in " ".join(
+        out.output.split()
+    )
+    open("run/config.yaml", "w").write(text)
+    (cube + 1).to_netcdf("new.nc", engine="h5netcdf")
+    os.replace("new.nc", "cube.nc")
+    assert varpro("resume", "run").exit_code == 2
+    assert varpro("resume", "elsewhere").exit_code == 2
+
+
+def test_a_full_disk_keeps_what_is_finished_and_leaves_no_half_block(tmp_path):
+    journal = Journal(tmp_path, "key", ((0, 50), (50, 100)))
+    journal.begin()
+    found = {key: np.zeros((50, 2)) for key in FIELDS}
+    journal.write(0, found)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        with pytest.raises(vp.InputError, match="Finished blocks are kept"):
+            journal.write(1, found)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert journal.done() == {0} and len(list((tmp_path / "blocks").iterdir())) == 1
+    journal.write(1, found)
+    assert journal.gathered()["chisq"].shape == (100, 2)
+
+
+def test_a_damaged_or_foreign_block_is_named(tmp_path):
+    journal = Journal(tmp_path, "key", ((0, 5),))
+    journal.begin()
+    journal.write(0, {key: np.zeros((5, 2)) for key in FIELDS})
+    with pytest.raises(vp.InputError, match="another run"):
+        Journal(tmp_path, "other", ((0, 5),)).read(0)
+    raw = bytearray(journal.path(0).read_bytes())
+    raw[len(raw) // 2] ^= 255
+    journal.path(0).write_bytes(raw)
+    with pytest.raises(vp.InputError, match="damaged"):
+        journal.read(0)
+
+
+def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, varpro):
+    monkeypatch.chdir(tmp_path)
+    t = np.linspace(0, 5, 30)
+    y = np.exp(-t / np.array([[1.0], [2.0], [3.0]])) + 0.001 * np.cos(17 * t)
+    header = "t [ns],a [V],b [V],c [V]"
+    np.savetxt("t.csv", np.c_[t, y.T], delimiter=",", header=header, comments="")
+    config = "data: {path: t.csv, x: t, y: [a, b, c]}\nmodel: {d: {kind: exp, tau: 1.0}}\n"
+    (tmp_path / "t.yaml").write_text(
+        config + "fit: {share: none}\noutput: {dir: run, maps: zarr}\n"
+    )
+    assert varpro("run", "t.yaml").exit_code == 0
+    maps = xr.open_zarr("run/result.zarr")
+    assert list(maps["curve"].values) == ["a", "b", "c"]
+    np.testing.assert_allclose(maps["d.tau"], [1, 2, 3], rtol=1e-2)
+    assert maps["d.tau"].attrs["units"] == "ns" and maps["d"].attrs["units"] == "V"
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    """A cluster of two worker processes that speak TCP, as on two machines."""
+    distributed = pytest.importorskip("distributed")
+    import jax
+
+    # Workers find compiled programs where this process does.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=None
+    ) as local:
+        yield local
+
+
+def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
+    cube, varpro, two_workers, monkeypatch
+):
+    config = CONFIG.replace("block: 16", "block: 4").replace("dir: run", "dir: far")
+    address = two_workers.scheduler_address
+    assert address.startswith("tcp://127.0.0.1")
+    compute = f"compute: {{engine: dask, scheduler: '{address}'}}\n"
+    open("far.yaml", "w").write(config + compute)
+    victim = next(iter(two_workers.workers.values()))
+    killed = []
+    read = Journal.read
+
+    def reading(self, number):
+        if not killed and 2 <= len(self.done()) < len(self.blocks) - 2:
+            killed.append(victim.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+        return read(self, number)
+
+    monkeypatch.setattr(Journal, "read", reading)
+    out = varpro("run", "far.yaml", "-q")
+    assert out.exit_code == 3 and killed, out.output
+    equal(vp.load("far/result.nc"), direct(cube, block=4))
+    # The same cluster fits a dask array from Python, and compresses one for a global fit.
+    from distributed import Client
+
+    with Client(two_workers):
+        lazy = cube.chunk({"row": 4, "col": 5, "time": 16})
+        fit = vp.fit_many(MODEL, None, lazy, block=16, **OPTIONS)
+        equal(fit, direct(cube))
+        right = cube.values.reshape(80, 32).T[:, :20]
+        import dask.array as da
+
+        far = cluster.compress(da.from_array(right, chunks=(16, 3)))
+        near = vp.compress(right)
+        assert far.count == near.count == 20
+        np.testing.assert_allclose(
+            far.columns @ far.columns.T, near.columns @ near.columns.T, rtol=1e-10
+        )
+
+
+def test_no_scheduler_at_an_address_is_said(cube, varpro, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    compute = "compute: {engine: dask, scheduler: 'tcp://127.0.0.1:1'}\n"
+    open("far.yaml", "w").write(CONFIG + compute)
+    out = varpro("run", "far.yaml")
+    assert out.exit_code == 2 and "no scheduler answers" in out.output
+
+
+def test_the_key_of_a_run_ignores_where_it_is_and_who_computes(cube, tmp_path):
+    key = batch.run_key(make_plan("cube.yaml"))
+    (tmp_path / "deep").mkdir()
+    text = CONFIG.replace("cube.nc", "../cube.nc").replace("dir: run", "dir: x")
+    (tmp_path / "deep" / "a.yaml").write_text(text + "compute: {workers: 3}\n")
+    assert batch.run_key(make_plan("deep/a.yaml")) == key
+    (tmp_path / "b.yaml").write_text(CONFIG.replace("poisson", "huber"))
+    assert batch.run_key(make_plan("b.yaml")) != key
