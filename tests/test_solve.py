@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import optimistix as optx
 import pytest
+import scipy.optimize
 
 import varpro as vp
 
@@ -154,3 +155,24 @@ def test_two_decays_are_found_from_a_start_that_leads_others_astray(background):
                 y += noise * np.random.default_rng(1).normal(size=t.size)
                 cost, best, success = ends(y, t)
                 assert success and cost <= best * (1 + 1e-9), (end, fast, slow, noise)
+
+
+@pytest.mark.parametrize("jacobian", ["auto", "full", "kaufman"])
+def test_a_model_without_linear_parameters_is_an_ordinary_fit(jacobian):
+    x = np.linspace(0, 5, 50)
+    noise = 0.01 * np.random.default_rng(2).normal(size=50)
+    y = np.exp(-0.7 * x) / (1 + 0.2 * x) + noise
+
+    def curve(alpha, x):
+        return jnp.exp(-alpha["a"] * x) / (1 + alpha["b"] * x)
+
+    def nothing(alpha, x):
+        return jnp.zeros((x.size, 0))
+
+    start = {"a": 0.5, "b": 0.1}
+    found = vp.solve(nothing, y, start, x, offset=curve, jacobian=jacobian)
+    dense = scipy.optimize.least_squares(
+        lambda p: y - np.exp(-p[0] * x) / (1 + p[1] * x), [0.5, 0.1], xtol=1e-15, ftol=1e-15
+    )
+    assert found.result == vp.RESULTS.successful
+    np.testing.assert_allclose([found.value["a"], found.value["b"]], dense.x, rtol=1e-6)

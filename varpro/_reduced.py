@@ -87,7 +87,8 @@ class Reduced(AbstractReduced):
     jacobian_kind: Jacobian = eqx.field(static=True)
 
     def _full(self, n: int, k: int) -> bool:
-        return self.jacobian_kind == "full" or (self.jacobian_kind == "auto" and k <= n)
+        # Without any column both are the same, and the compressed form has no room for a residual.
+        return self.jacobian_kind == "full" or n == 0 or (self.jacobian_kind == "auto" and k <= n)
 
     def compressed(self, n: int, k: int) -> bool:
         """Whether `evaluate` returns the compressed residual."""
