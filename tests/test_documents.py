@@ -134,3 +134,11 @@ def test_the_picture_of_the_house_shows_modules_that_exist():
     shown = re.findall(r">(_\w+)[:<]", picture)
     assert len(shown) > 20
     assert [name for name in shown if not (ROOT / "varpro" / f"{name}.py").exists()] == []
+
+
+def test_the_version_is_the_same_everywhere():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'version = "{vp.__version__}"' in project
+    assert f"version: {vp.__version__}\n" in citation
+    assert f"## {vp.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

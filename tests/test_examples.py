@@ -25,6 +25,13 @@ def peaks(found):
         assert found["fit"][name].value == pytest.approx(value, rel=1e-8)
 
 
+def photon_counting(found):
+    fit = found["fit"]
+    for name, truth in (("fast.tau", 0.42), ("slow.tau", 2.6), ("irf.shift", 0.031)):
+        assert abs(fit[name].value - truth) < 4 * fit[name].stderr
+    assert abs(fit.redchi - 1) < 0.15 and found["rough"].redchi > 2
+
+
 def global_analysis(found):
     # The target analysis that the Glotaran developers publish with these data starts from a width
     # of 1.55 ps; their sequential one has rates of 0.2, 0.07 and 0.02 per ps as starts.
@@ -32,6 +39,14 @@ def global_analysis(found):
     assert fit.success and fit["irf.width"].value == pytest.approx(1.55, abs=0.06)
     assert fit["s3.tau"].value == pytest.approx(50.0, rel=0.05)
     assert np.all(fit["dark"].value > 0)
+
+
+def scheme(found):
+    # A chain and parallel decays span the same space.
+    fit, other = found["fit"], found["other"]
+    assert fit.chisq == pytest.approx(other.chisq, rel=1e-8)
+    for arrow, name in zip(found["rates"], found["lifetimes"], strict=True):
+        assert 1 / fit[f"psi.{arrow}"].value == pytest.approx(other[f"{name}.tau"].value, rel=1e-4)
 
 
 def image(found):
@@ -68,7 +83,9 @@ def profile(found):
 CLAIMS = {
     "01_one_decay": decay,
     "02_peaks_and_baseline": peaks,
+    "03_photon_counting": photon_counting,
     "04_global_analysis": global_analysis,
+    "05_kinetic_scheme": scheme,
     "06_image": image,
     "09_learn_a_calibration": calibration,
     "10_a_basis_of_an_ode": equation,
