@@ -12,6 +12,7 @@ ROWS = [
     *(
         "_types",
         "_results _precision",
+        "_ties",
         "_params _noise",
         "linalg basis _data _compress _rows",
         "_linear _sought",

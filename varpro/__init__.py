@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         VarproError as VarproError,
     )
     from ._solve import Solution as Solution, solve as solve
+    from ._ties import Tie as Tie
     from .basis import (
         AbstractBasis as AbstractBasis,
         CoherentArtifact as CoherentArtifact,
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
         MeasuredIRF as MeasuredIRF,
         Offset as Offset,
         Oscillation as Oscillation,
+        Pearson7 as Pearson7,
         Polynomial as Polynomial,
+        PseudoVoigt as PseudoVoigt,
         StretchedExp as StretchedExp,
+        Voigt as Voigt,
     )
 
 __version__ = "0.1.0"
@@ -64,10 +68,11 @@ _NAMES = {
     "_params": ("Param",),
     "_results": ("RESULTS", "FitError", "InputError", "VarproError"),
     "_solve": ("Solution", "solve"),
+    "_ties": ("Tie",),
     "basis": (
         *("AbstractBasis", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
         *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset", "Oscillation"),
-        *("Polynomial", "StretchedExp"),
+        *("Pearson7", "Polynomial", "PseudoVoigt", "StretchedExp", "Voigt"),
     ),
 }
 _MODULES = ("basis", "linalg")

@@ -18,6 +18,7 @@ from ._batch_starts import Start, improved, started
 from ._mixed import fit_mixed
 from ._noise import Noise
 from ._single import ModelLike
+from ._ties import TieLike
 
 Progress = Callable[[int, int], None]
 
@@ -31,7 +32,7 @@ def fit_many(
     init: Mapping[str, Any] | None = None,
     bounds: Mapping[str, tuple] | None = None,
     fix: str | Sequence[str] = (),
-    tie: Mapping[str, str] | None = None,
+    tie: Mapping[str, TieLike] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
     share: str | Sequence[str] = (),
     sigma: Any = None,
@@ -121,7 +122,7 @@ def prepare_many(
     init: Mapping[str, Any] | None = None,
     bounds: Mapping[str, tuple] | None = None,
     fix: str | Sequence[str] = (),
-    tie: Mapping[str, str] | None = None,
+    tie: Mapping[str, TieLike] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
     sigma: Any = None,
     weights: Any = None,

@@ -115,7 +115,7 @@ class BatchFit(eqx.Module):
                 float(param.upper),
                 source == i and i not in self.layout.free,
                 False,
-                self.names[source] if source != i else None,
+                self.layout.follows(i),
             )
         if name in self.columns:
             i = self.columns.index(name)

@@ -28,6 +28,7 @@ from ._problem import Assembled
 from ._results import InputError
 from ._rows import Rows, Weighing
 from ._single import ModelLike, as_basis, check_distinct, starts_of
+from ._ties import TieLike
 from .basis import bare, build_model
 
 
@@ -38,7 +39,7 @@ def prepare(
     init: Mapping[str, Any] | None,
     bounds: Mapping[str, tuple] | None,
     fix: str | Sequence[str],
-    tie: Mapping[str, str] | None,
+    tie: Mapping[str, TieLike] | None,
     order: Sequence,
     sigma: Any,
     weights: Any,
@@ -96,7 +97,7 @@ def prepare(
                 f"and {n}. Fit its curves one by one with varpro.fit."
             )
         if not own:
-            check_distinct(built, layout, params, data)
+            check_distinct(built, layout, numbers, params, data)
         numbers = jax.tree.map(lambda a: a.astype(real), numbers)
     refuse_what_has_no_own(layout, own, boxes)
     box = box_of(boxes, layout, coordinates, real)

@@ -22,6 +22,7 @@ from ._reduced import Jacobian
 from ._results import FitError, InputError
 from ._single import ModelLike, fit_one
 from ._solve import Solver, search
+from ._ties import TieLike
 from .linalg import AbstractPinvSolver
 
 
@@ -29,7 +30,7 @@ class _Options(TypedDict, total=False):
     init: Mapping[str, Param | float] | None
     bounds: Mapping[str, tuple] | None
     fix: str | Sequence[str]
-    tie: Mapping[str, str] | None
+    tie: Mapping[str, TieLike] | None
     order: Sequence[str] | Sequence[Sequence[str]]
     nonnegative: bool | str | Sequence[str]
     relations: Mapping[str, Relation] | None
@@ -80,7 +81,7 @@ def fit(
     init: Mapping[str, Param | float] | None = None,
     bounds: Mapping[str, tuple] | None = None,
     fix: str | Sequence[str] = (),
-    tie: Mapping[str, str] | None = None,
+    tie: Mapping[str, TieLike] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
     nonnegative: bool | str | Sequence[str] = False,
     relations: Mapping[str, Relation] | None = None,
@@ -128,7 +129,8 @@ def fit(
         right-hand side. Equal ends hold a coefficient.
     - `fix`: names of parameters to hold at their start. Here, in `init` and in `bounds` a pattern
         such as "*.tau" stands for all names that it matches.
-    - `tie`: `{name: other}`, the first takes the value of the second.
+    - `tie`: `{name: other}`, the first takes the value of the second; or of `"2 * other + 3.1"`, of
+        `(other, scale, shift)`, or of a `vp.Tie`: scaled and shifted.
     - `order`: a chain of names that must increase, such as ("fast.tau", "slow.tau"), or several.
     - `nonnegative`: True for all coefficients, or names and patterns of columns.
     - `relations`: `{"b": {"a": 0.5}}`, coefficient b is half of a; `{"b": {"a": 1.0, "c": 1.0}}` is the

@@ -22,8 +22,8 @@ class Estimate(eqx.Module):
     """One parameter of a fit.
 
     **Fields:** `value` and `stderr` (floats; arrays (k,) for a coefficient of k right-hand sides),
-    `init`, `lower`, `upper`, `fixed`, `at_bound` (nonlinear parameters), `tied_to` the name of the
-    parameter that it copies, and `kind`. A `stderr` is NaN on a bound, infinite where the data do
+    `init`, `lower`, `upper`, `fixed`, `at_bound` (nonlinear parameters), `tied_to` what it follows,
+    such as "a.center" or "2 * a.center + 3.1", and `kind`. A `stderr` is NaN on a bound, infinite where the data do
     not determine the parameter, and zero for a fixed one.
     """
 
@@ -181,7 +181,7 @@ class Fitted(eqx.Module):
                 float(param.upper),
                 source == i and i not in self.layout.free,
                 bool(self.at_bound[i]),
-                self.names[source] if source != i else None,
+                self.layout.follows(i),
             )
         if name in self.columns:
             i = self.columns.index(name)

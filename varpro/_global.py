@@ -19,7 +19,7 @@ from ._joint import scaled
 from ._levenberg import STOP, STOP_NAMES
 from ._linear import Linear, Wishes
 from ._multistart import best_of, start_points
-from ._params import Coordinates, Layout, Param, build_layout
+from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._precision import precision
 from ._problem import Assembled, Problem
 from ._results import RESULT_NAMES, RESULTS, InputError, code, suggestion
@@ -36,6 +36,7 @@ from ._single import (
 )
 from ._solve import Search
 from ._stats import Spread, coefficients, heard, joined, spread
+from ._ties import Tie, TieLike, as_tie
 from ._types import ArrayIn
 from .basis import Model, bare, build_model
 from .linalg import column_scale
@@ -60,7 +61,7 @@ def fit_sets(
     init: Mapping[str, Param | float],
     bounds: Mapping[str, tuple[float, float]],
     fix: Sequence[str],
-    tie: Mapping[str, str],
+    tie: Mapping[str, TieLike],
     order: Sequence[Sequence[str]],
     given: Mapping[str, Any],
     absolute_sigma: bool,
@@ -105,7 +106,7 @@ def fit_sets(
         _enough(ready, len(layout.free))
         for one in ready:
             if starts == 1:
-                _distinct(one, layout, params)
+                _distinct(one, layout, numbers, params)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
         numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
         free = [_local_free(one, layout) for one in ready]
@@ -275,17 +276,18 @@ def _guessed(params, bases, datas, picks, declared) -> dict[str, Param]:
     return params
 
 
-def _spread_tie(tie, names, own, datas) -> dict[str, str]:
+def _spread_tie(tie, names, own, datas) -> dict[str, Tie]:
     """Ties by full names; one between parameters of data sets holds in each of them."""
     out = {}
     for name, target in tie.items():
         if name in names or name not in own:
-            out[name] = target
+            out[name] = as_tie(target, names)
             continue
+        target = as_tie(target, tuple(dict.fromkeys((*names, *own))))
         for key in datas:
             if f"{key}.{name}" in names:
-                local = f"{key}.{target}"
-                out[f"{key}.{name}"] = local if local in names else target
+                local = f"{key}.{target.name}"
+                out[f"{key}.{name}"] = target._replace(name=local) if local in names else target
     return out
 
 
@@ -343,7 +345,7 @@ def _local_free(one: _Set, layout: Layout) -> tuple[int, ...]:
     return tuple(i for i, j in enumerate(one.picks) if layout.source[j] in free)
 
 
-def _distinct(one: _Set, layout: Layout, params: Mapping[str, Param]) -> None:
+def _distinct(one: _Set, layout: Layout, numbers: Numbers, params: Mapping[str, Param]) -> None:
     """Refuse equal starts of components within a data set."""
     source = [layout.source[j] for j in one.picks]
     mine = Layout(
@@ -355,7 +357,8 @@ def _distinct(one: _Set, layout: Layout, params: Mapping[str, Param]) -> None:
     )
     values = list(params.values())
     local = {name: values[layout.source[j]] for name, j in zip(one.own, one.picks, strict=True)}
-    check_distinct(one.model, mine, local, one.data)
+    numbers = jax.tree.map(lambda a: a[one.picks], numbers)
+    check_distinct(one.model, mine, numbers, local, one.data)
 
 
 def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:

@@ -116,7 +116,7 @@ class GlobalFit(eqx.Module):
                 float(param.upper),
                 source == i and i not in self.layout.free,
                 bool(self.at_bound[i]),
-                self.names[source] if source != i else None,
+                self.layout.follows(i),
             )
         if name in self.sets:
             return self.sets[name]

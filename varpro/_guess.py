@@ -14,7 +14,9 @@ from jaxtyping import PyTree
 from ._data import Data
 from ._params import Param, expand
 from ._pursuit import Pursuit
+from ._results import InputError
 from ._sought import Box, Slot, Sought, Values, on_host
+from ._ties import Tie, TieLike, followed
 from ._types import ArrayIn
 from .basis import AbstractBasis, Constant, Offset, Polynomial, Sum, bare
 
@@ -30,7 +32,7 @@ def guess_starts(
     data: Data,
     *,
     fix: Sequence[str] = (),
-    tie: Mapping[str, str] | None = None,
+    tie: Mapping[str, TieLike] | None = None,
     order: Chains = (),
 ) -> dict[str, Param]:
     """`params` with a start for each that had none, as far as the bases know how to find one.
@@ -39,8 +41,11 @@ def guess_starts(
     names alone. A parameter that is held, or one of a function of the user's, stays without.
     """
     params = dict(params)
-    source = {name: _source(name, tie or {}, params) for name in params}
-    missing = {source[name] for name in params if params[source[name]].init is None}
+    try:
+        source = followed(tie or {}, tuple(params))
+    except InputError:
+        return params  # refused later
+    missing = {one.name for one in source.values() if params[one.name].init is None}
     held = {name for pattern in fix for name in expand(pattern, tuple(params), "fix")}
     if not missing or any(params[name].fixed or name in held for name in missing):
         return params
@@ -54,29 +59,30 @@ def guess_starts(
         part
         for part in parts
         if part.finds_start
-        and missing.intersection(source[part.parameter_name(k)] for k in part.parameters)
+        and missing.intersection(source[part.parameter_name(k)].name for k in part.parameters)
     ]
     known = [
         part
         for part in parts
-        if missing.isdisjoint(source[part.parameter_name(k)] for k in part.parameters)
+        if missing.isdisjoint(source[part.parameter_name(k)].name for k in part.parameters)
     ]
     rows = _Rows(data)
     if not wanting or np.unique(rows.x).size < 3:
         return params
-    fixed = _known_columns(known, {n: params[s].init for n, s in source.items()}, data, rows)
+    given = {n: _through(s, params[s.name].init) for n, s in source.items()}
+    fixed = _known_columns(known, given, data, rows)
     # First as if nothing were tied; then what components share is held at the middle of their wishes.
     for _ in range(2):
         slots = [
-            Slot(part, {k: boxes[source[part.parameter_name(k)]] for k in part.parameters})
+            Slot(part, {k: _box(source[part.parameter_name(k)], boxes) for k in part.parameters})
             for part in wanting
         ]
         found = _in_order(slots, Pursuit(Sought(slots, rows.x, rows.scale, *fixed)).solve(), order)
         wishes: dict[str, list[float]] = {name: [] for name in missing}
         for slot, values in zip(slots, found, strict=True):
             for local, value in (values or {}).items():
-                name = source[slot.part.parameter_name(local)]
-                wishes.setdefault(name, []).append(value)
+                one = source[slot.part.parameter_name(local)]
+                wishes.setdefault(one.name, []).append((value - one.shift) / one.scale)
         shared = [
             name for name in missing if len(wishes[name]) > 1 and boxes[name][0] < boxes[name][1]
         ]
@@ -93,23 +99,27 @@ def guess_starts(
     return params
 
 
-def _source(name: str, tie: Mapping[str, str], params: Mapping[str, Param]) -> str:
-    """The parameter whose value this one takes; wrong ties are refused later."""
-    for _ in params:
-        if tie.get(name, name) not in params:
-            break
-        name = tie.get(name, name)
-    return name
+def _through(tie: Tie, value: float | None) -> float | None:
+    """What follows from a value of the parameter that a tie names."""
+    return None if value is None else tie.scale * value + tie.shift
 
 
-def _boxes(params: Mapping[str, Param], source: Mapping[str, str], order: Chains) -> dict[str, Box]:
+def _box(tie: Tie, boxes: Mapping[str, Box]) -> Box:
+    low, high = sorted(tie.scale * end + tie.shift for end in boxes[tie.name])
+    return low, high
+
+
+def _boxes(params: Mapping[str, Param], source: Mapping[str, Tie], order: Chains) -> dict[str, Box]:
     """Where each parameter may start: inside its bounds and those of what is tied to it, above and
     below its neighbours in a chain, and near the mean of its prior."""
     boxes = {}
     for name, param in params.items():
-        tied = [params[other] for other, s in source.items() if s == name]
-        lower = max((float(p.lower) for p in tied), default=-np.inf)
-        upper = min((float(p.upper) for p in tied), default=np.inf)
+        tied = [(s, params[other]) for other, s in source.items() if s.name == name]
+        ends = [
+            sorted((float(end) - s.shift) / s.scale for end in (p.lower, p.upper)) for s, p in tied
+        ]
+        lower = max((low for low, _ in ends), default=-np.inf)
+        upper = min((high for _, high in ends), default=np.inf)
         given = param.init
         if given is None and param.prior is not None:
             mean, sd = param.prior

@@ -212,7 +212,7 @@ class _Inner:
         exchange = tuple(
             tuple(tuple(local.index(j) for j in row) for row in chain) for chain in layout.exchange
         )
-        inner = Layout(layout.names, free, layout.source, (), (), exchange)
+        inner = Layout(layout.names, free, layout.source, (), (), exchange, layout.ties)
         own = tuple(i for i in job.columns.priors if i in free)
         self.outer = dataclasses.replace(job.columns, priors=own)
         columns = dataclasses.replace(job.columns, layout=bare(inner), priors=own)

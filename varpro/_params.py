@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._results import InputError, suggestion
+from ._ties import TieLike, followed
 from ._types import ArrayIn
 
 
@@ -62,6 +63,7 @@ class Layout(eqx.Module):
     - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
         that `order` lists them parents first.
     - `has_ceiling`: whether an ordered parameter has a finite upper bound.
+    - `ties`: for each parameter what it follows, as text; "" if it is not tied.
     - `exchange`: what `arranged` sorts: per chain of interchangeable components a row of positions
         in `theta` for each of their parameters, the ordered one first.
     """
@@ -72,6 +74,7 @@ class Layout(eqx.Module):
     above: tuple[tuple[int, int], ...] = eqx.field(static=True)
     has_ceiling: tuple[bool, ...] = eqx.field(static=True)
     exchange: tuple[tuple[tuple[int, ...], ...], ...] = eqx.field(static=True, default=())
+    ties: tuple[str, ...] = ()
 
     def arranged(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
         """`theta` with interchangeable components in the order that was asked for."""
@@ -83,7 +86,18 @@ class Layout(eqx.Module):
     @property
     def selects(self) -> bool:
         """Whether every value is a coordinate or a constant, with no tie and no order."""
-        return not self.above and self.source == tuple(range(len(self.names)))
+        return not self.above and not self.tied
+
+    @property
+    def tied(self) -> bool:
+        """Whether any value follows another."""
+        return self.source != tuple(range(len(self.names)))
+
+    def follows(self, i: int) -> str | None:
+        """What parameter i is tied to, in words."""
+        if self.source[i] == i:
+            return None
+        return self.ties[i] if self.ties else self.names[self.source[i]]
 
     def values(self, theta: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
         """All q values for the free coordinates `theta`.
@@ -99,19 +113,22 @@ class Layout(eqx.Module):
             base = jnp.maximum(full[lower], numbers.lower[upper])
             width = numbers.upper[upper] - base if ceiling else 1.0
             full = full.at[upper].set(base + full[upper] * width)
-        if self.source == tuple(range(len(self.names))):
+        if not self.tied:
             return full
-        return full[np.array(self.source, dtype=int)]
+        return full[np.array(self.source, dtype=int)] * numbers.scale + numbers.shift
 
 
 class Numbers(eqx.Module):
-    """The numbers of the q parameters that go with a `Layout`."""
+    """The numbers of the q parameters that go with a `Layout`; a tied one has the value of its source
+    times `scale` plus `shift`."""
 
     start: Float[ArrayIn, " q"]
     lower: Float[ArrayIn, " q"]
     upper: Float[ArrayIn, " q"]
     prior_mean: Float[ArrayIn, " q"]
     prior_sd: Float[ArrayIn, " q"]  # infinite: no prior
+    scale: Float[ArrayIn, " q"]
+    shift: Float[ArrayIn, " q"]
 
 
 class Coordinates(eqx.Module):
@@ -146,7 +163,7 @@ def build_layout(
     params: Mapping[str, Param],
     *,
     fix: Sequence[str] = (),
-    tie: Mapping[str, str] | None = None,
+    tie: Mapping[str, TieLike] | None = None,
     order: Sequence[Sequence[str]] = (),
     alike: Sequence[Sequence[Sequence[int]]] = (),
 ) -> tuple[Layout, Numbers, Coordinates]:
@@ -167,16 +184,10 @@ def build_layout(
     for pattern in fix:
         fixed.update(expand(pattern, names, "fix"))
 
-    source = list(range(len(names)))
-    for name, target in (tie or {}).items():
-        source[locate(name, "tie")] = locate(target, "tie")
-    for i in range(len(names)):
-        seen = {i}
-        while source[source[i]] != source[i]:
-            source[i] = source[source[i]]
-            if source[i] in seen:
-                raise InputError(f"tie: '{names[i]}' is tied to itself through other ties.")
-            seen.add(source[i])
+    ties = followed(tie or {}, names)
+    source = [index[ties[name].name] for name in names]
+    scale = np.array([ties[name].scale for name in names], dtype=float)
+    shift = np.array([ties[name].shift for name in names], dtype=float)
 
     start = np.array([np.nan if p.init is None else float(p.init) for p in params.values()])
     lower = np.array([float(p.lower) for p in params.values()])
@@ -185,7 +196,8 @@ def build_layout(
     for i, j in enumerate(source):
         if i != j:
             # What a tied parameter must not leave, the one that it follows must not leave either.
-            lower[j], upper[j] = max(lower[i], lower[j]), min(upper[i], upper[j])
+            low, high = sorted((np.array([lower[i], upper[i]]) - shift[i]) / scale[i])
+            lower[j], upper[j] = max(low, lower[j]), min(high, upper[j])
             shared.setdefault(j, []).append(names[i])
             if lower[j] > upper[j]:
                 raise InputError(
@@ -202,7 +214,7 @@ def build_layout(
                 f"init for {name} = {start[i]:g} lies outside its bounds{others} "
                 f"[{lower[i]:g}, {upper[i]:g}]."
             )
-    start = np.where(np.isnan(start), start[source], start)
+    start = np.where(np.isnan(start), start[source] * scale + shift, start)
 
     above = _order_pairs(order, locate, names, start, source, fixed)
     free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
@@ -225,13 +237,16 @@ def build_layout(
 
     priors = [p.prior or (0.0, np.inf) for p in params.values()]
     places = tuple(tuple(tuple(map(free.index, row)) for row in block) for block in exchange)
-    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places)
+    texts = tuple("" if source[i] == i else ties[name].text for i, name in enumerate(names))
+    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places, texts)
     numbers = Numbers(
         coordinate,  # pyright: ignore[reportArgumentType]
         lower,  # pyright: ignore[reportArgumentType]
         upper,  # pyright: ignore[reportArgumentType]
         np.array([mean for mean, _ in priors], dtype=float),  # pyright: ignore[reportArgumentType]
         np.array([sd for _, sd in priors], dtype=float),  # pyright: ignore[reportArgumentType]
+        scale,  # pyright: ignore[reportArgumentType]
+        shift,  # pyright: ignore[reportArgumentType]
     )
     return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
 

@@ -121,13 +121,16 @@ class Assembled(AbstractColumns):
         partials = self.model.partials(self.x, self.values(theta))
         if partials is None:
             return None
+        slopes = partials.values
+        if self.layout.tied:
+            slopes = slopes * self.numbers.scale[partials.parameter]
         position = {index: i for i, index in enumerate(self.layout.free)}
         source = np.array(self.layout.source)[partials.parameter]
         coordinate = np.array([position.get(i, -1) for i in source])
         moving = np.flatnonzero(coordinate >= 0)
         if moving.size == coordinate.size:
-            return partials.values, partials.column, coordinate
-        return partials.values[:, moving], partials.column[moving], coordinate[moving]
+            return slopes, partials.column, coordinate
+        return slopes[:, moving], partials.column[moving], coordinate[moving]
 
 
 class Problem(eqx.Module):

@@ -200,4 +200,4 @@ def local_layout(names: Sequence[str], free: Sequence[int]) -> tuple[Layout, Num
     q = len(names)
     layout = Layout(tuple(names), tuple(free), tuple(range(q)), (), ())
     none, every = np.zeros(q), np.full(q, np.inf)
-    return layout, Numbers(none, -every, every, none, every)  # pyright: ignore[reportArgumentType]
+    return layout, Numbers(none, -every, every, none, every, none + 1.0, none)  # pyright: ignore[reportArgumentType]

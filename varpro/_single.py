@@ -28,6 +28,7 @@ from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
 from ._stats import covariance_blocks
 from ._strength import best_strength
+from ._ties import TieLike
 from ._types import ArrayIn
 from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
 from .linalg import column_scale
@@ -53,7 +54,7 @@ def fit_one(
     init: Mapping[str, Param | float],
     bounds: Mapping[str, tuple[float, float]],
     fix: Sequence[str],
-    tie: Mapping[str, str],
+    tie: Mapping[str, TieLike],
     order: Sequence[Sequence[str]],
     given: Mapping[str, Any],
     absolute_sigma: bool,
@@ -101,7 +102,7 @@ def fit_one(
         )
         _enough_data(data, len(layout.free), len(linear.sought or built.columns), linear)
         if starts == 1:
-            check_distinct(built, layout, params, data)
+            check_distinct(built, layout, numbers, params, data)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
 
         def run(points, data, linear):
@@ -265,13 +266,16 @@ def _enough_data(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         )
 
 
-def check_distinct(built: Model, layout: Layout, params: Mapping[str, Param], data: Data) -> None:
+def check_distinct(
+    built: Model, layout: Layout, numbers: Numbers, params: Mapping[str, Param], data: Data
+) -> None:
     """Refuse starts from which two components would stay the same for ever.
 
     Equal columns have equal derivatives, so no step tells their parameters apart if all are free.
     """
     inits = [param.init for param in params.values()]
     values = np.array([inits[source] for source in layout.source], dtype=float)
+    values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
     for first, second, index in built.twins(values):
         apart = [(layout.source[i], layout.source[j]) for i, j in index]
         free = [len({i, j}.intersection(layout.free)) for i, j in apart if i != j]

@@ -101,6 +101,25 @@ def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
     assert "decay.yaml:4 responses.irf: GaussianIRF 'irf' needs center" in lacking.stderr
 
 
+def test_a_tie_may_scale_and_shift(here, varpro):
+    change(
+        "  bg: {kind: constant}",
+        "  bg: {kind: constant}\n  more: {kind: exp, tau: 9}\n"
+        "constraints: {tie: {more.tau: 3 * decay.tau + 0.5}}",
+    )
+    done = varpro("run", "decay.yaml")
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = json.loads((here / "run" / "result.json").read_text())["parameters"]
+    tau, more = found["decay.tau"], found["more.tau"]
+    assert abs(more["value"] - 3 * tau["value"] - 0.5) < 1e-12
+    assert abs(more["stderr"] - 3 * tau["stderr"]) < 1e-12 * more["stderr"]
+    change("3 * decay.tau", "3 * dcay.tau")
+    wrong = varpro("check", "decay.yaml")
+    assert "decay.yaml:7 constraints.tie.more.tau: tie: unknown parameter 'dcay.tau'. Did you" in (
+        wrong.stderr
+    )
+
+
 def test_a_measured_response_is_read_from_a_file(here, varpro):
     t = 0.25 * np.arange(-10, 11)
     rows = "".join(f"{a},{b}\n" for a, b in zip(t, np.where(t == 0, 9, 1), strict=True))

@@ -52,7 +52,14 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
         (("fix", i), name, True) for i, name in enumerate(rules.fix)
     ]
     for name, other in rules.tie.items():
-        used += [(("tie", name), word, False) for word in (name, other)]
+        used.append((("tie", name), name, False))
+        if not set(other) & set("+-*/( "):
+            used.append((("tie", name), other, False))
+            continue
+        try:
+            vp.Tie.parse(other, [*names, *of_sets])
+        except vp.InputError as error:
+            yield complain(plan.document, ("constraints", "tie", name), str(error))
     flat = len(chains) == 1
     for i, chain in enumerate(chains):
         for j, word in enumerate(chain):

@@ -10,6 +10,7 @@ from ._base import (
     column as column,
     parameter as parameter,
 )
+from ._between import Pearson7 as Pearson7, PseudoVoigt as PseudoVoigt, Voigt as Voigt
 from ._compose import Model as Model, Partials as Partials, build_model as build_model
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
@@ -28,6 +29,9 @@ KINDS: dict[str, type[AbstractBasis]] = {
     "oscillation": Oscillation,
     "gaussian": Gaussian,
     "lorentzian": Lorentzian,
+    "voigt": Voigt,
+    "pseudo_voigt": PseudoVoigt,
+    "pearson7": Pearson7,
     "constant": Constant,
     "polynomial": Polynomial,
     "coherent_artifact": CoherentArtifact,

@@ -7,7 +7,7 @@ names alone get increasing centres in the order in which they stand in the model
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Gaussian(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        _one_width(self)
+        one_width(self)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         xp, x = backend(x, values)
@@ -56,7 +56,7 @@ class Gaussian(AbstractBasis):
         return xp.exp(-0.5 * ((x - values["center"]) / width) ** 2)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
-        return _candidates(x, box, FWHM_PER_SIGMA)
+        return candidates(x, box, FWHM_PER_SIGMA)
 
 
 class Lorentzian(AbstractBasis):
@@ -85,7 +85,7 @@ class Lorentzian(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        _one_width(self)
+        one_width(self)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         xp, x = backend(x, values)
@@ -93,16 +93,17 @@ class Lorentzian(AbstractBasis):
         return 1.0 / (1.0 + ((x - values["center"]) / width) ** 2)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
-        return _candidates(x, box, 2.0)
+        return candidates(x, box, 2.0)
 
 
-def _one_width(peak: Gaussian | Lorentzian) -> None:
+def one_width(peak: Any) -> None:
+    """Refuse a peak with two widths."""
     if peak.width is not None and peak.fwhm is not None:
         kind = type(peak).__name__
         raise InputError(f"{kind} '{peak.name}' needs either width or fwhm, not both.")
 
 
-def _candidates(
+def candidates(
     x: np.ndarray, box: Mapping[str, Box], fwhm_per_width: float
 ) -> dict[str, np.ndarray]:
     """Centres and widths, the centres as far apart as the peak is wide."""
