@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._ties import Tie as Tie
     from .basis import (
         AbstractBasis as AbstractBasis,
+        BSpline as BSpline,
         CoherentArtifact as CoherentArtifact,
         Constant as Constant,
         Custom as Custom,
@@ -70,7 +71,7 @@ _NAMES = {
     "_solve": ("Solution", "solve"),
     "_ties": ("Tie",),
     "basis": (
-        *("AbstractBasis", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
+        *("AbstractBasis", "BSpline", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
         *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset", "Oscillation"),
         *("Pearson7", "Polynomial", "PseudoVoigt", "StretchedExp", "Voigt"),
     ),

@@ -287,6 +287,8 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
             fields[below] = (Annotated[dict[Word, Parameter], Field(min_length=1)], ...)
         elif hint == vp.basis.Amounts:
             fields[field.name] = (dict[Word, Number], {})
+        elif hint == vp.basis.Knots:
+            fields[field.name] = (list[Number] | None, None)
         elif _is_response(hint):
             fields[field.name] = (Annotated[str | None, BeforeValidator(_word)], None)
         elif hint in SCALARS:

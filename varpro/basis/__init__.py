@@ -20,6 +20,7 @@ from ._measured import MeasuredIRF as MeasuredIRF
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
 from ._poly import Constant as Constant, Polynomial as Polynomial
 from ._response import AbstractResponse as AbstractResponse
+from ._spline import BSpline as BSpline, Knots as Knots
 from ._stretched import StretchedExp as StretchedExp
 from ._wave import Oscillation as Oscillation
 
@@ -34,6 +35,7 @@ KINDS: dict[str, type[AbstractBasis]] = {
     "pearson7": Pearson7,
     "constant": Constant,
     "polynomial": Polynomial,
+    "bspline": BSpline,
     "coherent_artifact": CoherentArtifact,
     "kinetics": Kinetics,
     "custom": Custom,
