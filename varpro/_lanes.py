@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._moments import Curve, Moments, inverse_root, moments, solve
+from ._moments import Curve, Moments, moments
 from ._noise import Reweighting
 from ._problem import Assembled
+from ._small import inverse_root, solve
 from ._types import ArrayIn
 
 # How a lane ended, in the order of `STATUS`.

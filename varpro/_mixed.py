@@ -28,11 +28,12 @@ from ._batch_job import FIELDS, BatchJob
 from ._batch_ready import mean_curve
 from ._batch_starts import started
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, inverse, moments
+from ._moments import Curve, moments
 from ._params import Layout, Numbers, expand
 from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
+from ._small import inverse
 from ._types import ArrayIn
 from .basis import bare
 
