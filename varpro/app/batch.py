@@ -110,6 +110,8 @@ def resume(target: Path, progress: bool) -> BatchOutcome:
         raise vp.InputError(f"{target}: no such run folder.")
     status = read_status(target)
     if status["state"] == "finished":
+        # Whoever was killed while tidying up left blocks whose content stands in the result.
+        Journal(target, status["key"], ()).discard()
         raise vp.InputError(f"{target}: this run is finished; there is nothing to resume.")
     plan = make_plan(str(target / "config.yaml"))
     if run_key(plan) != status["key"]:
