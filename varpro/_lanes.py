@@ -74,7 +74,9 @@ def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn) -> _Stat
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
     begun = jnp.zeros((), bool)
     length = jnp.full((), 1.0, dtype)
-    return _State(theta, theta, at, vector, damping, growth, zero, count, count, begun, length, count)
+    return _State(
+        theta, theta, at, vector, damping, growth, zero, count, count, begun, length, count
+    )
 
 
 def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _State:
