@@ -64,15 +64,26 @@ def written(run):
     return found
 
 
-def watch(process, run, seen, until):
-    """Follow a process for a while; returns how often a block was written that was there already."""
+def watch(process, run, seen, enough):
+    """Follow a process until so many blocks are finished; returns how often one was written that was
+    there already."""
     twice = 0
-    while process.poll() is None and time.monotonic() < until:
-        for name, mark in written(run).items():
+    while process.poll() is None:
+        now = written(run)
+        for name, mark in now.items():
             twice += name in seen and seen[name] != mark
             seen[name] = mark
+        if len(now) >= enough:
+            break
         time.sleep(0.002)
     return twice
+
+
+def finished(run):
+    try:
+        return json.loads((run / "status.json").read_text())["state"] == "finished"
+    except FileNotFoundError:
+        return False
 
 
 def main():
@@ -104,8 +115,10 @@ def main():
             dead = 1 + (random.random() < 0.3)
             while True:
                 process = start(folder, *words)
-                moment = random.uniform(0.3, 1.0) * lasts if dead else 1e9
-                repeated += watch(process, run, seen, time.monotonic() + moment)
+                # At a random moment: between any two blocks, or before the first.
+                enough = random.randrange(blocks) if dead else 10**9
+                repeated += watch(process, run, seen, enough)
+                time.sleep(random.uniform(0.0, 2.0 * lasts / blocks) if dead else 0.0)
                 if process.poll() is not None:
                     break
                 dead -= 1
@@ -113,12 +126,12 @@ def main():
                 process.wait()
                 kills += 1
                 before = written(run)
-                lost += any(name not in before for name in seen)
+                lost += not finished(run) and any(name not in before for name in seen)
                 kept.append(len(before))
                 words = ("resume", "run") if (run / "status.json").exists() else ("run", "run.yaml")
                 if words[0] == "run":
                     shutil.rmtree(run, ignore_errors=True)  # it died before there was a run
-                elif json.loads((run / "status.json").read_text())["state"] == "finished":
+                elif finished(run):
                     break
             message = process.stderr.read().decode().strip().splitlines()
             same = (run / "result.nc").exists() and vp.load(run / "result.nc") == whole

@@ -11,7 +11,7 @@ import varpro
 ROWS = [
     *(
         "_types",
-        "_results _precision",
+        "_results _precision _small",
         "_ties",
         "_params _noise",
         "linalg basis _data _compress _rows",

@@ -96,9 +96,8 @@ def fit_many(
         **{"model": model, "x": x, "y": y, "dim": dim, "init": init, "bounds": bounds, "fix": fix},
         **{"tie": tie, "order": order, "sigma": sigma, "weights": weights, "mask": mask},
         **{"absolute_sigma": absolute_sigma, "noise": noise, "loss_scale": loss_scale},
-        **{"start": start, "binning": binning, "ftol": ftol, "max_steps": max_steps},
-        block=block,
-        workers=workers,
+        **{"start": "mean" if share else start, "binning": binning, "ftol": ftol},
+        **{"max_steps": max_steps, "block": block, "workers": workers},
     )
     share = [share] if isinstance(share, str) else list(share)
     if share:
@@ -106,7 +105,8 @@ def fit_many(
         def each_block(one, job: BatchJob) -> None:
             in_threads(one, range(0, job.count, job.size), job.count, workers, progress)
 
-        return fit_mixed(job, share, lambda one: _all(one, workers, None), each_block)
+        where = (start, binning)
+        return fit_mixed(job, share, where, lambda one: _all(one, workers, None), each_block)
     found = _all(job, workers, progress)
     if start == "neighbours":
         found = improved(job, found, lambda one: _all(one, workers, progress))

@@ -10,8 +10,9 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, Moments, inverse, moments
+from ._moments import Curve, Moments, moments
 from ._problem import Assembled
+from ._small import inverse
 from ._types import ArrayIn
 
 

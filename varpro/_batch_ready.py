@@ -20,7 +20,6 @@ from ._batch_own import (
 from ._data import prepare_data
 from ._guess import guess_starts
 from ._lanes import Limits
-from ._moments import MOST
 from ._noise import Noise, Reweighting, check_noise
 from ._params import build_layout, expand
 from ._precision import precision
@@ -90,12 +89,6 @@ def prepare(
         layout, numbers, coordinates = build_layout(
             params, fix=fix, tie=tie or {}, order=chains, alike=built.alike
         )
-        p, n = len(layout.free), len(built.columns)
-        if p > MOST or n > MOST:
-            raise InputError(
-                f"Batches take at most {MOST} free parameters and {MOST} columns; this model has {p} "
-                f"and {n}. Fit its curves one by one with varpro.fit."
-            )
         if not own:
             check_distinct(built, layout, numbers, params, data)
         numbers = jax.tree.map(lambda a: a.astype(real), numbers)

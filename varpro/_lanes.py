@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._moments import Curve, Moments, inverse_root, moments, solve
+from ._moments import Curve, Moments, moments
 from ._noise import Reweighting
 from ._problem import Assembled
+from ._small import inverse_root, solve
 from ._types import ArrayIn
 
 # How a lane ended, in the order of `STATUS`.
@@ -50,6 +51,7 @@ class _State(NamedTuple):
     steps: Int[Array, ""]
     bad: Int[Array, ""]
     scoring: Bool[Array, ""]  # whether weights follow the model by now
+    length: Float[Array, ""]  # of a step while they do, in Gauss-Newton steps
     status: Int[Array, ""]
 
 
@@ -71,7 +73,10 @@ def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn) -> _Stat
     )
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
     begun = jnp.zeros((), bool)
-    return _State(theta, theta, at, vector, damping, growth, zero, count, count, begun, count)
+    length = jnp.full((), 1.0, dtype)
+    return _State(
+        theta, theta, at, vector, damping, growth, zero, count, count, begun, length, count
+    )
 
 
 def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _State:
@@ -99,6 +104,16 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         more = sound & ~first & (actual >= -grain) & (state.at.drift > limits.ftol) & state.scoring
         ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
         accepted = accepted | more
+    length = state.length
+    if reweight is not None:
+        # Scoring takes the curvature that is expected for the one that is: where few counts tell of a
+        # parameter that is half of it or twice, and steps overshoot for ever. What the last step
+        # gained tells: with the curvature l times what was expected, (1 - l s / 2) / (1 - s / 2).
+        gained = jnp.where(state.predicted > 0, actual / state.predicted, 1.0)
+        curved = (2.0 - gained * (2.0 - length)) / length
+        better = jnp.clip(1.0 / jnp.maximum(curved, 0.1), 0.3, 1.5)
+        told = accepted & ~first & state.scoring & (actual > grain)
+        length = jnp.where(told, better, length)
     at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
     if reweight is not None:
         settled = at.drift <= limits.ftol
@@ -114,7 +129,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     diagonal = jnp.diagonal(at.full)
     scale = jnp.maximum(state.scale, jnp.where(accepted, diagonal, state.scale))
     free = _free(theta, at.gradient, curve)
-    trial, predicted = _trial(theta, at, scale, damping, free, curve)
+    trial, predicted = _trial(theta, at, scale, damping, free, curve, length)
     # The cost that a full step from here still promises to remove, relative.
     promise = _promise(at, theta, curve, scale)
     # Where a step is lost in the rounding of theta nothing more can be had.
@@ -134,7 +149,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         status = jnp.where(test, code, status)
     state = _State(
         *(theta, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
-        state.scoring,
+        *(state.scoring, length),
         status,
     )
     if reweight is None:
@@ -175,8 +190,8 @@ def _promise(at: Moments, theta: Array, curve: Curve, scale: Array) -> Array:
     return 0.5 * jnp.sum(slope * step) / jnp.where(at.cost > 0, at.cost, 1.0)
 
 
-def _trial(theta, at: Moments, scale, damping, free, curve: Curve) -> tuple[Array, Array]:
-    """The damped step, kept inside the bounds, and the reduction that it predicts."""
+def _trial(theta, at: Moments, scale, damping, free, curve: Curve, length) -> tuple[Array, Array]:
+    """The damped step, of this length, kept inside the bounds, and the reduction that it predicts."""
     damped = at.full + jnp.diag(jnp.where(scale > 0, scale, 1.0) * damping)
 
     def least(free, slope):
@@ -190,7 +205,9 @@ def _trial(theta, at: Moments, scale, damping, free, curve: Curve) -> tuple[Arra
         out = free & (inside != theta + step)
         walked = jnp.where(out, inside - theta, 0.0)
         step = walked + least(free & ~out, at.gradient + damped @ walked)
-        step = jnp.clip(theta + step, curve.lower, curve.upper) - theta
+        step = jnp.clip(theta + length * step, curve.lower, curve.upper) - theta
+    else:
+        step = length * step
     predicted = -(jnp.sum(at.gradient * step) + 0.5 * jnp.sum(step * (at.full @ step)))
     return theta + step, predicted
 

@@ -26,13 +26,14 @@ from jaxtyping import Array, Float
 from ._batch_fit import BatchFit
 from ._batch_job import FIELDS, BatchJob
 from ._batch_ready import mean_curve
-from ._batch_starts import started
+from ._batch_starts import Start, started
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, inverse, moments
+from ._moments import Curve, moments
 from ._params import Layout, Numbers, expand
 from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
+from ._small import inverse
 from ._types import ArrayIn
 from .basis import bare
 
@@ -60,10 +61,14 @@ class _Seen(NamedTuple):
 def fit_mixed(
     job: BatchJob,
     share: Sequence[str],
+    where: tuple[Start, int],
     fit_all: FitAll,
     each_block: Callable[[Callable[[int], int], BatchJob], None],
 ) -> BatchFit:
-    """The fit of `job` in which the parameters of `share` are the same for all curves."""
+    """The fit of `job` in which the parameters of `share` are the same for all curves; `where` says
+    where the others begin (see `varpro._batch_starts`)."""
+    if where[0] == "neighbours":
+        raise InputError("share: start='neighbours' is for curves that share nothing.")
     names = job.layout.names
     wanted = {name for pattern in share for name in expand(pattern, names, "share")}
     shared, local = _places(job, wanted)
@@ -78,7 +83,7 @@ def fit_mixed(
             raise InputError("share: a parameter that all curves share has the same bounds.")
         mine = tuple(a[0].astype(float) for a in ends)
     begun = started(job, "global", 1, fit_all).start[0, shared].astype(float)
-    inner = _Inner(job, shared, local)
+    inner = _Inner(started(job, *where, fit_all), shared, local)
     outer = Limited(begun, mine)
     prior = _Prior.of(job, shared, inner.scale)
     seen = at = inner.seen(outer.start, None, None, each_block, prior)

@@ -27,10 +27,11 @@ from jaxtyping import Array, Bool, Float
 
 from ._noise import Reweighting
 from ._problem import Assembled
+from ._small import cholesky, dot, inverse, products, solved
 from ._types import ArrayIn
 
-# Columns and coordinates for which products are unrolled; beyond, one curve is fitted after another.
-MOST = 8
+# Columns and coordinates up to which products are unrolled.
+UNROLLED = 8
 
 
 class Curve(NamedTuple):
@@ -90,22 +91,78 @@ def moments(
         # A sample of weight zero may hold anything, even NaN.
         a = [jnp.where(weights > 0, v * weights, 0.0) for v in a]
         target = jnp.where(weights > 0, target * weights, 0.0)
+    narrow = max(n, p) <= UNROLLED
+    parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p)
+    coef, squares, gradient = parts.coef, parts.squares, parts.gradient
+    cost, model = 0.5 * squares, jnp.zeros((0,), dtype)
+    if reweight is not None and guess is not None and given is not None:
+        model = _model(phi, coef, offset)
+        cost = jnp.where(scoring, reweight.cost(model, y, given, curve.unit), cost)
+        step = coef - guess
+        moved = jnp.sum(jnp.sum(parts.gram * step, axis=1) * step)
+        drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
+    matrices = (parts.full, parts.kaufman)
+    prior = columns.prior(theta)
+    if prior is not None and p:
+        # Counts have half a deviance, in the data's unit, and all else a square.
+        per = curve.unit if reweight is None else jnp.sqrt(curve.unit)
+        per = curve.unit if reweight is not None and reweight.noise != "poisson" else per
+        rows = jax.jacfwd(columns.prior)(theta) / per
+        prior = prior / per
+        cost = cost + 0.5 * jnp.sum(prior**2)
+        gradient = gradient + rows.T @ prior
+        matrices = tuple(a + rows.T @ rows for a in matrices)
+    return Moments(
+        coef,
+        squares,
+        cost,
+        gradient,
+        *matrices,
+        parts.gram,
+        parts.cross,
+        model,
+        drift,
+    )
+
+
+class _Parts(NamedTuple):
+    """What `Moments` are made of, for columns, derivatives and data that are weighted."""
+
+    coef: Float[Array, " n"]
+    squares: Float[Array, ""]
+    gradient: Float[Array, " p"]
+    full: Float[Array, "p p"]
+    kaufman: Float[Array, "p p"]
+    gram: Float[Array, "n n"]
+    cross: Float[Array, "n p"]
+
+
+def _unrolled(
+    a: Sequence[Array],
+    target: Float[Array, " m"],
+    column: tuple[int, ...],
+    coordinate: tuple[int, ...],
+    p: int,
+) -> _Parts:
+    """Number by number: what XLA fuses best, as long as the numbers are few."""
+    d, dtype = len(column), target.dtype
+    n = len(a) - d
     pairs = [(i, j) for i in range(n + d) for j in range(i + 1)]
-    sums = _products([(a[i], a[j]) for i, j in pairs] + [(a[i], target) for i in range(n)])
+    sums = products([(a[i], a[j]) for i, j in pairs] + [(a[i], target) for i in range(n)])
     full = [[jnp.zeros((), dtype)] * (n + d) for _ in range(n + d)]
     for (i, j), value in zip(pairs, sums, strict=False):
         full[i][j] = full[j][i] = value
-    factor = _cholesky([row[:n] for row in full[:n]])
-    coef = _solved(factor, sums[len(pairs) :])
+    factor = cholesky([row[:n] for row in full[:n]])
+    coef = solved(factor, sums[len(pairs) :])
     resid = target
     for v, c in zip(a[:n], coef, strict=True):
         resid = resid - v * c
-    sums = _products([(resid, resid)] + [(v, resid) for v in a])
-    change = _solved(factor, sums[1 : n + 1])
-    squares = sums[0] - _dot(sums[1 : n + 1], change)
+    sums = products([(resid, resid)] + [(v, resid) for v in a])
+    change = solved(factor, sums[1 : n + 1])
+    squares = sums[0] - dot(sums[1 : n + 1], change)
     coef = [c + e for c, e in zip(coef, change, strict=True)]
     u = [
-        value - _dot([full[i][n + j] for i in range(n)], change)
+        value - dot([full[i][n + j] for i in range(n)], change)
         for j, value in enumerate(sums[n + 1 :])
     ]
     # From derivatives of columns to derivatives by coordinates, coefficients held; an offset has one.
@@ -120,66 +177,86 @@ def moments(
     ]
     plain, bent = [], []
     for j in range(p):
-        towards = _solved(factor, [row[j] for row in cross])
-        back = _solved(factor, [row[j] for row in gathered])
+        towards = solved(factor, [row[j] for row in cross])
+        back = solved(factor, [row[j] for row in gathered])
         line, more = [], []
         for i in range(p):
             inner = sum(
                 (full[n + k][n + q] * size[k] * size[q] for k in of[i] for q in of[j]), zero
             )
-            line.append(inner - _dot([row[i] for row in cross], towards))
-            more.append(_dot([row[i] for row in gathered], back))
+            line.append(inner - dot([row[i] for row in cross], towards))
+            more.append(dot([row[i] for row in gathered], back))
         plain.append(line)
         bent.append([a + b for a, b in zip(line, more, strict=True)])
     gradient = jnp.stack([-sum((u[k] * size[k] for k in of[j]), zero) for j in range(p)] or [zero])
-    squares = jnp.maximum(squares, 0.0)
-    cost, model = 0.5 * squares, jnp.zeros((0,), dtype)
-    if reweight is not None and guess is not None and given is not None:
-        model = _model(phi, coef, offset)
-        cost = jnp.where(scoring, reweight.cost(model, y, given, curve.unit), cost)
-        step = [c - g for c, g in zip(coef, guess, strict=True)]
-        moved = _dot([_dot(row[:n], step) for row in full[:n]], step)
-        drift = 0.5 * jnp.asarray(moved, dtype) / jnp.where(cost > 0, cost, 1.0)
-    matrices = (_matrix(bent, p, p, dtype), _matrix(plain, p, p, dtype))
-    gradient = gradient[:p]
-    prior = columns.prior(theta)
-    if prior is not None and p:
-        # Counts have half a deviance, in the data's unit, and all else a square.
-        per = curve.unit if reweight is None else jnp.sqrt(curve.unit)
-        per = curve.unit if reweight is not None and reweight.noise != "poisson" else per
-        rows = jax.jacfwd(columns.prior)(theta) / per
-        prior = prior / per
-        cost = cost + 0.5 * jnp.sum(prior**2)
-        gradient = gradient + rows.T @ prior
-        matrices = tuple(a + rows.T @ rows for a in matrices)
-    return Moments(
+    return _Parts(
         jnp.stack(coef) if n else jnp.zeros((0,), dtype),
-        squares,
-        cost,
-        gradient,
-        *matrices,
+        jnp.maximum(squares, 0.0),
+        gradient[:p],
+        _matrix(bent, p, p, dtype),
+        _matrix(plain, p, p, dtype),
         _matrix([row[:n] for row in full[:n]], n, n, dtype),
         _matrix(cross, n, p, dtype),
-        model,
-        drift,
     )
 
 
-def _coefficients(phi: Array, target: Array, weights: Array) -> list[Array]:
+def _by_matrices(
+    a: Sequence[Array],
+    target: Float[Array, " m"],
+    column: tuple[int, ...],
+    coordinate: tuple[int, ...],
+    p: int,
+) -> _Parts:
+    """The same for many columns or coordinates."""
+    n = len(a) - len(column)
+    whole = jnp.stack(list(a), axis=1)
+    full = whole.T @ whole
+    gram = full[:n, :n]
+    back, _ = inverse(gram)
+    coef = back @ (whole[:, :n].T @ target)
+    resid = target - whole[:, :n] @ coef
+    e = whole.T @ resid
+    change = back @ e[:n]
+    squares = resid @ resid - e[:n] @ change
+    coef, u = coef + change, e[n:] - full[n:, :n] @ change
+    of, where = np.array(column, int), np.array(coordinate, int)
+    # One where a derivative is one by this coordinate; an offset has no column.
+    chosen = jnp.asarray(np.eye(p)[where], target.dtype).reshape(len(of), p)
+    size = jnp.where(of >= 0, coef[np.maximum(of, 0)], 1.0)
+    towards = size[:, None] * chosen
+    cross = full[:n, n:] @ towards
+    linear = of >= 0
+    bent = jnp.zeros((n, p), target.dtype).at[of[linear], where[linear]].add(u[linear])
+    kaufman = towards.T @ full[n:, n:] @ towards - cross.T @ back @ cross
+    return _Parts(
+        coef,
+        jnp.maximum(squares, 0.0),
+        -(towards.T @ u),
+        kaufman + bent.T @ back @ bent,
+        kaufman,
+        gram,
+        cross,
+    )
+
+
+def _coefficients(phi: Array, target: Array, weights: Array) -> Float[Array, " n"]:
     """The coefficients alone, for these weights."""
     n = phi.shape[1]
     a = [jnp.where(weights > 0, phi[:, i] * weights, 0.0) for i in range(n)]
     b = jnp.where(weights > 0, target * weights, 0.0)
+    if n > UNROLLED:
+        whole = jnp.stack(a, axis=1)
+        return inverse(whole.T @ whole)[0] @ (whole.T @ b)
     pairs = [(i, j) for i in range(n) for j in range(i + 1)]
-    sums = _products([(a[i], a[j]) for i, j in pairs] + [(v, b) for v in a])
+    sums = products([(a[i], a[j]) for i, j in pairs] + [(v, b) for v in a])
     full = [[sums[0]] * n for _ in range(n)]
     for (i, j), value in zip(pairs, sums, strict=False):
         full[i][j] = full[j][i] = value
-    return _solved(_cholesky(full), sums[len(pairs) :])
+    return jnp.stack(solved(cholesky(full), sums[len(pairs) :]))
 
 
-def _model(phi: Array, coef: Sequence[Array], offset: Array | None) -> Array:
-    model = sum((phi[:, i] * c for i, c in enumerate(coef)), jnp.zeros((), phi.dtype))
+def _model(phi: Array, coef: Array, offset: Array | None) -> Array:
+    model = sum((phi[:, i] * coef[i] for i in range(phi.shape[1])), jnp.zeros((), phi.dtype))
     return model if offset is None else model + offset
 
 
@@ -206,76 +283,5 @@ def _derivatives(
     return values, tuple(column.tolist()), tuple(coordinate.tolist())
 
 
-def _products(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, ...]:
-    """The sum over samples of every product, in one loop over the samples."""
-    terms = tuple(a * b for a, b in pairs)
-    zeros = tuple(jnp.zeros((), t.dtype) for t in terms)
-    return jax.lax.reduce(
-        terms, zeros, lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)), (0,)
-    )
-
-
-def _dot(a: Sequence[Array | float], b: Sequence[Array]) -> Array | float:
-    return sum((x * y for x, y in zip(a, b, strict=True)), 0.0)
-
-
 def _matrix(rows: Sequence[Sequence[Array]], n: int, p: int, dtype: jnp.dtype) -> Array:
     return jnp.stack([jnp.stack(list(r)) for r in rows]) if n and p else jnp.zeros((n, p), dtype)
-
-
-class _Cholesky(NamedTuple):
-    """L of `D^{-1/2} A D^{-1/2}`, D the diagonal of A, by rows; zero for a column that depends on
-    earlier ones, whose inverse pivot is zero too."""
-
-    lines: list[list[Array]]
-    inverse: list[Array]
-    unit: list[Array]
-
-
-def _cholesky(a: Sequence[Sequence[Array]]) -> _Cholesky:
-    n = len(a)
-    unit = [inverse_root(a[i][i]) for i in range(n)]
-    lines, inverse = [], []
-    for i in range(n):
-        line: list[Array] = []
-        for j in range(i):
-            rest = a[i][j] * unit[i] * unit[j] - _dot(line, lines[j][:j])
-            line.append(rest * inverse[j])
-        pivot = a[i][i] * unit[i] ** 2 - sum((v * v for v in line), jnp.zeros_like(a[i][i]))
-        # Squares: what is left of a column of norm one once the others are taken out. NaN stays.
-        lost = pivot <= 16 * n * float(jnp.finfo(pivot.dtype).eps)
-        root = jnp.sqrt(jnp.where(lost, 1.0, pivot))
-        inverse.append(jnp.where(lost, 0.0, 1.0 / root))
-        lines.append([*line, root])
-    return _Cholesky(lines, inverse, unit)
-
-
-def inverse_root(a: Array) -> Array:
-    return jnp.where(a > 0, 1.0 / jnp.sqrt(jnp.where(a > 0, a, 1.0)), jnp.where(a == 0, 1.0, a))
-
-
-def _solved(factor: _Cholesky, b: Sequence[Array]) -> list[Array]:
-    """`A^{-1} b`, without the columns that depend on earlier ones."""
-    x: list[Array] = []
-    for i, line in enumerate(factor.lines):
-        x.append((b[i] * factor.unit[i] - _dot(line[:i], x[:i])) * factor.inverse[i])
-    for i in reversed(range(len(x))):
-        later = range(i + 1, len(x))
-        rest = _dot([factor.lines[k][i] for k in later], [x[k] for k in later])
-        x[i] = (x[i] - rest) * factor.inverse[i]
-    return [v * unit for v, unit in zip(x, factor.unit, strict=True)]
-
-
-def solve(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
-    p = b.size
-    factor = _cholesky([[a[i, j] for j in range(p)] for i in range(p)])
-    return jnp.stack(_solved(factor, [b[i] for i in range(p)])) if p else b
-
-
-def inverse(a: Float[Array, "p p"]) -> tuple[Float[Array, "p p"], Bool[Array, " p"]]:
-    """The inverse of a positive definite matrix, and which columns depend on earlier ones."""
-    p = a.shape[0]
-    factor = _cholesky([[a[i, j] for j in range(p)] for i in range(p)])
-    eye = jnp.eye(p, dtype=a.dtype)
-    out = [jnp.stack(_solved(factor, [eye[i, j] for i in range(p)])) for j in range(p)]
-    return jnp.stack(out, axis=1), jnp.stack(factor.inverse) == 0

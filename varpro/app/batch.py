@@ -110,6 +110,8 @@ def resume(target: Path, progress: bool) -> BatchOutcome:
         raise vp.InputError(f"{target}: no such run folder.")
     status = read_status(target)
     if status["state"] == "finished":
+        # Whoever was killed while tidying up left blocks whose content stands in the result.
+        Journal(target, status["key"], ()).discard()
         raise vp.InputError(f"{target}: this run is finished; there is nothing to resume.")
     plan = make_plan(str(target / "config.yaml"))
     if run_key(plan) != status["key"]:
@@ -124,9 +126,13 @@ def resume(target: Path, progress: bool) -> BatchOutcome:
 def run_key(plan: Plan) -> str:
     """What the result depends on: the configuration without paths and machines, and all inputs."""
     tree = plan.resolved(plan.folder)
-    del tree["output"], tree["compute"], tree["data"]["path"]
-    for part in tree["model"].values():
-        part.pop("folder", None)
+    for key in ("title", "output", "compute", "parameters"):
+        tree.pop(key, None)
+    sections = [tree["data"], *tree["model"].values(), *tree.get("responses", {}).values()]
+    for section in sections:
+        # What stands there is among the inputs.
+        for key in ("path", "folder"):
+            section.pop(key, None)
     content = {"config": tree, "inputs": plan.digests(), "varpro": vp.__version__}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
