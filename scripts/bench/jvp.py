@@ -118,6 +118,8 @@ def main():
                     "ratio_of_minima": least,
                     "ours_ms": statistics.median(t_ours),
                     "lineax_ms": statistics.median(t_theirs),
+                    "ours_least_ms": min(t_ours),
+                    "lineax_least_ms": min(t_theirs),
                 }
             )
             line += f"{median:8.2f} ({statistics.median(t_ours):8.3f}ms)"

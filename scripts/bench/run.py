@@ -4,7 +4,8 @@
 
 Each suite is a script beside this one, run in a process of its own; peers take turns with us in it,
 where they are installed: scipy and lineax always are; flimlib where it can be imported; pyglotaran by
-`--pyglotaran PYTHON`, an interpreter that has it.
+`--pyglotaran PYTHON`, an interpreter that has it. Numbers are the least of the repeats, which
+other work on the machine disturbs least.
 
 - `--quick`: small sizes and few repeats, minutes.
 - `--check`: exit 1 if a ratio to a peer is more than `--factor` times that of the baseline.
@@ -57,7 +58,7 @@ def many(args: argparse.Namespace) -> Iterator[Metric]:
     words += ["--pyglotaran", args.pyglotaran] if args.pyglotaran else []
     rows = [
         Metric(
-            *("global", f"k={row['k']}", row["who"], row["median_ms"], "ms"),
+            *("global", f"k={row['k']}", row["who"], row["least_ms"], "ms"),
             size=float(row["k"]),
             size_name="right-hand sides",
         )
@@ -72,7 +73,7 @@ def image(args: argparse.Namespace) -> Iterator[Metric]:
         for row in measured("image.py", "--pixels", str(pixels)):
             rows.append(
                 Metric(
-                    *("image", f"{row['noise']} {pixels}", row["who"], row["per_second"]),
+                    *("image", f"{row['noise']} {pixels}", row["who"], row["best_per_second"]),
                     *("curves/s", "higher"),
                     size=float(pixels),
                     size_name="pixels",
@@ -89,7 +90,7 @@ def kernels(args: argparse.Namespace) -> Iterator[Metric]:
         case = f"{row['solver']} {row['shape'][0]}x{row['shape'][1]} {row['kind']}"
         size = tangents.get(row["kind"])
         name = "tangents" if size is not None else ""
-        for who, value in (("varpro", row["ours_ms"]), ("lineax", row["lineax_ms"])):
+        for who, value in (("varpro", row["ours_least_ms"]), ("lineax", row["lineax_least_ms"])):
             rows.append(Metric("kernels", case, who, value, "ms", size=size, size_name=name))
     yield from related(rows, "lineax")
 

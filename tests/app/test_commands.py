@@ -270,3 +270,13 @@ def test_models_are_listed_with_what_they_take(varpro):
     assert "Did you mean 'gaussian'" in varpro("models", "gausian").stderr
     info = varpro("info").stdout
     assert "varpro" in info and "devices" in info and "npz" in info
+
+
+def test_a_starter_of_counts_fits_their_likelihood(here, varpro):
+    t = np.linspace(0.0, 20.0, 120)
+    counts = np.random.default_rng(7).poisson(400 * np.exp(-t / 2.0) + 8)
+    table = np.stack([t, counts], axis=1)
+    np.savetxt("photons.csv", table, delimiter=",", header="t,counts", comments="")
+    assert "noise: poisson" in varpro("new", "photons.yaml", "--from", "photons.csv").stdout
+    plan = make_plan("photons.yaml")
+    assert plan.config.fit.noise == "poisson" and plan.config.data.sigma is None

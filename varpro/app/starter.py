@@ -56,6 +56,7 @@ def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[st
     if not config.parent.is_dir():
         raise vp.InputError(f"{config}: cannot be written; there is no folder {config.parent}.")
     said: list[str] = []
+    counted = False
     if source is None:
         data = {"path": "data.csv", "x": "time", "y": "[counts]"}
         model = ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"]
@@ -65,26 +66,28 @@ def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[st
         path = os.path.relpath(source.absolute(), config.parent.absolute())
         data = {"path": _quoted(Path(path).as_posix()), "x": _quoted(found.x_name)}
         data["y"] = f"[{', '.join(_quoted(name) for name in found.y_names)}]"
-        if found.sigma:
+        if found.sigma and found.sigma != "poisson":
             data["sigma"] = found.sigma
         data |= found.more
         said.append(
             f"x is '{found.x_name}', y is {', '.join(found.y_names[:4])}"
             + (", ..." if len(found.y_names) > 4 else "")
         )
-        if found.sigma:
-            said.append(
-                f"sigma: {found.sigma}" + (" (y holds counts)" if found.sigma == "poisson" else "")
-            )
+        if found.sigma == "poisson":
+            # Weights from the counts themselves are biased towards small ones.
+            counted = True
+            said.append("noise: poisson (y holds counts)")
+        elif found.sigma:
+            said.append(f"sigma: {found.sigma}")
         responses, model, why = _guess(found)
         said.append(why)
-    text = "\n".join(_lines(config.stem, data, responses, model)) + "\n"
+    text = "\n".join(_lines(config.stem, data, responses, model, counted)) + "\n"
     replace_file(config, text)
     return [*said, f"Written to {config}. Next: varpro check {config}"]
 
 
 def _lines(
-    title: str, data: dict[str, str], responses: list[str], model: list[str]
+    title: str, data: dict[str, str], responses: list[str], model: list[str], counted: bool
 ) -> Iterator[str]:
     yield f"# {title}: a fit with varpro. `varpro check` shows what it would do, `varpro run` does it."
     yield "# What begins with # is not in use; remove that to use it."
@@ -106,10 +109,15 @@ def _lines(
     yield "# constraints:"
     yield from _commented(Constraints, "#   ", set())
     yield ""
-    yield "# fit:"
-    yield from _commented(Fit, "#   ", {"solver"})
-    yield "#   solver:"
-    yield from _commented(Solver, "#     ", set())
+    if counted:
+        yield "fit:"
+        yield "  noise: poisson  # the likelihood of counts; weights taken from them are biased"
+    else:
+        yield "# fit:"
+    mark = "  # " if counted else "#   "
+    yield from _commented(Fit, mark, {"solver", "noise"} if counted else {"solver"})
+    yield f"{mark}solver:"
+    yield from _commented(Solver, f"{mark}  ", set())
     yield ""
     yield "output:"
     yield f"  dir: runs/{title}"
