@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
     from ._find_starts import find_starts as find_starts
+    from ._figures import Labels as Labels
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._global_fit import GlobalFit as GlobalFit
@@ -56,6 +57,7 @@ _NAMES = {
     "_compressed_fit": ("CompressedFit",),
     "_diagnostics": ("Finding",),
     "_find_starts": ("find_starts",),
+    "_figures": ("Labels",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_global_fit": ("GlobalFit",),
