@@ -56,6 +56,8 @@ class FitResult(Fitted):
     - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
         degrees of freedom of the whole fit, from which errors come; else None.
     - `compressed`: as how many columns the right-hand sides were searched, None for as they are.
+    - `costs`: the cost after each step, that of the start first; of the first 512 steps, and of the
+        last run where several followed each other. Empty for solvers of others.
 
     `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """
@@ -310,7 +312,7 @@ class FitResult(Fitted):
             components=components,
             residuals=residuals,
             rhs=rhs,
-            fig=fig,
+            onto=fig,
         )  # pyright: ignore[reportReturnType]
 
     def plot_residuals(
@@ -353,6 +355,19 @@ class FitResult(Fitted):
 
         shown = self.num_free if many(self) else len(self.cov_names)
         return _matrix.draw(self.cov_names[:shown], self.correlation[:shown, :shown], fig)  # pyright: ignore[reportReturnType]
+
+    def plot_convergence(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How far the cost was above the final one after each step, relative to it.
+
+        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
+        """
+        from ._figures import _convergence
+
+        return _convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
 
     def plot_maps(
         self,

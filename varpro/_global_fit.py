@@ -39,7 +39,7 @@ class GlobalFit(eqx.Module):
         own name, "fast.tau", one of a single data set has that before it, "run1.fast.tau".
     - `cov_names`, `covariance`: of the free nonlinear parameters.
     - `success`, `status`, `message`, `stop`, `cost`, `start_costs`, `chisq`, `num_data`, `num_free`,
-        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`: as in
+        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`, `costs`: as in
         `FitResult`, of all data together.
 
     `fit["run1"]` is a data set, `fit["fast.tau"]` and `fit["run1.fast.tau"]` are parameters, and
@@ -70,6 +70,7 @@ class GlobalFit(eqx.Module):
     cond_jac: float
     params: dict[str, Param]
     layout: Layout
+    costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_params(self) -> int | float:
@@ -226,7 +227,9 @@ class GlobalFit(eqx.Module):
     ) -> "matplotlib.figure.Figure":
         """Data, fit and residuals of every data set, as `FitResult.plot` draws them. `labels` may be
         those of all, or of each by its name."""
-        return self._beside("plot", labels, fig, log=log, components=components, residuals=residuals)
+        return self._beside(
+            "plot", labels, fig, log=log, components=components, residuals=residuals
+        )
 
     def plot_residuals(
         self,
@@ -258,6 +261,19 @@ class GlobalFit(eqx.Module):
         from ._figures import _matrix
 
         return _matrix.draw(self.cov_names, self.correlation, fig)  # pyright: ignore[reportReturnType]
+
+    def plot_convergence(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How far the cost was above the final one after each step, relative to it.
+
+        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
+        """
+        from ._figures import _convergence
+
+        return _convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
 
     def _beside(
         self, verb: str, labels: Labels | Mapping[str, Labels] | None, fig: Any, **settings: Any

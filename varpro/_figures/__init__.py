@@ -53,7 +53,9 @@ def maps_of_coefficients(
     k = coef.shape[1]
     shape = (k,) if shape is None else tuple(shape)
     if np.prod(shape) != k:
-        raise InputError(f"shape = {shape} has {int(np.prod(shape))} pixels for {k} right-hand sides.")
+        raise InputError(
+            f"shape = {shape} has {int(np.prod(shape))} pixels for {k} right-hand sides."
+        )
     values = {
         name: (coef[i].reshape(shape), stderr[i].reshape(shape)) for i, name in enumerate(names)
     }

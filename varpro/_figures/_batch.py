@@ -21,7 +21,7 @@ def draw(
     index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None,
     log: str,
     labels: Labels,
-    fig: Canvas | None,
+    onto: Canvas | None,
 ) -> Any:
     """A panel for each curve; `batch` is a `BatchFit`."""
     if log not in LOGS:
@@ -36,7 +36,7 @@ def draw(
             raise InputError(f"y has shape {y.shape}, but {(*batch.shape, m)} was fitted.")
     x = np.asarray(leaves[0]) if named else np.arange(m)
     order = np.argsort(x, kind="stable")
-    fig = canvas(fig, 3.4 * min(len(where), 3), 3.0 * -(-len(where) // 3))
+    fig = canvas(onto, 3.4 * min(len(where), 3), 3.0 * -(-len(where) // 3))
     axes = fig.subplots(-(-len(where) // 3), min(len(where), 3), squeeze=False, sharex=True).ravel()
     for ax, at in zip(axes, where, strict=False):
         if y is not None:

@@ -10,22 +10,22 @@ from ._curves import MOST_LINES, grid, positions
 from ._style import Canvas, canvas, color, ink, legend, literal, tidy
 
 
-def draw(fit: Fitted, labels: Labels, fig: Canvas | None = None) -> Canvas:
+def draw(fit: Fitted, labels: Labels, onto: Canvas | None = None) -> Canvas:
     """For one right-hand side the contribution of each component; for several the columns of the
     basis, each scaled to a largest value of one, beside the coefficients with their errors."""
     if fit.coef.size == len(fit.columns) and fit.y.ndim == 1:
-        fig = canvas(fig, 7.0, 4.2)
+        fig = canvas(onto, 7.0, 4.2)
         ax = fig.subplots()
         _contributions(ax, fit, labels)
         return fig
-    return beside(fit, fit.coef, fit.coef_stderr, labels, fig)
+    return beside(fit, fit.coef, fit.coef_stderr, labels, onto)
 
 
 def beside(
-    fit: Fitted, coef: np.ndarray, stderr: np.ndarray, labels: Labels, fig: Canvas | None
+    fit: Fitted, coef: np.ndarray, stderr: np.ndarray, labels: Labels, onto: Canvas | None
 ) -> Canvas:
     """Columns of the basis, and coefficients (n, k) of it."""
-    fig = canvas(fig, 8.4, 4.2)
+    fig = canvas(onto, 8.4, 4.2)
     wide = fig.bbox.width >= 5 * fig.dpi
     left, right = fig.subplots(1, 2) if wide else fig.subplots(2, 1)
     shapes(left, fit, labels)
@@ -88,4 +88,3 @@ def coefficients(
     ax.set_xlabel(literal(labels.rhs))
     ax.set_ylabel("coefficient" if not np.iscomplexobj(coef) else "|coefficient|")
     tidy(ax)
-

@@ -26,12 +26,12 @@ def draw(
     residuals: bool = True,
     curves: bool = True,
     rhs: int | Sequence[int] | None = None,
-    fig: Canvas | None = None,
+    onto: Canvas | None = None,
 ) -> Canvas:
     """The panels of one data set: curves with components, and residuals below them."""
     if log not in LOGS:
         raise InputError(f"log must be one of {', '.join(map(repr, LOGS))}, not {log!r}.")
-    fig = canvas(fig, 7.0, 5.4)
+    fig = canvas(onto, 7.0, 5.4)
     above = curves or components
     heights = [3, 1] if above and residuals else [1]
     axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
@@ -79,7 +79,7 @@ def column(values: np.ndarray, j: int) -> np.ndarray:
 def parts_of(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """A complex curve is two."""
     if np.iscomplexobj(values):
-        return [("real", values.real), ("imag", values.imag)]
+        return [("real", np.real(values)), ("imag", np.imag(values))]
     return [("", values)]
 
 
@@ -129,7 +129,7 @@ def _draw_fit(
         parts = fit.components(at)
         few = len(parts) <= MOST_LINES
         for i, (name, values) in enumerate(parts.items() if len(parts) > 1 else ()):
-            line = lines(column(values, shown[0])).real
+            line = np.real(lines(column(values, shown[0])))
             ax.plot(line_x, line, color=color(i), lw=1, label=literal(name) if few else None)
     if curves:
         model = fit.fitted if at is None else fit.predict(at)

@@ -20,7 +20,7 @@ def draw(
     status: np.ndarray | None,
     meanings: Sequence[str],
     labels: Labels,
-    fig: Canvas | None = None,
+    onto: Canvas | None = None,
 ) -> Canvas:
     """A row for each parameter: its value and its standard error; then maps of `extra`, which have
     no error, and of how each fit ended (`status`, codes of `meanings`).
@@ -28,7 +28,8 @@ def draw(
     All arrays have the shape of the batch; one axis gives curves, two give maps. Colours run from
     the 2nd to the 98th percentile; what is not known is grey.
     """
-    shape = next(iter(values.values()))[0].shape if values else np.shape(status)
+    shapes = [value.shape for value, _ in values.values()]
+    shape = (shapes if status is None else [*shapes, status.shape])[0]
     if len(shape) not in (1, 2):
         raise InputError(
             f"Maps have one or two axes, but there are {len(shape)}. Draw a part of them: "
@@ -38,7 +39,7 @@ def draw(
     more = rest + ([] if status is None else [("status", status)])
     rows = len(values) + -(-len(more) // 2)
     height = 1.7 if len(shape) == 1 else float(np.clip(3.0 * shape[0] / shape[1], 1.6, 4.0))
-    fig = canvas(fig, 7.4, height * rows + 0.4)
+    fig = canvas(onto, 7.4, height * rows + 0.4)
     if len(shape) == 1:
         axes = fig.subplots(len(values) + len(more), 1, sharex=True, squeeze=False)[:, 0]
         for i, (ax, (name, (value, error))) in enumerate(zip(axes, values.items(), strict=False)):
@@ -63,6 +64,10 @@ def draw(
     for ax in free[len(more) :]:
         ax.set_visible(False)
     return fig
+
+
+def _named(seen: np.ndarray, meanings: Sequence[str]) -> list[str]:
+    return [str(meanings[code]) for code in seen]
 
 
 def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
@@ -92,7 +97,7 @@ def _codes(ax: Axes, fig: Canvas, codes: np.ndarray, meanings: Sequence[str]) ->
         interpolation="none",
     )
     bar = colorbar(fig, image, ax, ticks=range(len(seen)))
-    bar.ax.set_yticklabels([meanings[c] for c in seen])
+    bar.ax.set_yticklabels(_named(seen, meanings))
     bar.ax.tick_params(length=0)
     _bare(ax, "status")
 
@@ -125,6 +130,6 @@ def _curve(
 def _codes_curve(ax: Axes, codes: np.ndarray, meanings: Sequence[str], labels: Labels) -> None:
     seen = np.unique(codes)
     ax.plot(labels.positions(codes.size), np.searchsorted(seen, codes), "|", color=ink(), ms=8)
-    ax.set_yticks(range(len(seen)), [meanings[c] for c in seen])
+    ax.set_yticks(range(len(seen)), _named(seen, meanings))
     ax.set_ylim(len(seen) - 0.5, -0.5)
     tidy(ax)

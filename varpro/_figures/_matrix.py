@@ -10,17 +10,19 @@ from ._style import DIVERGING, GREY, Canvas, canvas, colorbar, literal
 _WRITTEN = 10
 
 
-def draw(names: tuple[str, ...], correlation: np.ndarray, fig: Canvas | None = None) -> Canvas:
+def draw(names: tuple[str, ...], correlation: np.ndarray, onto: Canvas | None = None) -> Canvas:
     """Correlations (q, q); what is not known, as of a parameter on its bound, is grey."""
     if not names:
         raise InputError("There is no free parameter, so there are no correlations.")
     q = len(names)
     side = float(np.clip(0.55 * q + 1.8, 3.6, 9.0))
-    fig = canvas(fig, side + 0.6, side)
+    fig = canvas(onto, side + 0.6, side)
     ax = fig.subplots()
     shades = matplotlib.colormaps[DIVERGING].with_extremes(bad=GREY)
     image = ax.imshow(correlation, cmap=shades, vmin=-1, vmax=1, interpolation="none")
-    ax.set_xticks(range(q), [literal(n) for n in names], rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_xticks(
+        range(q), [literal(n) for n in names], rotation=45, ha="right", rotation_mode="anchor"
+    )
     ax.set_yticks(range(q), [literal(n) for n in names])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

@@ -12,10 +12,10 @@ from ._style import DIVERGING, FIT, Canvas, canvas, color, colorbar, ink, litera
 _MOST_LAGS = 40
 
 
-def draw(fit: Fitted, labels: Labels, fig: Canvas | None = None) -> Canvas:
+def draw(fit: Fitted, labels: Labels, onto: Canvas | None = None) -> Canvas:
     """Three panels: residuals against x (of many right-hand sides as a map), their distribution
     beside the normal one, their autocorrelation with the limits of independent noise."""
-    fig = canvas(fig, 7.0, 5.4)
+    fig = canvas(onto, 7.0, 5.4)
     axes = fig.subplot_mosaic([["x", "x"], ["spread", "lags"]], height_ratios=[1.2, 1])
     along(axes["x"], fig, fit, labels)
     spread(axes["spread"], fit)
@@ -116,20 +116,3 @@ def lags(ax: Axes, fit: Fitted) -> None:
     ax.set_xlabel("lag [samples]")
     ax.set_ylabel("autocorrelation")
     tidy(ax)
-
-
-def overview(fit: Fitted, labels: Labels, fig: Canvas | None = None) -> Canvas:
-    """Of many right-hand sides: the data, the model and what is left, as maps."""
-    fig = canvas(fig, 7.0, 7.0)
-    axes = fig.subplots(3, 1, sharex=True, sharey=True)
-    complex_ = np.iscomplexobj(fit.y)
-    low, high = np.nanpercentile(np.real(fit.y), (0.5, 99.5))
-    for ax, name in zip(axes, ("data", "fit"), strict=False):
-        values = np.real(fit.y if name == "data" else fit.fitted)
-        image = heat(ax, fit, labels, values, cmap="viridis", vmin=low, vmax=high)
-        colorbar(fig, image, ax, f"{name}{', real part' if complex_ else ''}", extend="both")
-    field(axes[2], fig, fit, labels)
-    _, named = positions(fit)
-    axes[2].set_xlabel(literal(labels.x if named else "sample"))
-    return fig
-

@@ -13,9 +13,9 @@ from .._results import InputError
 
 Canvas = Figure | SubFigure
 
-# Okabe and Ito's palette, told apart by all kinds of colour vision.
+# Okabe and Ito's palette and a wine of Tol's, told apart by all kinds of colour vision.
 FIT = "#d55e00"
-OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1")
+OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255")
 # Of pictures, which cannot follow the colours of a page: between black and white.
 GREY = "#808890"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
@@ -65,7 +65,12 @@ def literal(text: str) -> str:
 
 
 def points(
-    ax: Axes, x: np.ndarray, y: np.ndarray, shade: str, label: str | None = None, alpha: float = 0.55
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    shade: str,
+    label: str | None = None,
+    alpha: float = 0.55,
 ) -> None:
     """Samples as dots, smaller the more there are."""
     size = 4.5 if len(x) <= 60 else 3.0 if len(x) <= 600 else 1.5
