@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ._compress import Compressed as Compressed, compress as compress
     from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
-    from ._find_starts import find_starts as find_starts
     from ._figures import Labels as Labels
+    from ._find_starts import find_starts as find_starts
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._global_fit import GlobalFit as GlobalFit
