@@ -281,6 +281,7 @@ class FitResult(Fitted):
         self,
         *,
         log: str = "",
+        curves: bool = True,
         components: bool = True,
         residuals: bool = True,
         rhs: int | Sequence[int] | None = None,
@@ -292,8 +293,8 @@ class FitResult(Fitted):
         **Arguments:**
 
         - `log`: axes that are logarithmic, "x", "y" or "xy"; none by default.
-        - `components`: draw those, too, where one right-hand side is shown.
-        - `residuals`: draw them, too.
+        - `curves`, `components`, `residuals`: what is drawn, all by default; components where one
+            right-hand side is shown.
         - `rhs`: which right-hand sides, counted from 0; all by default, of many six evenly spaced.
         - `labels`: a `varpro.Labels`, what the axes say.
         - `fig`: a figure or subfigure to draw in. A new one is shown by a notebook and has
@@ -309,6 +310,7 @@ class FitResult(Fitted):
             self,
             labels or Labels(),
             log=log,
+            curves=curves,
             components=components,
             residuals=residuals,
             rhs=rhs,
@@ -318,15 +320,24 @@ class FitResult(Fitted):
     def plot_residuals(
         self,
         *,
+        panels: Sequence[str] = ("x", "spread", "lags"),
         labels: Labels | None = None,
         fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
     ) -> "matplotlib.figure.Figure":
-        """Whether residuals are noise: against x (a map for many right-hand sides), their distribution
-        beside the normal one, and their autocorrelation with the limits within which 95 % of
-        independent noise stays. Arguments as in `plot`."""
+        """Whether residuals are noise.
+
+        **Arguments:**
+
+        - `panels`: "x": residuals against x, a map for more than six right-hand sides; "spread":
+            their distribution beside the normal one; "lags": their autocorrelation, with the limits
+            within which 95 % of independent noise stays. All by default.
+        - `labels`, `fig`: as in `plot`.
+
+        **Raises:** `InputError` for other panels.
+        """
         from ._figures import _residuals
 
-        return _residuals.draw(self, labels or Labels(), fig)  # pyright: ignore[reportReturnType]
+        return _residuals.draw(self, labels or Labels(), panels, fig)  # pyright: ignore[reportReturnType]
 
     def plot_components(
         self,

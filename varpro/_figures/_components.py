@@ -43,7 +43,7 @@ def _contributions(ax: Axes, fit: Fitted, labels: Labels) -> None:
     ax.set_xlabel(literal(labels.x if named else "sample"))
     ax.set_ylabel(literal(labels.y))
     tidy(ax)
-    legend(ax, 4)
+    legend(ax)
 
 
 def shapes(ax: Axes, fit: Fitted, labels: Labels) -> None:
@@ -63,7 +63,7 @@ def shapes(ax: Axes, fit: Fitted, labels: Labels) -> None:
     ax.set_xlabel(literal(labels.x if named else "sample"))
     ax.set_ylabel("component, scaled to one")
     tidy(ax)
-    legend(ax, 3)
+    legend(ax)
 
 
 def coefficients(

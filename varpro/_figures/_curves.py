@@ -38,7 +38,7 @@ def draw(
     shown = chosen(fit, rhs)
     if above:
         _draw_fit(axes[0], fit, labels, shown, curves, components, log)
-        legend(axes[0], most=8 if _width(fig) >= 5 else 3)
+        legend(axes[0])
     if residuals or not above:
         draw_residuals(axes[-1], fit, labels, shown)
     x, named = positions(fit)
@@ -174,7 +174,8 @@ def residual_label(fit: Fitted) -> str:
 
 def draw_residuals(ax: Axes, fit: Fitted, labels: Labels, shown: list[int]) -> None:
     x, _ = positions(fit)
-    ax.set_ylabel(residual_label(fit))
+    # In two lines: below curves the axis is short.
+    ax.set_ylabel(residual_label(fit).replace(" ", "\n"))
     ax.axhline(0, color=ink(), lw=0.8)
     several = len(shown) > 1 or np.iscomplexobj(fit.y)
     largest, i = 0.0, 0
@@ -187,8 +188,3 @@ def draw_residuals(ax: Axes, fit: Fitted, labels: Labels, shown: list[int]) -> N
             i += 1
     if 0 < largest < np.inf:
         ax.set_ylim(-1.15 * largest, 1.15 * largest)
-
-
-def _width(fig: Canvas) -> float:
-    """Inches of a figure or of a part of one."""
-    return fig.bbox.width / fig.dpi

@@ -1,10 +1,13 @@
 """Is what the fit leaves noise? Against x, its distribution, and its correlation with itself."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from .._fitted import Fitted
 from .._residuals import ordered_residuals
+from .._results import InputError
 from . import Labels
 from ._curves import MOST_LINES, chosen, draw_residuals, positions, residual_label
 from ._style import DIVERGING, FIT, Canvas, canvas, color, colorbar, ink, literal, tidy
@@ -12,14 +15,28 @@ from ._style import DIVERGING, FIT, Canvas, canvas, color, colorbar, ink, litera
 _MOST_LAGS = 40
 
 
-def draw(fit: Fitted, labels: Labels, onto: Canvas | None = None) -> Canvas:
+PANELS = ("x", "spread", "lags")
+
+
+def draw(
+    fit: Fitted, labels: Labels, panels: Sequence[str] = PANELS, onto: Canvas | None = None
+) -> Canvas:
     """Three panels: residuals against x (of many right-hand sides as a map), their distribution
     beside the normal one, their autocorrelation with the limits of independent noise."""
-    fig = canvas(onto, 7.0, 5.4)
-    axes = fig.subplot_mosaic([["x", "x"], ["spread", "lags"]], height_ratios=[1.2, 1])
-    along(axes["x"], fig, fit, labels)
-    spread(axes["spread"], fit)
-    lags(axes["lags"], fit)
+    wrong = [name for name in panels if name not in PANELS]
+    if wrong or not panels:
+        raise InputError(f"panels must be among {PANELS}, not {wrong or panels}.")
+    below = [name for name in PANELS[1:] if name in panels]
+    above = ["x"] * max(len(below), 1) if "x" in panels else []
+    rows = [row for row in (above, below) if row]
+    fig = canvas(onto, 7.0 if "x" in panels else 3.5 * len(below), 2.7 * len(rows))
+    axes = fig.subplot_mosaic(rows)
+    if "x" in panels:
+        along(axes["x"], fig, fit, labels)
+    if "spread" in panels:
+        spread(axes["spread"], fit)
+    if "lags" in panels:
+        lags(axes["lags"], fit)
     return fig
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 
 from .._results import InputError
 
@@ -79,7 +80,7 @@ def points(
     ax.plot(x, y, "o", ms=size, mew=0, color=shade, alpha=alpha, label=label, rasterized=many)
 
 
-def legend(ax: Axes, most: int) -> None:
+def legend(ax: Axes) -> None:
     """A legend above the axes: data and fit first, whatever was drawn on top of what."""
     first = {"data": 0, "fit": 1}
     entries = zip(*ax.get_legend_handles_labels(), strict=True)
@@ -87,6 +88,11 @@ def legend(ax: Axes, most: int) -> None:
     if not entries:
         return
     handles, labels = zip(*entries, strict=True)
+    # As many beside each other as there is room for, at six tenths of a letter's height for each.
+    fig: Any = ax.figure
+    room = ax.get_position().width * fig.bbox.width / fig.dpi * 72
+    letter = 0.6 * FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
+    most = max(int(room / letter / (max(map(len, labels)) + 5)), 1)
     made = ax.legend(
         handles,
         labels,
