@@ -173,7 +173,7 @@ class BatchFit(eqx.Module):
 
     def plot(
         self,
-        y: np.ndarray | None = None,
+        y: Any = None,
         index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None = None,
         *,
         log: str = "",
@@ -184,7 +184,8 @@ class BatchFit(eqx.Module):
 
         **Arguments:**
 
-        - `y`: the data that were fitted; the result does not hold them.
+        - `y`: the data that were fitted, which the result does not hold: an array, or anything with a
+            shape of which `y[index]` reads one curve.
         - `index`: which curves; by default three of those that converged, with a good, a median and a
             bad reduced chi-square (5th, 50th and 95th percentile).
         - `log`, `labels`, `fig`: as in `FitResult.plot`.

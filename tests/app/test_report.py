@@ -218,3 +218,28 @@ def test_all_figures_can_be_had_as_files(here, varpro):
     assert (here / "run" / "fit.two.svg").read_bytes() == before
     # What varpro wrote it may replace.
     assert varpro("run", "decay.yaml", "-q", "--overwrite").exit_code == 0
+
+
+def test_the_report_of_an_image_has_maps_and_curves(here, varpro):
+    x = np.linspace(0, 5, 30)
+    image = np.exp(-x[:, None, None] / np.linspace(0.8, 2, 6).reshape(2, 3))
+    image[:, 1, 1] = np.nan
+    np.savez(here / "image.npz", t=x, counts=image)
+    (here / "image.yaml").write_text(
+        "schema: 1\ndata: {path: image.npz, x: t, y: counts, dims: [t, row, column]}\n"
+        "model: {decay: {kind: exp, tau: 1.0}}\nfit: {share: none}\noutput: {dir: maps}\n"
+    )
+    done = varpro("run", "image.yaml")
+    assert done.exit_code == 3, done.stderr
+    assert {"maps.png", "report.html"} <= {p.name for p in (here / "maps").iterdir()}
+    text = (here / "maps" / "report.html").read_text(encoding="utf-8")
+    Page(text)
+    titles = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert titles == [
+        "Parameters, their errors, and how each fit ended",
+        "A good, a middling and a bad curve",
+    ]
+    assert "1 of 6 curves did not converge (1 bad_data)" in text
+    assert re.search(r'<td class="name">decay.tau</td>\s*<td class="number">0.8', text)
+    # The data of the curves that are shown were read from the file, along its first axis.
+    assert len(re.findall(r'd="(?:M[-\d.]+ [-\d.]+h0){30}"', text)) == 6

@@ -17,7 +17,7 @@ _STAND_FOR_ALL = (5, 50, 95)
 
 def draw(
     batch: Any,
-    y: np.ndarray | None,
+    y: Any,
     index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None,
     log: str,
     labels: Labels,
@@ -31,8 +31,8 @@ def draw(
     named = len(leaves) == 1 and np.ndim(leaves[0]) == 1
     m = len(leaves[0])
     if y is not None:
-        y = np.asarray(y)
-        if y.shape != (*batch.shape, m):
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        if tuple(y.shape) != (*batch.shape, m):
             raise InputError(f"y has shape {y.shape}, but {(*batch.shape, m)} was fitted.")
     x = np.asarray(leaves[0]) if named else np.arange(m)
     order = np.argsort(x, kind="stable")

@@ -94,13 +94,39 @@ def pictures_of_all(fit: vp.FitResult | vp.GlobalFit) -> list[Picture]:
     return found
 
 
-def pictures_of_batch(fit: vp.BatchFit, y: np.ndarray | None, labels: vp.Labels) -> list[Picture]:
+class Curves:
+    """The data of many curves, of which `curves[index]` reads one."""
+
+    def __init__(self, plan: Plan, fit: vp.BatchFit):
+        self.plan, x = plan, plan.columns.x
+        self.shape = (*fit.shape, len(x))
+
+    def __getitem__(self, index: tuple[int, ...]) -> np.ndarray:
+        source, data = self.plan.source, self.plan.columns
+        if source is None:
+            return data.y[:, index[0]] if data.y.ndim == 2 else data.y
+        at: list[Any] = list(index)
+        at.insert(source.dims.index(data.x_name), slice(None))
+        return source[tuple(at)]
+
+
+def pictures_of_batch(fit: vp.BatchFit, y: Any, labels: vp.Labels) -> list[Picture]:
     """The figures of many fits: maps of all, and three curves that stand for the rest."""
-    found = [Picture("maps", "Maps", lambda f: fit.plot_maps(labels=labels, fig=f), "full")]
+    found = []
+    if len(fit.shape) <= 2:
+        title = "Parameters, their errors, and how each fit ended"
+        found.append(Picture("maps", title, lambda f: fit.plot_maps(labels=labels, fig=f), "full"))
     if fit.success.any():
         title = "A good, a middling and a bad curve"
         found.append(Picture("curves", title, lambda f: fit.plot(y, labels=labels, fig=f), "full"))
     return found
+
+
+def write_maps(plan: Plan, fit: vp.BatchFit, path: Path) -> None:
+    """`maps.png`, of one or two batch axes."""
+    picture = pictures_of_batch(fit, None, labels_in(plan))[0]
+    rows = len(fit.names) + len(fit.columns) + 1
+    write_picture(picture, path, 7.4, 2.0 * rows + 0.4)
 
 
 def write_png(plan: Plan, fit: vp.FitResult, path: Path) -> None:
