@@ -23,7 +23,7 @@ ROWS = [
     *("_multistart _stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),
     *("_bands _held _intervals _diagnostics _frames", "_profile _bootstrap"),
     *(
-        "_report _store _compare",
+        "_report _store _compare _figures",
         "_fit_result",
         "_single _global_fit _batch_fit _compressed_fit",
         "_global _batch_program _batch_data",

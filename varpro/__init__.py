@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ._compress import Compressed as Compressed, compress as compress
     from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
+    from ._figures import Labels as Labels
     from ._find_starts import find_starts as find_starts
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
@@ -61,6 +62,7 @@ _NAMES = {
     "_compressed_fit": ("CompressedFit",),
     "_diagnostics": ("Finding",),
     "_find_starts": ("find_starts",),
+    "_figures": ("Labels",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_global_fit": ("GlobalFit",),

@@ -1,6 +1,7 @@
 """What many independent fits return."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ._figures import Labels
 from ._fitted import Estimate
 from ._frames import needed
 from ._params import Layout, Param
@@ -21,6 +23,7 @@ from ._types import ArrayIn
 from .basis import Model
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import xarray
 
 # What a curve's `status` may be, by code.
@@ -167,6 +170,56 @@ class BatchFit(eqx.Module):
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.shape))
         return f"<BatchFit: {shape} curves, {int(self.success.sum())} converged>"
+
+    def plot(
+        self,
+        y: Any = None,
+        index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None = None,
+        *,
+        log: str = "",
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Fitted curves, with their data if those are passed as `y` (..., m).
+
+        **Arguments:**
+
+        - `y`: the data that were fitted, which the result does not hold: an array, or anything with a
+            shape of which `y[index]` reads one curve.
+        - `index`: which curves; by default three of those that converged, with a good, a median and a
+            bad reduced chi-square (5th, 50th and 95th percentile).
+        - `log`, `labels`, `fig`: as in `FitResult.plot`.
+
+        **Raises:** `InputError` if no curve converged and none is named, and for data of another shape.
+        """
+        from ._figures import _batch
+
+        return _batch.draw(self, y, index, log, labels or Labels(), fig)
+
+    def plot_maps(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Parameters and their standard errors over one or two batch axes, the reduced chi-square, and
+        how each fit ended.
+
+        **Arguments:** `names` of parameters and coefficients, all by default; `labels` and `fig` as
+        in `FitResult.plot`. Curves that did not converge are left out, grey in maps.
+
+        **Raises:** `InputError` for unknown names, and for more than two batch axes.
+        """
+        from ._figures import _maps
+
+        good = self.success
+        values = {}
+        for name in (*self.names, *self.columns) if names is None else names:
+            one = self[name]
+            values[name] = (np.where(good, one.value, np.nan), np.where(good, one.stderr, np.nan))
+        extra = {"reduced chi-square": np.where(good, self.redchi, np.nan)}
+        return _maps.draw(values, extra, self.status, STATUS, labels or Labels(rhs="curve"), fig)  # pyright: ignore[reportReturnType]
 
     def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
         """Maps by name over the batch axes: `slow.tau`, `slow.tau_stderr`, ..., `chisq`, `redchi`,

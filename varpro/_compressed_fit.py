@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._compress import Blocks, column_blocks
 from ._diagnostics import Finding
+from ._figures import Labels, maps_of_coefficients
 from ._fit_result import FitResult
 from ._fitted import Estimate
 from ._frames import needed, texts
@@ -35,6 +36,7 @@ from .basis import bare
 from .linalg import SVD
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import xarray
 
 # Findings that look at single residuals; those of mixtures of right-hand sides have other signs.
@@ -232,6 +234,43 @@ class CompressedFit(eqx.Module):
         lines.append(indented(text_table(PARAMETERS, rows, _LEFT)))
         said = [bullet(str(finding)) for finding in self.diagnostics]
         return "\n".join([*lines, *(["", "  findings", *said] if said else [])])
+
+    def plot_corr(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Correlations of the nonlinear parameters; see `FitResult.plot_corr`."""
+        return self.core.plot_corr(fig=fig)
+
+    def plot_components(
+        self,
+        *,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """The columns of the basis beside the coefficients; see `FitResult.plot_components`.
+
+        **Raises:** `InputError` before the data have been read a second time.
+        """
+        from ._figures import _components
+
+        known = self._known()
+        return _components.beside(self.core, known.coef, known.stderr, labels or Labels(), fig)  # pyright: ignore[reportReturnType]
+
+    def plot_maps(
+        self,
+        shape: tuple[int, ...] | None = None,
+        *,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Coefficients and their standard errors as maps; see `FitResult.plot_maps`.
+
+        **Raises:** `InputError` before the data have been read a second time.
+        """
+        known = self._known()
+        return maps_of_coefficients(self.columns, known.coef, known.stderr, shape, labels, fig)
 
     def to_dataset(self) -> "xarray.Dataset":
         """Parameters and coefficients under their names: `coef`, `coef_stderr` (coefficient, rhs),

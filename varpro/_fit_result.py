@@ -10,7 +10,8 @@ from jaxtyping import Array, PyTree
 from ._bands import Band, BandKind, band as _band, component_bands
 from ._bootstrap import Bootstrap, BootstrapKind, bootstrap
 from ._criteria import aic, aicc, bic
-from ._diagnostics import Finding, diagnose
+from ._diagnostics import Finding, diagnose, many
+from ._figures import Labels, maps_of_coefficients
 from ._fitted import Estimate as Estimate, Fitted, plain
 from ._frames import to_dataset, to_frame
 from ._intervals import Intervals, Method, covariance_intervals
@@ -24,6 +25,7 @@ from ._same import same
 from ._store import save
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas
     import xarray
 
@@ -54,6 +56,8 @@ class FitResult(Fitted):
     - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
         degrees of freedom of the whole fit, from which errors come; else None.
     - `compressed`: as how many columns the right-hand sides were searched, None for as they are.
+    - `costs`: the cost after each step, that of the start first; of the first 512 steps, and of the
+        last run where several followed each other. Empty for solvers of others.
 
     `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """
@@ -272,6 +276,123 @@ class FitResult(Fitted):
                 "one, with rhs= for a right-hand side and .real or .imag for a part."
             )
         return (found[0],)
+
+    def plot(
+        self,
+        *,
+        log: str = "",
+        curves: bool = True,
+        components: bool = True,
+        residuals: bool = True,
+        rhs: int | Sequence[int] | None = None,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Data and fit with its components, and the residuals below.
+
+        **Arguments:**
+
+        - `log`: axes that are logarithmic, "x", "y" or "xy"; none by default.
+        - `curves`, `components`, `residuals`: what is drawn, all by default; components where one
+            right-hand side is shown.
+        - `rhs`: which right-hand sides, counted from 0; all by default, of many six evenly spaced.
+        - `labels`: a `varpro.Labels`, what the axes say.
+        - `fig`: a figure or subfigure to draw in. A new one is shown by a notebook and has
+            `savefig`; for a window of pyplot pass `fig=plt.figure()`.
+
+        **Returns:** the figure.
+
+        **Raises:** `InputError` for another `log` and for right-hand sides that are not there.
+        """
+        from ._figures import _curves
+
+        return _curves.draw(
+            self,
+            labels or Labels(),
+            log=log,
+            curves=curves,
+            components=components,
+            residuals=residuals,
+            rhs=rhs,
+            onto=fig,
+        )  # pyright: ignore[reportReturnType]
+
+    def plot_residuals(
+        self,
+        *,
+        panels: Sequence[str] = ("x", "spread", "lags"),
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Whether residuals are noise.
+
+        **Arguments:**
+
+        - `panels`: "x": residuals against x, a map for more than six right-hand sides; "spread":
+            their distribution beside the normal one; "lags": their autocorrelation, with the limits
+            within which 95 % of independent noise stays. All by default.
+        - `labels`, `fig`: as in `plot`.
+
+        **Raises:** `InputError` for other panels.
+        """
+        from ._figures import _residuals
+
+        return _residuals.draw(self, labels or Labels(), panels, fig)  # pyright: ignore[reportReturnType]
+
+    def plot_components(
+        self,
+        *,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """The components of the curve; for several right-hand sides the columns of the basis, each
+        scaled to one, beside the coefficients with a standard error either way. `labels.at` says
+        where right-hand sides stand. Arguments as in `plot`."""
+        from ._figures import _components
+
+        return _components.draw(self, labels or Labels(), fig)  # pyright: ignore[reportReturnType]
+
+    def plot_corr(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Correlations of the estimates; of several right-hand sides those of the nonlinear
+        parameters, which they share.
+
+        **Raises:** `InputError` without a free parameter.
+        """
+        from ._figures import _matrix
+
+        shown = self.num_free if many(self) else len(self.cov_names)
+        return _matrix.draw(self.cov_names[:shown], self.correlation[:shown, :shown], fig)  # pyright: ignore[reportReturnType]
+
+    def plot_convergence(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How far the cost was above the final one after each step, relative to it.
+
+        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
+        """
+        from ._figures import _convergence
+
+        return _convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
+
+    def plot_maps(
+        self,
+        shape: tuple[int, ...] | None = None,
+        *,
+        labels: Labels | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Coefficients and their standard errors as maps; `shape`, such as (rows, columns), is that
+        of the image whose pixels are the right-hand sides, None for a single axis.
+
+        **Raises:** `InputError` for one right-hand side, and for a shape that does not hold them all.
+        """
+        return maps_of_coefficients(self.columns, self.coef, self.coef_stderr, shape, labels, fig)
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""

@@ -124,6 +124,7 @@ class Fitted(eqx.Module):
     linear: Linear
     pooled: tuple[float, int | float] | None = None
     compressed: int | None = None
+    costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
 
     @property
     def resid(self) -> np.ndarray:

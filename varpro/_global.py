@@ -31,6 +31,7 @@ from ._single import (
     assemble,
     check_columns,
     check_distinct,
+    history,
     message,
     starts_of,
 )
@@ -481,7 +482,9 @@ def _result(
     noise = 1.0 if absolute else (total / dof if dof > 0 else np.nan)
     steps = int(out["stats"]["num_steps"])
     status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
-    common = {key: out[key] for key in ("status", "stop", "stats", "start_costs")}
+    common = {key: out[key] for key in ("status", "stop", "start_costs")}
+    # The costs of the steps are those of all data together.
+    common["stats"] = {key: value for key, value in out["stats"].items() if key != "costs"}
     sets: dict[str, FitResult] = {}
     for one, local, part in zip(ready, free, parts, strict=True):
         mine, numbers = local_layout(one.own, local)
@@ -534,4 +537,5 @@ def _result(
         cond_jac=float(whole.cond_jac),
         params=params,
         layout=layout,
+        costs=history(out["stats"]),
     )

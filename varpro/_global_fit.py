@@ -3,13 +3,14 @@
 import fnmatch
 import html
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
 from ._criteria import aic, aicc, bic
+from ._figures import Labels
 from ._fit_result import FitResult
 from ._fitted import Estimate, plain, prior_chisq
 from ._frames import needed
@@ -21,6 +22,7 @@ from ._store import save
 from ._table import html_table, indented, text_table
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas
 
 _LEFT = (0, 6)
@@ -37,7 +39,7 @@ class GlobalFit(eqx.Module):
         own name, "fast.tau", one of a single data set has that before it, "run1.fast.tau".
     - `cov_names`, `covariance`: of the free nonlinear parameters.
     - `success`, `status`, `message`, `stop`, `cost`, `start_costs`, `chisq`, `num_data`, `num_free`,
-        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`: as in
+        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`, `costs`: as in
         `FitResult`, of all data together.
 
     `fit["run1"]` is a data set, `fit["fast.tau"]` and `fit["run1.fast.tau"]` are parameters, and
@@ -68,6 +70,7 @@ class GlobalFit(eqx.Module):
     cond_jac: float
     params: dict[str, Param]
     layout: Layout
+    costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_params(self) -> int | float:
@@ -212,6 +215,81 @@ class GlobalFit(eqx.Module):
 
         frames = [one.to_frame().assign(dataset=key) for key, one in self.sets.items()]
         return pandas.concat(frames, ignore_index=True)
+
+    def plot(
+        self,
+        *,
+        log: str = "",
+        components: bool = True,
+        residuals: bool = True,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Data, fit and residuals of every data set, as `FitResult.plot` draws them. `labels` may be
+        those of all, or of each by its name."""
+        return self._beside(
+            "plot", labels, fig, log=log, components=components, residuals=residuals
+        )
+
+    def plot_residuals(
+        self,
+        *,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Whether the residuals of each data set are noise, see `FitResult.plot_residuals`."""
+        return self._beside("plot_residuals", labels, fig)
+
+    def plot_components(
+        self,
+        *,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """What the model of each data set is made of, see `FitResult.plot_components`."""
+        return self._beside("plot_components", labels, fig)
+
+    def plot_corr(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Correlations of the nonlinear parameters.
+
+        **Raises:** `InputError` without a free parameter.
+        """
+        from ._figures import _matrix
+
+        return _matrix.draw(self.cov_names, self.correlation, fig)  # pyright: ignore[reportReturnType]
+
+    def plot_convergence(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How far the cost was above the final one after each step, relative to it.
+
+        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
+        """
+        from ._figures import _convergence
+
+        return _convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
+
+    def _beside(
+        self, verb: str, labels: Labels | Mapping[str, Labels] | None, fig: Any, **settings: Any
+    ) -> Any:
+        """Every data set in a part of one figure."""
+        from ._figures import _style
+
+        rows = -(-len(self.sets) // 2)
+        width, height = (7.0, 5.4) if len(self.sets) == 1 else (11.0, 4.2 * rows)
+        fig = _style.canvas(fig, width, height)
+        for part, (name, one) in zip(
+            _style.subfigures(fig, tuple(self.sets)), self.sets.items(), strict=True
+        ):
+            own = labels.get(name) if isinstance(labels, Mapping) else labels
+            getattr(one, verb)(labels=own, fig=part, **settings)
+        return fig
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""

@@ -74,6 +74,7 @@ class _State(eqx.Module):
     bad: Int[Array, ""]  # non-finite trial points in a row
     num_residuals: Int[Array, ""]
     num_jacobians: Int[Array, ""]
+    costs: Float[Array, " h"]  # after each step, as many as `history` asks for
     stop: STOP
     aux: PyTree
 
@@ -99,7 +100,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix;
     `level`, the norm of the data if the residual is what a model leaves of them: rounding makes the
     residual uncertain by the precision of the data, not by its own; and `blur`, the relative
-    uncertainty of the cost in units of that precision if it is more.
+    uncertainty of the cost in units of that precision if it is more; `history`, an integer: the cost
+    after each of so many first steps, that of the start first, comes back in `stats["costs"]`.
 
     Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
@@ -156,6 +158,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             bad=count,
             num_residuals=count,
             num_jacobians=count,
+            costs=jnp.zeros(options.get("history", 0), dtype),
             stop=STOP.running,
             aux=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
         )
@@ -255,6 +258,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
 
         trial, z, damping = _next(model, x, lower, upper, radius, damping)
         aux = _where(accepted, aux, state.aux)
+        costs = state.costs
+        if costs.size:  # what lies beyond the end is dropped
+            costs = costs.at[state.num_residuals].set(0.5 * (model.norm * unit) ** 2)
         new = _State(
             model=model,
             trial=trial,
@@ -267,6 +273,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             bad=bad,
             num_residuals=state.num_residuals + 1,
             num_jacobians=state.num_jacobians + asked,
+            costs=costs,
             stop=stop,
             aux=aux,
         )
@@ -334,6 +341,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             "at_lower": nowhere if lower is None else x <= lower,
             "at_upper": nowhere if upper is None else x >= upper,
         }
+        if state.costs.size:
+            stats["costs"] = state.costs
         return y, aux, stats
 
 

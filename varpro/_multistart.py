@@ -13,6 +13,9 @@ from ._solve import Found, Search, locate
 # Starts that are searched at the same time: all wait for the slowest of them.
 _LANES = 8
 
+# Of how many steps the costs are kept, for those who want to see how a fit converged.
+_HISTORY = 512
+
 # How far from its start a coordinate without bounds is sought: half a decade, either way.
 _DECADES = 0.5
 
@@ -55,7 +58,8 @@ def best_of(
     """The optimum of least cost over all starts, and the costs where each of them ended."""
 
     def ended(point):
-        theta, found, at = locate(reduced, limits, point, how)
+        kept = min(how.max_steps, _HISTORY)
+        theta, found, at = locate(reduced, limits, point, how, kept)
         return theta, found, at, reduced.cost(theta, at)
 
     if len(points) == 1:

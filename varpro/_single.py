@@ -495,7 +495,14 @@ def assemble(
         coef_at_bound=shaped(out["coef_at_bound"][order]),
         linear=linear,
         pooled=pooled,
+        costs=history(stats),
     )
+
+
+def history(stats: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The costs of the steps that were done."""
+    costs = stats.get("costs", np.zeros(0))
+    return np.asarray(costs[: int(stats["num_steps"])])
 
 
 def _root(variance: np.ndarray, scale: float) -> np.ndarray:

@@ -158,10 +158,14 @@ def solve(
 
 
 def locate(
-    reduced: AbstractReduced, bounds: PyTree, theta0: Float[Array, " p"], how: Search
+    reduced: AbstractReduced,
+    bounds: PyTree,
+    theta0: Float[Array, " p"],
+    how: Search,
+    history: int = 0,
 ) -> tuple[Float[Array, " p"], Found, PyTree]:
     """The optimal theta, how it was found, and what the last evaluation knows. Not to be
-    differentiated."""
+    differentiated. `history`: of how many steps the cost is kept, where our solver steps."""
     lower, upper = bounds
     if theta0.size == 0:
         theta, stats, result = theta0, {"num_steps": jnp.array(0)}, RESULTS.successful
@@ -169,6 +173,7 @@ def locate(
     elif isinstance(how.solver, LevenbergMarquardt):
         options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
         options |= {"level": reduced.level(theta0)}
+        options |= {"history": history} if history else {}
         blur = reduced.blur(theta0)
         if blur is not None:
             options["blur"] = blur

@@ -9,8 +9,9 @@ from .config import CustomComponent
 from .folder import replace_file
 from .loader import read_text
 from .plan import Plan, make_plan
+from .plot import write_all_figures
 from .report import report_text
-from .run import Fit, write_figures
+from .run import Fit
 
 
 def open_run(folder: Path) -> tuple[Plan, Fit]:
@@ -57,6 +58,6 @@ def plot_again(folder: Path, out: str | None, kind: str) -> list[Path]:
     target = Path(out) if out is not None else folder
     try:
         target.mkdir(parents=True, exist_ok=True)
-        return [path.resolve() for path in write_figures(plan, fit, target, kind)]
+        return [path.resolve() for path in write_all_figures(plan, fit, target, kind)]
     except OSError as error:
         raise vp.InputError(f"{target}: cannot be written ({error.strerror or error}).") from error

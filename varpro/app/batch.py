@@ -24,9 +24,11 @@ from .cluster import run_on_cluster
 from .config import Solver, complain
 from .export import versions, write_json
 from .folder import RunFolder, flush
-from .loader import dump
+from .loader import dump, read_text
 from .plan import Plan, make_plan
+from .plot import write_maps
 from .progress import Counter, counting, stage
+from .report import write_report
 
 # Codes of `BatchFit.status` that mean success.
 _GOOD = (1, 2)
@@ -226,10 +228,26 @@ def _write(plan: Plan, fit: vp.BatchFit, folder: Path) -> None:
             _to_zarr(maps, aside)
     else:
         fit.save(folder / "result.nc")
+    if plan.config.output.plots and len(fit.shape) <= 2:
+        _placed(folder / "maps.png", lambda path: write_maps(plan, fit, path))
+    if plan.config.output.report == "html":
+        text = read_text(folder / "config.yaml", "configuration")
+        _placed(folder / "report.html", lambda path: write_report(plan, fit, text, path))
     write_json(result(plan, fit), folder / ".result.json")
     flush(folder / ".result.json")
     (folder / ".result.json").replace(folder / "result.json")
     flush(folder)
+
+
+def _placed(path: Path, write: Callable[[Path], None]) -> None:
+    """A file that appears whole."""
+    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        write(aside)
+        flush(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _to_zarr(maps: xr.Dataset, path: Path) -> None:

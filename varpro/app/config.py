@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 import varpro as vp
 
-from .loader import Document, Key, Plain
+from .loader import Document, Key, Plain, in_one_line
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
@@ -46,7 +46,7 @@ def _shown(value: object) -> str:
         return "keys"
     if isinstance(value, list):
         return "a list"
-    return "nothing" if value is None else f"'{value}'"
+    return "nothing" if value is None else f"'{in_one_line(str(value))}'"
 
 
 def _number(value: object) -> object:

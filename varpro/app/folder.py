@@ -21,8 +21,8 @@ from varpro import InputError
 # What a run may have written: nothing else is ever replaced or deleted.
 _OWN = re.compile(
     r"config\.yaml|result\.json|result(\.[^/]*)?\.nc|report\.html|parameters\.csv|fit\.nc|"
-    r"fit(\.[^/]*)?\.(png|svg|pdf)|"
-    r"maps(\.[^/]*)?\.(png|svg|pdf)|result\.zarr|status\.json|blocks"
+    r"(fit|components|residuals|spread|lags|corr|convergence)(\.[^/]*)?\.(png|svg|pdf)|"
+    r"(maps|curves)(\.[^/]*)?\.(png|svg|pdf)|result\.zarr|status\.json|blocks"
 )
 
 

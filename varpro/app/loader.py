@@ -101,6 +101,12 @@ def load(path: str | Path) -> Document:
     return Document(str(path), tree, builder.lines)
 
 
+def in_one_line(text: str, most: int = 60) -> str:
+    """What a user wrote, as a message may quote it."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def changed(document: Document, changes: Sequence[str]) -> Document:
     """The document with values put in, each "section.key=value" with a value in YAML.
 
@@ -109,12 +115,13 @@ def changed(document: Document, changes: Sequence[str]) -> Document:
     tree, given = copy.deepcopy(document.tree), set(document.given)
     for change in changes:
         path, equals, text = change.partition("=")
+        change = in_one_line(change)
         key = tuple(part for part in path.strip().split("."))
         if not equals or not all(key):
             raise InputError(
                 f"--set {change}: expected KEY=VALUE, such as fit.solver.max_steps=50."
             )
-        builder = _Builder(f"--set {path.strip()}")
+        builder = _Builder(f"--set {in_one_line(path)}")
         try:
             value = builder.document(iter(YAML(typ="safe", pure=True).parse(f"value: {text}")))
         except YAMLError as error:

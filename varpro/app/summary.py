@@ -3,7 +3,6 @@
 import os
 import sys
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +10,16 @@ from rich.text import Text
 import varpro as vp
 
 from .plan import Plan
-from .tables import findings, listed, parameter_rows, statistics, verdict
+from .tables import (
+    QUANTILES,
+    batch_verdict,
+    findings,
+    listed,
+    parameter_rows,
+    quantile_rows,
+    statistics,
+    verdict,
+)
 
 _PIPE_WIDTH = 120
 # Columns of tables that are set to the right.
@@ -32,16 +40,10 @@ def print_summary(plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: str) -> 
 def print_batch(plan: Plan, fit: vp.BatchFit, folder: str) -> None:
     """How many curves converged, the spread of their parameters, and where the maps are."""
     console = _console()
-    good = int(fit.success.sum())
-    outcome = fit.message or f"All {good} curves converged."
-    console.print(Text(outcome, style="bold green" if not fit.message else "bold yellow"))
-    table = _table("parameter", "5 %", "median", "95 %", "std. error", "unit")
-    for name in (*fit.names, *fit.columns):
-        value, error = (np.asarray(a)[fit.success] for a in (fit[name].value, fit[name].stderr))
-        known = error[np.isfinite(error)]
-        cells = [f"{q:.5g}" for q in np.percentile(value, (5, 50, 95))] if good else [""] * 3
-        cells += [f"{np.median(known):.2g}" if known.size else "", plan.units.get(name, "")]
-        table.add_row(*(Text(cell) for cell in (name, *cells)))
+    console.print(Text(batch_verdict(fit), style="bold yellow" if fit.message else "bold green"))
+    table = _table(*QUANTILES)
+    for row in quantile_rows(plan, fit):
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
     console.print(Text(f"Written to {folder}"), soft_wrap=True)
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 import varpro as vp
 
 from .plan import Plan
@@ -30,6 +32,39 @@ def parameter_rows(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> list[Row]:
         note = ", ".join(one.notes)
         rows.append(Row(name, value, "" if error == "inf" else error, unit, note))
     return rows
+
+
+QUANTILES = ("parameter", "5 %", "median", "95 %", "std. error", "unit")
+
+
+def quantile_rows(plan: Plan, fit: vp.BatchFit) -> list[tuple[str, ...]]:
+    """What `QUANTILES` says of each parameter, over the curves that converged."""
+    rows = []
+    for name in (*fit.names, *fit.columns):
+        value, error = (np.asarray(a)[fit.success] for a in (fit[name].value, fit[name].stderr))
+        known = error[np.isfinite(error)]
+        cells = [f"{q:.5g}" for q in np.percentile(value, (5, 50, 95))] if value.size else [""] * 3
+        middle = f"{np.median(known):.2g}" if known.size else ""
+        rows.append((name, *cells, middle, plan.units.get(name, "")))
+    return rows
+
+
+def batch_statistics(fit: vp.BatchFit) -> list[tuple[str, str]]:
+    """How many curves ended in which way, and the middle of what judges each."""
+    good = fit.success
+    redchi = fit.redchi[good]
+    shape = " x ".join(map(str, fit.shape))
+    counts = [(name.replace("_", " "), str(count)) for name, count in fit.counts.items()]
+    return [
+        ("curves", f"{good.size} ({shape})" if len(fit.shape) > 1 else str(good.size)),
+        *counts,
+        ("steps, mean", f"{fit.num_steps[good].mean():.1f}" if good.any() else ""),
+        ("reduced chi-square, median", f"{np.median(redchi):.4g}" if good.any() else ""),
+    ]
+
+
+def batch_verdict(fit: vp.BatchFit) -> str:
+    return fit.message or f"All {fit.success.size} curves converged."
 
 
 def listed(names: tuple[str, ...], most: int = 6) -> str:
