@@ -6,8 +6,8 @@ import numpy as np
 from .._results import InputError
 from ._style import DIVERGING, GREY, Canvas, canvas, colorbar, literal
 
-# Numbers are written into the fields of a matrix up to this size.
-_WRITTEN = 10
+# Numbers are written into fields of at least this size, in inches; names and colour bar take the rest.
+_FIELD, _AROUND = 0.4, 1.8
 
 
 def draw(names: tuple[str, ...], correlation: np.ndarray, onto: Canvas | None = None) -> Canvas:
@@ -26,7 +26,7 @@ def draw(names: tuple[str, ...], correlation: np.ndarray, onto: Canvas | None = 
     ax.set_yticks(range(q), [literal(n) for n in names])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    if q <= _WRITTEN:
+    if (min(fig.bbox.width, fig.bbox.height) / fig.dpi - _AROUND) / q >= _FIELD:
         for i in range(q):
             for j in range(q):
                 value = correlation[i, j]
