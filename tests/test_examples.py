@@ -69,7 +69,10 @@ def equation(found):
 
 
 def comparison(found):
-    assert found["comparison"].best == "both, one centre"
+    said = found["comparison"]
+    weight = dict(zip(said.names, said.weights, strict=True))
+    assert said.best == "pseudo-Voigt" and weight["Gaussian"] + weight["Lorentzian"] < 1e-30
+    assert weight["sum, two centres"] < weight["sum, one centre"]
 
 
 def profile(found):
