@@ -197,7 +197,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(here, varpro):
     page = (here / "run" / "report.html").read_text(encoding="utf-8")
     assert "Converged after" in page
     # Data and fit in two sizes, and four figures that judge it; for one decade no second scale.
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert "&lt;b&gt;decay&lt;/b&gt;.tau" in page
     assert "<b>decay" not in page
     for outside in ("<script", "<link", "@import", "src="):

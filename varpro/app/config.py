@@ -590,7 +590,7 @@ def parse(document: Document, default_dir: str) -> Config:
 
 def complain(document: Document, key: Key, message: str) -> str:
     """One problem in one line, as every problem of a configuration is told."""
-    return f"{document.where(key)}: {message}"
+    return " ".join(f"{document.where(key)}: {message}".split())
 
 
 def _sentence(
@@ -612,7 +612,9 @@ def _sentence(
         key.append(detail["loc"][-1])
         message = "this key is required."
     elif kind == "extra_forbidden":
-        others = [name for name in known.get(id(parent), []) if name not in parent]
+        # The output section may be there without having been written.
+        given = document.tree if parent is tree else parent
+        others = [name for name in known.get(id(parent), []) if name not in given]
         message = f"unknown key. {nearest(str(key[-1]), others)}"
     elif kind == "union_tag_not_found":
         message = f"needs a kind. Known: {', '.join(COMPONENTS)}."

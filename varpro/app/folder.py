@@ -50,6 +50,10 @@ class RunFolder:
                 self.work.mkdir()
                 try:
                     yield self
+                except InputError as error:
+                    # Users know the folder by the name that it will have.
+                    said = str(error).replace(str(self.work), str(self.target))
+                    raise InputError(said) from error
                 finally:
                     shutil.rmtree(self.work, ignore_errors=True)
         except OSError as error:

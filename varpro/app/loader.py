@@ -159,7 +159,7 @@ class _Builder:
         self.nodes = 0
 
     def fail(self, event: events.Event, message: str):
-        raise InputError(f"{self.file}:{event.start_mark.line + 1} {message}")
+        raise InputError(" ".join(f"{self.file}:{event.start_mark.line + 1} {message}".split()))
 
     def document(self, stream: Iterator[events.Event]) -> dict[str, Any]:
         tree = None

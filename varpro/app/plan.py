@@ -11,7 +11,7 @@ import numpy as np
 import varpro as vp
 
 from .checks import problems_of
-from .columns import read_columns
+from .columns import as_seen_from_here, read_columns
 from .config import (
     BasisComponent,
     Component,
@@ -218,7 +218,7 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     listed: dict[str, vp.Param] = {}
     if config.parameters is not None:
         inputs["parameters"] = folder / config.parameters
-        listed = read_parameters(inputs["parameters"])
+        listed = read_parameters(as_seen_from_here(inputs["parameters"]))
     plan = Plan(document, config, sets, models, units, inputs, listed, cube)
     problems = problems or list(problems_of(plan, parts))
     if problems:

@@ -77,6 +77,7 @@ class Custom(AbstractBasis):
                 f"{label} asked for the parameter {error}, which has no start. Give one in init=; "
                 f"known: {', '.join(self.parameters) or 'none'}."
             ) from error
+        _as_many_as_samples(label, out, x)
         if keys:
             return Custom(self.name, self.function, self.params, tuple(keys))
         if isinstance(out, tuple | list):
@@ -94,6 +95,24 @@ class Custom(AbstractBasis):
                 f"{label} returned {count} columns but {len(columns)} names were given."
             )
         return Custom(self.name, self.function, self.params, columns)
+
+
+def _as_many_as_samples(label: str, out: Any, x: PyTree) -> None:
+    """Refuse columns of another length than x, where the arrays in x agree on one."""
+    sizes = {np.shape(leaf)[0] for leaf in jax.tree.leaves(x) if np.ndim(leaf)}
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(out)]
+    if len(sizes) != 1 or not shapes:
+        return
+    (samples,) = sizes
+    single = isinstance(out, tuple | list)
+    wrong = [
+        s for s in shapes if (s not in ((), (1,), (samples,)) if single else s[:1] != (samples,))
+    ]
+    if wrong:
+        raise InputError(
+            f"{label} returned an array of shape {wrong[0]} for {samples} samples of x; a column "
+            "has one value for each sample."
+        )
 
 
 class Offset(AbstractBasis):
