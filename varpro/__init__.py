@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._solve import Solution as Solution, solve as solve
     from ._ties import Tie as Tie
     from .basis import (
+        ODE as ODE,
         AbstractBasis as AbstractBasis,
         BSpline as BSpline,
         CoherentArtifact as CoherentArtifact,
@@ -74,7 +75,7 @@ _NAMES = {
     "_ties": ("Tie",),
     "basis": (
         *("AbstractBasis", "BSpline", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
-        *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset", "Oscillation"),
+        *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "ODE", "Offset", "Oscillation"),
         *("Pearson7", "Polynomial", "PseudoVoigt", "StretchedExp", "Voigt"),
     ),
 }

@@ -17,6 +17,7 @@ from ._decay import Exp as Exp
 from ._gaussian_irf import GaussianIRF as GaussianIRF
 from ._kinetics import Amounts as Amounts, Kinetics as Kinetics
 from ._measured import MeasuredIRF as MeasuredIRF
+from ._ode import ODE as ODE
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
 from ._poly import Constant as Constant, Polynomial as Polynomial
 from ._response import AbstractResponse as AbstractResponse
