@@ -137,7 +137,8 @@ class Plan:
     def resolved(self, target: Path) -> dict[str, Any]:
         """The configuration with every default filled in, as it reproduces the run from `target`."""
         tree = self.config.model_dump(mode="json", by_alias=True, exclude_none=True)
-        tree["title"] = self.title
+        # In the same place whether it was given or not, so that a run of the result writes the same.
+        tree = {"schema": tree["schema"], "title": self.title} | tree
         sections = tree["datasets"] if self.several else {"": tree["data"]}
         for name, section in sections.items():
             data = self.sets[name]
