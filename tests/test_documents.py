@@ -142,3 +142,9 @@ def test_the_version_is_the_same_everywhere():
     assert f'version = "{vp.__version__}"' in project
     assert f"version: {vp.__version__}\n" in citation
     assert f"## {vp.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_name_stands_twice_in_the_reference():
+    reference = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)$", reference, re.MULTILINE)
+    assert len(named) == len(set(named)) > 30
