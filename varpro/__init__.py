@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ._diagnostics import Finding as Finding
     from ._figures import Labels as Labels
     from ._find_starts import find_starts as find_starts
+    from ._dmd import dmd as dmd
+    from ._dmd_bags import DmdBags as DmdBags
+    from ._dmd_result import DmdResult as DmdResult
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._global_fit import GlobalFit as GlobalFit
@@ -63,6 +66,9 @@ _NAMES = {
     "_diagnostics": ("Finding",),
     "_find_starts": ("find_starts",),
     "_figures": ("Labels",),
+    "_dmd": ("dmd",),
+    "_dmd_bags": ("DmdBags",),
+    "_dmd_result": ("DmdResult",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_global_fit": ("GlobalFit",),

@@ -96,13 +96,7 @@ class Assembled(AbstractColumns):
         table = self.table(theta)
         if table is None:
             return _by_tangents(self.phi, theta, b, r)
-        values, column, coordinate = table
-        forward = gather(values[:, None, :] * b[column].T, coordinate, theta.size)
-        if r is None:
-            return forward, None
-        terms = values.conj().T @ r
-        shape = (len(self.model.columns), r.shape[1], theta.size)
-        return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+        return by_table(*table, b, r, theta.size)
 
     def tangents(self, theta):
         table = self.table(theta)
@@ -269,6 +263,23 @@ class Problem(eqx.Module):
         `coordinate[i]`; the last two are static."""
         values, column, coordinate = self.columns.tangents(theta)
         return self._with_zeros(self.weighted(values)), column, coordinate
+
+
+def by_table(
+    values: Inexact[Array, "m d"],
+    column: np.ndarray,
+    coordinate: np.ndarray,
+    b: Inexact[Array, "n j"],
+    r: Inexact[Array, "m j"] | None,
+    p: int,
+) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
+    """`Phi' B` and `Phi'^H R` from a table of derivatives of single columns."""
+    forward = gather(values[:, None, :] * b[column].T, coordinate, p)
+    if r is None:
+        return forward, None
+    terms = values.conj().T @ r
+    shape = (b.shape[0], r.shape[1], p)
+    return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
 
 
 def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array | None):
