@@ -4,16 +4,12 @@
 
 is separable, with the r eigenvalues lambda as nonlinear parameters and the modes as coefficients of
 the right-hand sides, one for each row of X (Askham and Kutz, SIAM J. Appl. Dyn. Syst. 17, 380 (2018)).
-A search in the leading directions of the rows comes first, as each of its steps costs next to nothing;
-from where it ends the search goes on with all rows, so that what is returned is their optimum.
+How all rows are searched at the price of a few is said in `varpro._dmd_search`.
 """
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -22,22 +18,16 @@ from ._dmd_bags import draw_bags, gathered
 from ._dmd_columns import Exponentials, Spectrum
 from ._dmd_limits import Band, Rules, box, check_bands, guess
 from ._dmd_result import DmdResult, Errors
+from ._dmd_search import optimise
 from ._dmd_start import candidates, leading
-from ._levenberg import STOP, STOP_NAMES, LevenbergMarquardt
+from ._levenberg import STOP_NAMES
 from ._precision import precision
 from ._problem import Problem
-from ._reduced import Reduced
-from ._results import RESULT_NAMES, RESULTS, FitError, InputError, code
+from ._results import RESULT_NAMES, FitError, InputError
 from ._single import message, typed
-from ._solve import Search, Solver, locate, search
-from ._stats import heard, spread
-from ._types import ArrayIn
+from ._solve import Solver, search
 
 Start = Literal["auto", "dmd", "pencil"]
-# What the search among the leading directions leaves to the one after it.
-_LOOSE = 1e-7
-# Numbers of the residual that are formed at a time.
-_LARGE = 2**22
 
 
 def dmd(
@@ -96,7 +86,7 @@ def dmd(
     if real and np.iscomplexobj(y):
         raise InputError("real=True makes a real model, but X is complex. Leave real= out.")
     if not real:
-        y = y.astype(np.result_type(y, np.complex64))
+        y = y.astype(np.result_type(y, np.complex64), copy=False)
     rules = _rules(r, real, stable, imaginary, bands)
     _enough(y, count, rules, weights, truncate, num_bags, bag_size)
     how = typed(search(solver, None, None, max_steps), x.dtype)
@@ -104,28 +94,24 @@ def dmd(
     across = None
     if truncate is not None and truncate < min(y.shape):
         across = _directions(y if weights is None else weights[:, None] * y, truncate)
-        y = y @ across
-        count = y.shape[1]
-    small = leading(y[used], r)
-    found = _starts(x[used], small, rules, init)
+        y, count = y @ across, across.shape[1]
+    if isinstance(init, str):
+        small = leading(y[used], r)
+        found = _found(x[used], small, rules, init)
+    else:
+        small, found = None, [_given(init, r)]
+    spectrum, theta = guess(x[used], small, rules, found)
+    limits = box(spectrum, rules, x.dtype)
     with precision(x.dtype):
-        spectrum, theta = guess(x[used], small, rules, found)
-        theta = theta.astype(x.dtype)
-        limits = box(spectrum, rules, x.dtype)
-        if small.shape[1] < y.shape[1]:
-            some = np.zeros((len(y), small.shape[1]), small.dtype)
-            some[used] = small
-            first_look = Problem(Exponentials(x, spectrum), some, weights)  # pyright: ignore[reportArgumentType]
-            theta = np.asarray(_looked(first_look, theta, limits, typed(_coarse(how), x.dtype)))  # pyright: ignore[reportArgumentType]
-        problem = Problem(Exponentials(x, spectrum), y, weights)  # pyright: ignore[reportArgumentType]
-        out = jax.device_get(_program(problem, theta, limits, how))  # pyright: ignore[reportArgumentType]
+        out = optimise(spectrum, x, y, weights, theta.astype(x.dtype), limits, how)
         bags = None
         if num_bags:
-            if y.shape[1] > len(y):
-                y = compress(y).columns
             sizes = (num_bags, _bag_size(bag_size, x[used].size))
-            bags = draw_bags(problem, y, out["theta"], limits, how, sizes, key), sizes[1]
-    out["projector"] = _projector(out["inverse"], y, weights, across is not None)
+            few = y if y.shape[1] <= len(y) else compress(y).columns
+            problem = Problem(Exponentials(x, spectrum), few, weights)  # pyright: ignore[reportArgumentType]
+            bags = draw_bags(problem, out["theta"], limits, how, sizes, key), sizes[1]
+    if across is not None:
+        out["projector"] = _within_what_is_left(out["inverse"], y, weights)
     coef = None if shape is None else out["coef"]
     if shape is not None and is_stream(X):
         # In a second reading.
@@ -158,9 +144,10 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
         raise InputError(f"X has shape {array.shape}; expected snapshots (..., m), none of it empty.")
     if array.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
         array = array.astype(complex if np.iscomplexobj(array) else float)
-    y = np.ascontiguousarray(array.reshape(-1, array.shape[-1]).T)
-    bad = ~np.isfinite(y)
-    if bad.any():
+    # Samples first, without a copy: what follows are products, which take either order.
+    y = array.reshape(-1, array.shape[-1]).T
+    if not np.isfinite(y).all():
+        bad = ~np.isfinite(y)
         j, i = np.argwhere(bad)[0]
         raise InputError(
             f"X contains {int(bad.sum())} non-finite values, the first in snapshot {j}, row {i}. Leave "
@@ -240,19 +227,19 @@ def _bag_size(size: int | float | None, m: int) -> int:
     return int(round(size * m)) if 0.0 < size < 1.0 else -1
 
 
-def _starts(
-    x: np.ndarray, small: np.ndarray, rules: Rules, init: Start | np.ndarray
-) -> list[np.ndarray]:
-    if isinstance(init, str):
-        if init not in get_args(Start):
-            raise InputError(f"init must be one of {get_args(Start)} or eigenvalues, not {init!r}.")
-        return candidates(x, small, rules.r, init)
+def _found(x: np.ndarray, small: np.ndarray, rules: Rules, init: str) -> list[np.ndarray]:
+    if init not in get_args(Start):
+        raise InputError(f"init must be one of {get_args(Start)} or eigenvalues, not {init!r}.")
+    return candidates(x, small, rules.r, init)
+
+
+def _given(init: np.ndarray, r: int) -> np.ndarray:
     given = np.asarray(init)
-    if given.shape != (rules.r,) or not np.issubdtype(given.dtype, np.number):
-        raise InputError(f"init has shape {given.shape}; expected {rules.r} eigenvalues.")
-    if not np.isfinite(given).all() or np.unique(given).size < rules.r:
+    if given.shape != (r,) or not np.issubdtype(given.dtype, np.number):
+        raise InputError(f"init has shape {given.shape}; expected {r} eigenvalues.")
+    if not np.isfinite(given).all() or np.unique(given).size < r:
         raise InputError("init: eigenvalues to start from must be finite and differ from each other.")
-    return [given.astype(complex)]
+    return given.astype(complex)
 
 
 def _directions(y: np.ndarray, count: int) -> np.ndarray:
@@ -263,67 +250,11 @@ def _directions(y: np.ndarray, count: int) -> np.ndarray:
     return np.linalg.svd(y, full_matrices=False)[2][:count].conj().T
 
 
-def _coarse(how: Search) -> Search:
-    if not isinstance(how.solver, LevenbergMarquardt):
-        return how
-    rough = LevenbergMarquardt(ftol=_LOOSE, xtol=_LOOSE, gtol=_LOOSE, factor=how.solver.factor)
-    return eqx.tree_at(lambda h: h.solver, how, rough)
-
-
-@eqx.filter_jit
-def _looked(problem: Problem, theta: ArrayIn, limits: PyTree, how: Search) -> Array:
-    reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    return locate(reduced, limits, jnp.asarray(theta), how)[0]
-
-
-@eqx.filter_jit
-def _program(problem: Problem, theta: ArrayIn, limits: PyTree, how: Search) -> dict[str, PyTree]:
-    """The optimum and what its errors are made of, one program per shape."""
-    reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    theta, found, point = locate(reduced, limits, jnp.asarray(theta), how)
-    lower, upper = limits
-    on_bound = (
-        jnp.zeros(theta.shape, bool) if lower is None else (theta <= lower) | (theta >= upper)
-    )
-    coef, factor = point.coef, point.factor
-    surely, heard_point = heard(reduced, theta, point)
-    known = spread(surely.turned(theta, heard_point)[0], on_bound)
-    n, p = coef.shape[0], theta.size
-    eye = jnp.eye(n, dtype=coef.dtype)
-    # A coefficient vector c moves with theta by -(turn c), c = Phi^+ Y.
-    moved, _ = problem.apply_derivative(theta, eye)
-    turn = factor.coefficients(moved.reshape(-1, n * p)).reshape(n, n, p)
-    turn = jnp.where(on_bound, jnp.zeros((), turn.dtype), turn)
-    stats = dict(found.stats)
-    return {
-        "theta": theta,
-        "coef": coef,
-        "inverse": factor.coefficients(jnp.eye(problem.y.shape[0], dtype=coef.dtype)),
-        "chisq": problem.chisq(theta, coef, _LARGE),
-        "status": code(found.result, RESULTS, RESULT_NAMES),
-        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
-        "num_steps": stats["num_steps"],
-        "num_residuals": stats.get("num_residuals", jnp.array(-1)),
-        "spread": known,
-        "half": known.half,
-        "gram_inv": factor.gram_inv(eye) / factor.scale[:, None] / factor.scale,
-        "turn": turn,
-        "on_bound": on_bound,
-        "rank": factor.rank,
-        "cond": factor.cond,
-    }
-
-
-def _projector(
-    inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None, truncated: bool
-) -> np.ndarray:
-    """What makes coefficients (n, k) of data (m, k): `(W Phi)^+ W`, of truncated data within what is
-    left of them."""
+def _within_what_is_left(inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None):
+    """The projector of truncated data, for the data as they were."""
     w = np.ones(len(y), y.real.dtype) if weights is None else weights
-    if truncated:
-        left = np.linalg.qr(w[:, None] * y)[0]
-        inverse = (inverse @ left) @ left.conj().T
-    return inverse * w
+    left = np.linalg.qr(w[:, None] * y)[0]
+    return ((inverse @ left) @ left.conj().T) * w
 
 
 def _assembled(
@@ -342,7 +273,7 @@ def _assembled(
     n, parts = spectrum.count, 1 if rules.real else 2
     m = len(t) if weights is None else int(np.sum(weights > 0))
     dof = parts * (m - n) * count - int(np.sum(~out["on_bound"]))
-    chisq = float(out["chisq"])
+    chisq = out["chisq"]
     # The norm of rows that were compressed or turned is theirs.
     size = np.linalg.norm(spectrum.coefficients(out["coef"]), axis=1)
     order = np.argsort(-size, kind="stable")
@@ -351,11 +282,8 @@ def _assembled(
         whole = spectrum.coefficients(coef)[order]
         modes = (whole / np.where(amplitudes > 0, amplitudes, 1.0)[:, None]).T.reshape(*shape, n)
     status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
-    errors = Errors(
-        *(np.asarray(out[key]) for key in ("half", "gram_inv", "turn", "on_bound")),
-        np.asarray(out["spread"].lost_theta),
-        out["coef"] @ out["coef"].conj().T,
-    )
+    keys = ("half", "gram_inv", "turn", "on_bound", "lost", "inner")
+    errors = Errors(*(np.asarray(out[key]) for key in keys))
     values = spectrum.eigenvalues(out["theta"])
     drawn = None if bags is None else gathered(bags[0], spectrum, values, order, bags[1], m)
     return DmdResult(
@@ -368,13 +296,13 @@ def _assembled(
         real=rules.real,
         success=status == "successful",
         status=status,
-        message=message(status, stop, int(out["num_steps"])),
+        message=message(status, stop, out["num_steps"]),
         stop=stop,
         chisq=chisq,
         dof=dof,
         weights=weights,
-        num_steps=int(out["num_steps"]),
-        num_residuals=int(out["num_residuals"]),
+        num_steps=out["num_steps"],
+        num_residuals=out["num_residuals"],
         rank=int(out["rank"]),
         cond=float(out["cond"]),
         order=order,

@@ -96,7 +96,6 @@ class DmdBags(eqx.Module):
 
 def draw_bags(
     problem: Problem,
-    y: np.ndarray,
     theta: np.ndarray,
     limits: PyTree,
     how: Search,
@@ -106,16 +105,15 @@ def draw_bags(
     """Coordinates (S, p), status and projectors (S, n, m) of `sizes` = (S, b) bags."""
     count, size = sizes
     key = jax.random.key(key) if isinstance(key, int | np.integer) else key
-    used = np.arange(len(y)) if problem.weights is None else np.flatnonzero(problem.weights > 0)
+    used = np.arange(problem.y.shape[0]) if problem.weights is None else np.flatnonzero(problem.weights > 0)
     numbers = np.arange(count, dtype=np.uint32)
-    out = _bags(problem, y, theta, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
+    out = _bags(problem, theta, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
     return jax.device_get(out)
 
 
 @eqx.filter_jit
 def _bags(
     problem: Problem,
-    y: ArrayIn,
     theta: ArrayIn,
     limits: PyTree,
     how: Search,
@@ -126,7 +124,7 @@ def _bags(
 ) -> dict[str, Array]:
     columns = problem.columns
     assert isinstance(columns, Exponentials)
-    x, y, used, theta = (jnp.asarray(a) for a in (columns.x, y, used, theta))
+    x, y, used, theta = (jnp.asarray(a) for a in (columns.x, problem.y, used, theta))
     weights = None if problem.weights is None else jnp.asarray(problem.weights)
 
     def one(number):

@@ -66,6 +66,19 @@ class Spectrum(eqx.Module):
             out[:, :, j] = change.real, change.imag
         return out
 
+    def gradient(self, against: np.ndarray, coef: np.ndarray) -> np.ndarray:
+        """`Re <against, Phi' coef>` by theta, where `against` (n, k) are products with x Phi."""
+        w = self.waves
+        if not self.paired:
+            both = np.einsum("nk,nk->n", against.conj(), coef)
+            return np.concatenate([both.real, -both.imag] if self.damped else [-both.imag])
+        u, v, a, b = against[:w], against[w : 2 * w], coef[:w], coef[w : 2 * w]
+        im = np.sum(u * b - v * a, axis=1)
+        if not self.damped:
+            return im
+        single = np.sum(against[2 * w :] * coef[2 * w :], axis=1)
+        return np.concatenate([np.sum(u * a + v * b, axis=1), im, single])
+
     def coefficients(self, coef: np.ndarray) -> np.ndarray:
         """Those of the eigenvalues (count, ...) from those of the columns."""
         if not self.paired:

@@ -52,14 +52,14 @@ def check_bands(
 
 
 def guess(
-    x: np.ndarray, y: np.ndarray, rules: Rules, found: Sequence[np.ndarray]
+    x: np.ndarray, y: np.ndarray | None, rules: Rules, found: Sequence[np.ndarray]
 ) -> tuple[Spectrum, np.ndarray]:
     """Of several sets of r eigenvalues the one that leaves least of y (m, q), within the rules: which
     kinds there are, and the coordinates."""
     best, least = None, np.inf
     for one in found:
         spectrum, theta = _within(one, x, rules)
-        cost = _cost(spectrum.eigenvalues(theta), x, y)
+        cost = 0.0 if y is None or len(found) == 1 else _cost(spectrum.eigenvalues(theta), x, y)
         if best is None or cost < least:
             best, least = (spectrum, theta), cost
     assert best is not None

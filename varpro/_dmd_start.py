@@ -18,24 +18,27 @@ _MORE = 8
 _EVEN = 1e-6
 
 
-def leading(
-    y: Inexact[np.ndarray, "m k"], count: int, power: int = 1
-) -> Inexact[np.ndarray, "m q"]:
-    """The data in coordinates of about their leading `count` directions across right-hand sides.
+def leading(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.ndarray, "m q"]:
+    """The data in coordinates of about their leading `count` directions across right-hand sides, and
+    some more; as they are, where those are hardly fewer.
 
-    By products with random directions and `power` times through `Y^H Y` (Halko et al., SIAM Rev. 53,
-    217 (2011)): what is left out is of the size of noise, and only a search begins with it.
+    By products with random directions, once through `Y Y^H` (Halko et al., SIAM Rev. 53, 217 (2011)).
     """
-    k = y.shape[1]
+    m, k = y.shape
     q = count + _MORE
-    if k <= 2 * q or y.shape[0] <= q:
+    if k <= 2 * q or m <= q:
         return y
-    rng = np.random.default_rng(0)
-    basis = rng.normal(size=(y.shape[0], q)).astype(y.dtype)
-    for _ in range(power):
-        basis = np.linalg.qr(y @ (y.conj().T @ basis))[0]
-    across = np.linalg.qr((basis.conj().T @ y).conj().T)[0]
-    return y @ across
+    basis = np.random.default_rng(0).normal(size=(m, q)).astype(y.dtype)
+    seen = along(y, basis.conj().T @ y)
+    basis = np.linalg.qr(seen)[0]
+    return along(y, basis.conj().T @ y)
+
+
+def along(
+    y: Inexact[np.ndarray, "m k"], rows: Inexact[np.ndarray, "q k"]
+) -> Inexact[np.ndarray, "m q"]:
+    """The data in coordinates of what some rows span."""
+    return y @ np.linalg.qr(rows.conj().T)[0]
 
 
 def candidates(
