@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._dmd import dmd as dmd
     from ._dmd_bags import DmdBags as DmdBags
     from ._dmd_result import DmdResult as DmdResult
+    from ._find_starts import find_starts as find_starts
     from ._fit import fit as fit
     from ._fit_result import Estimate as Estimate, FitResult as FitResult
     from ._global_fit import GlobalFit as GlobalFit

@@ -141,7 +141,9 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
     if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
         raise InputError(f"X must be numeric, but has dtype {array.dtype}.")
     if array.ndim < 1 or array.size == 0:
-        raise InputError(f"X has shape {array.shape}; expected snapshots (..., m), none of it empty.")
+        raise InputError(
+            f"X has shape {array.shape}; expected snapshots (..., m), none of it empty."
+        )
     if array.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
         array = array.astype(complex if np.iscomplexobj(array) else float)
     # Samples first, without a copy: what follows are products, which take either order.
@@ -178,7 +180,9 @@ def _times(
         weights = weights.astype(real)
     used = time if weights is None else time[weights > 0]
     if np.unique(used).size < 2:
-        raise InputError("All snapshots are at one time: nothing can be told about how they change.")
+        raise InputError(
+            "All snapshots are at one time: nothing can be told about how they change."
+        )
     first = float(time.min())
     return (time - first).astype(real), first, weights
 
@@ -238,7 +242,9 @@ def _given(init: np.ndarray, r: int) -> np.ndarray:
     if given.shape != (r,) or not np.issubdtype(given.dtype, np.number):
         raise InputError(f"init has shape {given.shape}; expected {r} eigenvalues.")
     if not np.isfinite(given).all() or np.unique(given).size < r:
-        raise InputError("init: eigenvalues to start from must be finite and differ from each other.")
+        raise InputError(
+            "init: eigenvalues to start from must be finite and differ from each other."
+        )
     return given.astype(complex)
 
 

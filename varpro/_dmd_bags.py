@@ -105,7 +105,11 @@ def draw_bags(
     """Coordinates (S, p), status and projectors (S, n, m) of `sizes` = (S, b) bags."""
     count, size = sizes
     key = jax.random.key(key) if isinstance(key, int | np.integer) else key
-    used = np.arange(problem.y.shape[0]) if problem.weights is None else np.flatnonzero(problem.weights > 0)
+    used = (
+        np.arange(problem.y.shape[0])
+        if problem.weights is None
+        else np.flatnonzero(problem.weights > 0)
+    )
     numbers = np.arange(count, dtype=np.uint32)
     out = _bags(problem, theta, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
     return jax.device_get(out)

@@ -24,9 +24,7 @@ class Rules(NamedTuple):
     bands: tuple[Band, ...] | None
 
 
-def check_bands(
-    bands: Band | Sequence[Band] | None, r: int, real: bool
-) -> tuple[Band, ...] | None:
+def check_bands(bands: Band | Sequence[Band] | None, r: int, real: bool) -> tuple[Band, ...] | None:
     """One band for all, or one for each wave."""
     if bands is None:
         return None
@@ -37,7 +35,9 @@ def check_bands(
     if array.shape == (2,):
         array = array[None]
     elif array.ndim != 2 or array.shape[1] != 2:
-        raise InputError(f"bands has shape {array.shape}; give (low, high), or a list of such pairs.")
+        raise InputError(
+            f"bands has shape {array.shape}; give (low, high), or a list of such pairs."
+        )
     elif (real and 2 * len(array) > r) or (not real and len(array) != r):
         raise InputError(
             f"bands: {len(array)} of them for r={r} eigenvalues; give one for "

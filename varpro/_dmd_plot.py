@@ -22,7 +22,9 @@ def figure(result: "DmdResult", modes: int) -> "Figure":
 
     shown = _leading(result, modes)
     fig = Figure(figsize=(10.0, 3.4 + 1.7 * (len(shown) > 0) * -(-len(shown) // 2)))
-    parts = fig.add_gridspec(1 + -(-len(shown) // 2), 2, height_ratios=[2.0] + [1.0] * -(-len(shown) // 2))
+    parts = fig.add_gridspec(
+        1 + -(-len(shown) // 2), 2, height_ratios=[2.0] + [1.0] * -(-len(shown) // 2)
+    )
     _eigenvalues(fig.add_subplot(parts[0, 0]), result)
     _row(fig.add_subplot(parts[0, 1]), result)
     for place, i in enumerate(shown):
@@ -46,7 +48,9 @@ def _eigenvalues(ax: "Axes", result: "DmdResult") -> None:
     up = np.nan_to_num(error.imag / (2 * np.pi), nan=0.0, posinf=0.0)
     if result.bags is not None:
         drawn = result.bags.eigenvalues[result.bags.ok].ravel()
-        ax.plot(drawn.real, drawn.imag / (2 * np.pi), ".", ms=2, color=_GREY, alpha=0.5, label="bags")
+        ax.plot(
+            drawn.real, drawn.imag / (2 * np.pi), ".", ms=2, color=_GREY, alpha=0.5, label="bags"
+        )
     size = result.amplitudes / max(result.amplitudes.max(), 1e-300)
     ax.errorbar(result.growth, result.frequency, up, across, "none", ecolor=_BLUE, elinewidth=1.2)
     ax.scatter(result.growth, result.frequency, 12 + 60 * size, color=_BLUE, zorder=3)
@@ -67,7 +71,9 @@ def _row(ax: "Axes", result: "DmdResult") -> None:
     data = np.asarray(result.X[where] if where else result.X)
     t = np.linspace(result.t.min(), result.t.max(), 800)
     model = (flat[at] * result.amplitudes) @ np.exp(np.outer(result.eigenvalues, t - result.t0))
-    ax.plot(result.t, data.real, ".", ms=4, color=_BLUE, label="data" if result.real else "real part")
+    ax.plot(
+        result.t, data.real, ".", ms=4, color=_BLUE, label="data" if result.real else "real part"
+    )
     ax.plot(t, model.real, lw=1.2, color=_BLUE)
     if not result.real:
         ax.plot(result.t, data.imag, ".", ms=4, color=_ORANGE, label="imaginary part")

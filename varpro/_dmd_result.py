@@ -124,9 +124,7 @@ class DmdResult(eqx.Module):
                 out[i] = np.nan
                 continue
             moved = sum(np.einsum("ip,i->p", e.turn[u], e.inner[:, u]) for u in members)
-            own = sum(
-                (e.gram_inv[u, v] * e.inner[v, u]).real for u in members for v in members
-            )
+            own = sum((e.gram_inv[u, v] * e.inner[v, u]).real for u in members for v in members)
             along = e.half @ np.real(moved)
             out[i] = np.sqrt(share**2 * (np.sum(along**2) + max(own, 0.0))) / amp
         return self.noise * out[self.order]
@@ -249,8 +247,9 @@ class DmdResult(eqx.Module):
         error, amplitude = self.stderr, self.amplitude_stderr
         table = []
         for i in range(min(n, _ROWS)):
-            f, g = rounded(float(self.frequency[i]), float(error[i].imag / (2 * np.pi))), rounded(
-                float(self.growth[i]), float(error[i].real)
+            f, g = (
+                rounded(float(self.frequency[i]), float(error[i].imag / (2 * np.pi))),
+                rounded(float(self.growth[i]), float(error[i].real)),
             )
             a = rounded(float(self.amplitudes[i]), float(amplitude[i]))
             table.append((str(i), *f, *g, *a))

@@ -19,12 +19,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from ._compress import compress
 from ._dmd_columns import Exponentials, Spectrum
 from ._dmd_start import along
-from ._levenberg import STOP, STOP_NAMES
+from ._levenberg import STOP, STOP_NAMES, LevenbergMarquardt
 from ._problem import Problem
 from ._reduced import Reduced
 from ._results import RESULT_NAMES, RESULTS, code
@@ -34,6 +34,8 @@ from ._types import ArrayIn
 
 # Rounds, and the step, in standard errors, that ends them.
 _ROUNDS, _STILL = 8, 1e-6
+# Tolerance of the first round.
+_LOOSE = 1e-5
 # The part of the squares of Y above which those of the residual are taken as a difference.
 _DIFFERENCE = 1e-6
 # Numbers of the residual that are formed at a time.
@@ -75,7 +77,10 @@ def optimise(
             some = along(y, look.seen) if number < _ROUNDS - 1 else compress(y).columns
         some = np.ascontiguousarray(some)
         problem = Problem(columns, some, weights)  # pyright: ignore[reportArgumentType]
-        found = jax.device_get(_search(problem, theta, limits, how))  # pyright: ignore[reportArgumentType]
+        # What the first few columns know is not worth more digits.
+        loose = number == 0 and some.shape != y.shape
+        found = _search(problem, theta, limits, _rough(how) if loose else how)  # pyright: ignore[reportArgumentType]
+        found = jax.device_get(found)
         theta = found["theta"]
         steps, evaluations = steps + int(found["steps"]), evaluations + int(found["residuals"])
         if not np.isfinite(theta).all():
@@ -83,7 +88,11 @@ def optimise(
         look = _look(spectrum, x, y, weights, theta)
         left = max(squares - look.fitted, np.finfo(x.dtype).eps * squares)
         step = found["half"] @ np.where(found["on_bound"], 0.0, look.gradient)
-        if np.linalg.norm(step) <= _STILL * np.sqrt(left / y.size) or some.shape == y.shape or number == _ROUNDS - 1:
+        if (
+            np.linalg.norm(step) <= _STILL * np.sqrt(left / y.size)
+            or some.shape == y.shape
+            or number == _ROUNDS - 1
+        ):
             break
     chisq = squares - look.fitted
     if chisq < _DIFFERENCE * squares:
@@ -98,6 +107,14 @@ def optimise(
         "num_steps": steps,
         "num_residuals": evaluations,
     }
+
+
+def _rough(how: Search) -> Search:
+    if not isinstance(how.solver, LevenbergMarquardt):
+        return how
+    ends = np.asarray(_LOOSE, np.asarray(how.solver.ftol).dtype)
+    rough = LevenbergMarquardt(ends, ends, ends, how.solver.factor)  # pyright: ignore[reportArgumentType]
+    return eqx.tree_at(lambda h: h.solver, how, rough)
 
 
 def _columns(

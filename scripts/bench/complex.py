@@ -168,16 +168,22 @@ def main():
         once, found[name] = run()
         spent[name] = [once]
     best = {name: np.min(times, axis=0) for name, times in spent.items()}
-    print(f"jax {jax.__version__}, {os.cpu_count()} cores, {r} exponentials, {X.shape} data, float64")
+    print(
+        f"jax {jax.__version__}, {os.cpu_count()} cores, {r} exponentials, {X.shape} data, float64"
+    )
     print(f"{'':24}{'ms':>9}{'over ours':>11}{'cpu ms':>9}{'over ours':>11}  eigenvalues")
     rows = []
     for name, (wall, cpu) in best.items():
         gap, (over, more) = far(found[name], found["varpro.dmd"]), best[name] / best["varpro.dmd"]
-        print(f"{name:24}{1e3 * wall:9.1f}{over:11.1f}{1e3 * cpu:9.1f}{more:11.1f}  {gap:.1e} apart")
+        print(
+            f"{name:24}{1e3 * wall:9.1f}{over:11.1f}{1e3 * cpu:9.1f}{more:11.1f}  {gap:.1e} apart"
+        )
         rows.append({"who": name, "least_ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "gap": gap})
     if args.pydmd:
         gap = far(close, found["varpro.dmd, truncated"])
-        print(f"BOPDMD (projected, tight tolerances) and varpro.dmd (truncated) differ by {gap:.1e}")
+        print(
+            f"BOPDMD (projected, tight tolerances) and varpro.dmd (truncated) differ by {gap:.1e}"
+        )
     if args.json:
         with open(args.json, "w") as file:
             json.dump(rows, file, indent=1)
