@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         AbstractBasis as AbstractBasis,
         BSpline as BSpline,
         CoherentArtifact as CoherentArtifact,
+        ComplexExp as ComplexExp,
         Constant as Constant,
         Custom as Custom,
         Exp as Exp,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Pearson7 as Pearson7,
         Polynomial as Polynomial,
         PseudoVoigt as PseudoVoigt,
+        Receiver as Receiver,
         StretchedExp as StretchedExp,
         Voigt as Voigt,
     )
@@ -80,9 +82,10 @@ _NAMES = {
     "_solve": ("Solution", "solve"),
     "_ties": ("Tie",),
     "basis": (
-        *("AbstractBasis", "BSpline", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
-        *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset", "Oscillation"),
-        *("Pearson7", "Polynomial", "PseudoVoigt", "StretchedExp", "Voigt"),
+        *("AbstractBasis", "BSpline", "CoherentArtifact", "ComplexExp", "Constant", "Custom", "Exp"),
+        *("Gaussian", "GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "Offset"),
+        *("Oscillation", "Pearson7", "Polynomial", "PseudoVoigt", "Receiver", "StretchedExp"),
+        *("Voigt",),
     ),
 }
 _MODULES = ("basis", "linalg")

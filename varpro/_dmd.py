@@ -258,7 +258,7 @@ def _directions(y: np.ndarray, count: int) -> np.ndarray:
 
 def _within_what_is_left(inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None):
     """The projector of truncated data, for the data as they were."""
-    w = np.ones(len(y), y.real.dtype) if weights is None else weights
+    w = np.ones(len(y), np.real(y).dtype) if weights is None else weights
     left = np.linalg.qr(w[:, None] * y)[0]
     return ((inverse @ left) @ left.conj().T) * w
 
@@ -299,6 +299,7 @@ def _assembled(
         t=np.asarray(t),
         t0=first,
         X=X,
+        rows=count,
         real=rules.real,
         success=status == "successful",
         status=status,

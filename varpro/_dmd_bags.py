@@ -65,7 +65,7 @@ class DmdBags(eqx.Module):
         """Standard deviations over bags (r,), of the real part as real part, of the imaginary as
         imaginary part."""
         good = self._good()
-        return good.real.std(axis=0) + 1j * good.imag.std(axis=0)
+        return np.real(good).std(axis=0) + 1j * np.imag(good).std(axis=0)
 
     @property
     def stderr(self) -> np.ndarray:

@@ -48,8 +48,8 @@ class Spectrum(eqx.Module):
     def joined(self, waves: np.ndarray, singles: np.ndarray) -> np.ndarray:
         """The coordinates of these eigenvalues."""
         if not self.damped:
-            return waves.imag.copy()
-        return np.concatenate([waves.real, waves.imag, np.real(singles)])
+            return np.imag(waves).copy()
+        return np.concatenate([np.real(waves), np.imag(waves), np.real(singles)])
 
     def eigenvalues(self, theta: np.ndarray) -> np.ndarray:
         """All eigenvalues (count,); of pairs first all of positive frequency, then the others."""
@@ -63,7 +63,7 @@ class Spectrum(eqx.Module):
         zero = self.eigenvalues(np.zeros(self.size))
         for j, unit in enumerate(np.eye(self.size)):
             change = self.eigenvalues(unit) - zero
-            out[:, :, j] = change.real, change.imag
+            out[:, :, j] = np.real(change), np.imag(change)
         return out
 
     def gradient(self, against: np.ndarray, coef: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def _within(found: np.ndarray, x: np.ndarray, rules: Rules) -> tuple[Spectrum, n
     """The kinds and coordinates of some eigenvalues, moved to where the rules allow them."""
     span, damped = np.ptp(x), not rules.imaginary
     found, single = _paired(found, span, rules) if rules.real else (found, np.zeros(0))
-    re, im = found.real, found.imag
+    re, im = np.real(found), np.imag(found)
     if rules.stable:
         # Off the bound, where the derivative tells both ways.
         re, single = (np.minimum(a, -1e-2 / span) for a in (re, single))
@@ -102,16 +102,16 @@ def _within(found: np.ndarray, x: np.ndarray, rules: Rules) -> tuple[Spectrum, n
 def _paired(found: np.ndarray, span: float, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Waves of positive frequency, and real eigenvalues."""
     r = rules.r
-    waves = found[found.imag > _SLOW / span]
+    waves = found[np.imag(found) > _SLOW / span]
     pairs = min(len(waves), r // 2)
     if rules.imaginary:
         pairs = r // 2  # two constants would be one
     if rules.bands is not None and len(rules.bands) > 1:
         pairs = len(rules.bands)
-    waves = waves[np.argsort(-waves.real, kind="stable")][:pairs]
+    waves = waves[np.argsort(-np.real(waves), kind="stable")][:pairs]
     more = np.arange(1, pairs - len(waves) + 1)
     waves = np.concatenate([waves, (-0.1 + 2j * np.pi) * more / span])
-    single = np.sort(found[np.abs(found.imag) <= _SLOW / span].real)[::-1][: r - 2 * pairs]
+    single = np.sort(np.real(found[np.abs(np.imag(found)) <= _SLOW / span]))[::-1][: r - 2 * pairs]
     more = np.arange(1, r - 2 * pairs - len(single) + 1)
     return waves, _apart(np.concatenate([single, -more / span]), 1e-2 / span)
 

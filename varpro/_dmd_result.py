@@ -41,7 +41,7 @@ class DmdResult(eqx.Module):
 
     - `eigenvalues` (r,), `amplitudes` (r,) at `t0`, the earliest time, in decreasing order; `modes`
         (..., r), of norm one (None if X came compressed: see `modes_of`).
-    - `X`, `t`, `weights`: the data as given. `real`: whether eigenvalues are conjugate pairs or real.
+    - `X`, `t`, `weights`: the data as given, with `rows` of them. `real`: whether eigenvalues are conjugate pairs or real.
     - `success`, `status`, `message`, `stop`, `num_steps`, `num_residuals`: how the search ended, as in
         `FitResult`.
     - `chisq`, `dof`: the weighted sum of squares and the degrees of freedom, in real numbers.
@@ -57,6 +57,7 @@ class DmdResult(eqx.Module):
     t: np.ndarray
     t0: float
     X: Any
+    rows: int
     real: bool
     success: bool
     status: str
@@ -79,12 +80,12 @@ class DmdResult(eqx.Module):
     @property
     def frequency(self) -> np.ndarray:
         """`im(lambda) / 2 pi` (r,), cycles per unit of t."""
-        return self.eigenvalues.imag / (2 * np.pi)
+        return np.imag(self.eigenvalues) / (2 * np.pi)
 
     @property
     def growth(self) -> np.ndarray:
         """`re(lambda)` (r,): negative for what decays."""
-        return self.eigenvalues.real
+        return np.real(self.eigenvalues)
 
     @property
     def noise(self) -> float:
@@ -138,7 +139,7 @@ class DmdResult(eqx.Module):
         turned = np.einsum("sp,nip->sni", e.half, e.turn)
         gram = np.einsum("sni,snj->nij", turned.conj(), turned)
         spread = np.einsum("ik,nij,jk->nk", coef.conj(), gram, coef, optimize=True).real
-        variance = np.maximum(spread, 0.0) + parts * np.diag(e.gram_inv).real[:, None]
+        variance = np.maximum(spread, 0.0) + parts * np.real(np.diag(e.gram_inv))[:, None]
         variance = self.spectrum.variances(variance)[self.order]
         with np.errstate(divide="ignore", invalid="ignore"):
             out = self.noise * np.sqrt(variance) / self.amplitudes[:, None]
@@ -149,7 +150,7 @@ class DmdResult(eqx.Module):
         """The model (..., len(t)) at times `t`, those of the data by default."""
         modes = self._known_modes()
         out = (modes * self.amplitudes) @ self._dynamics(t)
-        return out.real if self.real else out
+        return np.real(out) if self.real else out
 
     def component(self, i: int | list[int], t: np.ndarray | None = None) -> np.ndarray:
         """The share (..., len(t)) of mode i, or of several; with conjugate pairs that of both."""
@@ -160,7 +161,7 @@ class DmdResult(eqx.Module):
             chosen |= {int(np.argmin(gap[j])) for j in chosen}
         at = sorted(chosen)
         out = (modes[..., at] * self.amplitudes[at]) @ self._dynamics(t)[at]
-        return out.real if self.real else out
+        return np.real(out) if self.real else out
 
     def forecast(self, t: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (..., len(t)) over bags of what each predicts.
@@ -207,7 +208,7 @@ class DmdResult(eqx.Module):
                 f"The exponentials have rank {self.rank} of {n}: some cannot be told apart. Give a "
                 "smaller r."
             )
-        held = int(np.sum(np.isnan(self.stderr.real) | np.isnan(self.stderr.imag)))
+        held = int(np.sum(np.isnan(np.real(self.stderr)) | np.isnan(np.imag(self.stderr))))
         if held and self.dof > 0 and self.chisq > 0:
             found.append(f"{held} eigenvalues are on a bound, and their errors there withheld.")
         with np.errstate(invalid="ignore"):
@@ -229,18 +230,12 @@ class DmdResult(eqx.Module):
     def report(self) -> str:
         """The text that `print` shows."""
         n, m = len(self.eigenvalues), len(self.t)
-        rows = self.projector.shape[1]
-        rows = (self.dof + int(np.sum(~self.errors.on_bound))) // max(
-            (1 if self.real else 2)
-            * ((rows if self.weights is None else int(np.sum(self.weights > 0))) - n),
-            1,
-        )
         kind = "real" if self.real else "complex"
         lines = [f"varpro dmd: {outcome(self)}"]
         if not self.success:
             lines.append(f"  {self.message}")
         lines += [
-            f"  data        {m} snapshots of {rows} rows, {kind}",
+            f"  data        {m} snapshots of {self.rows} rows, {kind}",
             f"  noise       {self.noise:.5g} from {self.dof} degrees of freedom",
             "",
         ]
@@ -265,15 +260,15 @@ class DmdResult(eqx.Module):
         error = self.stderr
         columns = {
             "frequency": self.frequency,
-            "frequency_stderr": error.imag / (2 * np.pi),
+            "frequency_stderr": np.imag(error) / (2 * np.pi),
             "growth": self.growth,
-            "growth_stderr": error.real,
+            "growth_stderr": np.real(error),
             "amplitude": self.amplitudes,
             "amplitude_stderr": self.amplitude_stderr,
         }
         if self.bags is not None:
-            columns["frequency_bags"] = self.bags.stderr.imag / (2 * np.pi)
-            columns["growth_bags"] = self.bags.stderr.real
+            columns["frequency_bags"] = np.imag(self.bags.stderr) / (2 * np.pi)
+            columns["growth_bags"] = np.real(self.bags.stderr)
         return pandas.DataFrame(columns)
 
     def plot(self, modes: int = 4) -> "Figure":
@@ -313,7 +308,7 @@ class DmdResult(eqx.Module):
         if not self.real:
             return c
         w = self.spectrum.waves
-        return np.concatenate([2 * c[:w].real, -2 * c[:w].imag, c[2 * w :].real])
+        return np.concatenate([2 * np.real(c[:w]), -2 * np.imag(c[:w]), np.real(c[2 * w :])])
 
     def _known_modes(self) -> np.ndarray:
         if self.modes is None:

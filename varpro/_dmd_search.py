@@ -112,9 +112,8 @@ def optimise(
 def _rough(how: Search) -> Search:
     if not isinstance(how.solver, LevenbergMarquardt):
         return how
-    ends = np.asarray(_LOOSE, np.asarray(how.solver.ftol).dtype)
-    rough = LevenbergMarquardt(ends, ends, ends, how.solver.factor)  # pyright: ignore[reportArgumentType]
-    return eqx.tree_at(lambda h: h.solver, how, rough)
+    ends = [np.asarray(_LOOSE, np.asarray(how.solver.ftol).dtype)] * 3
+    return eqx.tree_at(lambda h: [h.solver.ftol, h.solver.xtol, h.solver.gtol], how, ends)
 
 
 def _columns(
@@ -126,7 +125,7 @@ def _columns(
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         wave = np.exp((re + 1j * im) * at)
         if spectrum.paired:
-            wave = np.concatenate([wave.real, wave.imag, np.exp(single * at)], axis=1)
+            wave = np.concatenate([np.real(wave), np.imag(wave), np.exp(single * at)], axis=1)
     wave = wave.astype(x.dtype if spectrum.paired else np.result_type(x, 1j), copy=False)
     wave = wave if weights is None else wave * weights[:, None]
     return wave, wave * at

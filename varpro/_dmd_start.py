@@ -103,8 +103,8 @@ def _sane(found: np.ndarray, x: np.ndarray, r: int) -> np.ndarray:
         more = np.arange(1, r - len(found) + 1)
         found = np.concatenate([found, -more / span + 2j * np.pi * more / span])
     spacing = np.median(np.diff(x))
-    re = np.clip(found.real, -2.0 / spacing, 5.0 / span)
+    re = np.clip(np.real(found), -2.0 / spacing, 5.0 / span)
     # Equal ones would stay together for ever.
-    found = np.sort_complex(re + 1j * found.imag)
+    found = np.sort_complex(re + 1j * np.imag(found))
     near = np.concatenate([[False], np.abs(np.diff(found)) < 1e-6 / span])
     return found + near * (-1.0 + 1.0j) * np.cumsum(near) * 1e-2 / span
