@@ -37,7 +37,6 @@ ROWS = [
         "_dmd_columns _dmd_start",
         "_dmd_limits _dmd_bags _dmd_search",
         "_dmd_plot",
-        "_dmd_plot",
         "_dmd_result",
         "_dmd",
     ),
