@@ -31,8 +31,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # not at the doors of `fit`, `_data` and `_compress`, whose own answer to wrong types is what tests look at.
 _OWN_CHECKS = {
     *("app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"),
-    *("_compress", "_figures", "_batch_data", "_batch_own", "_batch_ready", "_batch_starts"),
-    "_ties",
+    *("_compress", "_dmd", "_dmd_limits", "_dmd_start", "_figures", "_batch_data", "_batch_own"),
+    *("_batch_ready", "_batch_starts", "_ties"),
 }
 _PACKAGE = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
 _CORE = sorted({path.stem for path in _PACKAGE.iterdir()} - _OWN_CHECKS)

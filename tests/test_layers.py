@@ -33,6 +33,13 @@ ROWS = [
         "_mixed",
         "_batch",
     ),
+    *(
+        "_dmd_columns _dmd_start",
+        "_dmd_limits _dmd_bags _dmd_search",
+        "_dmd_plot",
+        "_dmd_result",
+        "_dmd",
+    ),
     *("_fit _load _find_starts", "__init__", "app", "__main__"),
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row.split()}

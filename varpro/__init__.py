@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ._compress import Compressed as Compressed, compress as compress
     from ._compressed_fit import CompressedFit as CompressedFit
     from ._diagnostics import Finding as Finding
+    from ._dmd import dmd as dmd
+    from ._dmd_bags import DmdBags as DmdBags
+    from ._dmd_result import DmdResult as DmdResult
     from ._figures import Labels as Labels
     from ._find_starts import find_starts as find_starts
     from ._fit import fit as fit
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         AbstractBasis as AbstractBasis,
         BSpline as BSpline,
         CoherentArtifact as CoherentArtifact,
+        ComplexExp as ComplexExp,
         Constant as Constant,
         Custom as Custom,
         Exp as Exp,
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
         Pearson7 as Pearson7,
         Polynomial as Polynomial,
         PseudoVoigt as PseudoVoigt,
+        Receiver as Receiver,
         StretchedExp as StretchedExp,
         Voigt as Voigt,
     )
@@ -64,6 +69,9 @@ _NAMES = {
     "_diagnostics": ("Finding",),
     "_find_starts": ("find_starts",),
     "_figures": ("Labels",),
+    "_dmd": ("dmd",),
+    "_dmd_bags": ("DmdBags",),
+    "_dmd_result": ("DmdResult",),
     "_fit": ("fit",),
     "_fit_result": ("Estimate", "FitResult"),
     "_global_fit": ("GlobalFit",),
@@ -74,9 +82,26 @@ _NAMES = {
     "_solve": ("Solution", "solve"),
     "_ties": ("Tie",),
     "basis": (
-        *("AbstractBasis", "BSpline", "CoherentArtifact", "Constant", "Custom", "Exp", "Gaussian"),
-        *("GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "ODE", "Offset", "Oscillation"),
-        *("Pearson7", "Polynomial", "PseudoVoigt", "StretchedExp", "Voigt"),
+        *(
+            "AbstractBasis",
+            "BSpline",
+            "CoherentArtifact",
+            "ComplexExp",
+            "Constant",
+            "Custom",
+            "Exp",
+        ),
+        *("Gaussian", "GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "ODE"),
+        *(
+            "Offset",
+            "Oscillation",
+            "Pearson7",
+            "Polynomial",
+            "PseudoVoigt",
+            "Receiver",
+            "StretchedExp",
+        ),
+        *("Voigt",),
     ),
 }
 _MODULES = ("basis", "linalg")

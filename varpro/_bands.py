@@ -182,12 +182,18 @@ def _variance(
         start = jnp.zeros_like(_parts(value))
         return jax.lax.scan(add, start, directions)[0] if theta.size else start
 
-    phi = columns.phi(theta).astype(coef.dtype)
+    phi = columns.phi(theta)
+    if jnp.iscomplexobj(phi) and not jnp.iscomplexobj(coef):
+        seen = [phi.real, phi.imag]
+    else:
+        seen = [phi.astype(coef.dtype)]
 
     def linear(gram):
         """The variance by changes of the coefficients of covariance `gram` (g, n, n), independent of
-        theta; that of the real part, and of the imaginary part alike."""
+        theta: that of the real, and of the imaginary part; of complex coefficients both are alike."""
+        return jnp.stack([part(gram, phi) for phi in seen], axis=1)
 
+    def part(gram, phi):
         def one(gram):
             if not apart:
                 return jnp.maximum(jnp.sum((phi @ gram) * phi.conj(), axis=1).real, 0.0)[None]
@@ -195,7 +201,7 @@ def _variance(
             none = jnp.zeros((value.shape[0] - square.shape[0], square.shape[1]), square.dtype)
             return jnp.concatenate([square, none])
 
-        return jnp.moveaxis(jax.lax.map(one, gram), 0, -1)[:, None]
+        return jnp.moveaxis(jax.lax.map(one, gram), 0, -1)
 
     variance = along(blocks.half) + linear(blocks.gram_inv)
     if lost:

@@ -271,7 +271,8 @@ def _replicates(
         # Too few distinct samples leave open what the fit had determined.
         samples = y.shape[0] if weights is None else jnp.sum(weights > 0)
         parts = 2 if jnp.iscomplexobj(y) else 1
-        few = samples * y.shape[1] * parts < theta.size + point.coef.size * parts
+        linear = point.coef.size * (2 if jnp.iscomplexobj(point.coef) else 1)
+        few = samples * y.shape[1] * parts < theta.size + linear
         few = few | (point.factor.rank < rank)
         status = jnp.where(few, RESULT_NAMES.index("singular"), status)
         coef = problem.linear.all_of(point.coef)

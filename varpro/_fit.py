@@ -36,6 +36,7 @@ class _Options(TypedDict, total=False):
     relations: Mapping[str, Relation] | None
     ridge: Penalties | None
     smooth: Mapping[str, Strength] | None
+    real_coefficients: bool
     sigma: np.ndarray | float | Mapping[str, Any] | None
     weights: np.ndarray | Mapping[str, Any] | None
     absolute_sigma: bool
@@ -87,6 +88,7 @@ def fit(
     relations: Mapping[str, Relation] | None = None,
     ridge: Penalties | None = None,
     smooth: Mapping[str, Strength] | None = None,
+    real_coefficients: bool = False,
     sigma: np.ndarray | float | Mapping[str, Any] | None = None,
     weights: np.ndarray | Mapping[str, Any] | None = None,
     absolute_sigma: bool = False,
@@ -139,6 +141,8 @@ def fit(
         those of some columns; "gcv" finds the strength by generalised cross-validation.
     - `smooth`: `{pattern: number or "gcv"}`, the same for squares of second differences between
         neighbouring columns: for columns that sample a curve, such as a distribution of lifetimes.
+    - `real_coefficients`: of complex data the coefficients are real, which is for models that have
+        their phases as parameters (`vp.Receiver`). They may then be nonnegative or bounded.
     - `sigma`: standard deviation of each sample (m,), of each value (m, k), or one number; or
     - `weights`: (m,) or (m, k), multiplies the residual. Zero leaves a sample out.
     - `absolute_sigma`: take sigma as it is (True) or up to a common factor (False, default), which
@@ -183,7 +187,7 @@ def fit(
         "fix": [fix] if isinstance(fix, str) else fix,
         "tie": tie or {},
         "order": [order] if order and isinstance(order[0], str) else order,
-        "wishes": Wishes(nonnegative, {}, relations or {}, ridge, smooth),
+        "wishes": Wishes(nonnegative, {}, relations or {}, ridge, smooth, real_coefficients),
         "given": {"sigma": sigma, "weights": weights, "mask": mask},
         "absolute_sigma": absolute_sigma,
         "nan": nan,

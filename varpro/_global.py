@@ -324,7 +324,7 @@ def _rules(
 def _enough(ready: Sequence[_Set], nonlinear: int) -> None:
     total, linear = 0, 0
     for one in ready:
-        parts = 2 if np.iscomplexobj(one.data.y) else 1
+        parts = 2 if np.iscomplexobj(one.data.y) and not one.linear.real else 1
         mine = len(one.linear.sought or one.model.columns) * one.data.y.shape[1] * parts
         mine = 0 if one.linear.penalty is not None else mine
         if one.data.effective < mine:
@@ -471,7 +471,8 @@ def _result(
     observed = sum(layout.source[i] in layout.free for i in prior)
     effective = sum(one.data.effective for one in ready)
     linear = sum(
-        float(part["num_linear"]) * (2 if np.iscomplexobj(one.data.y) else 1)
+        float(part["num_linear"])
+        * (2 if np.iscomplexobj(one.data.y) and not one.linear.real else 1)
         for one, part in zip(ready, parts, strict=True)
     )
     linear = linear if any(one.linear.penalty is not None for one in ready) else round(linear)

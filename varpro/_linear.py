@@ -27,7 +27,8 @@ class Linear(eqx.Module):
     **Fields:** `mix` (N, n) and `constant` (N,) in the order in which the model computes its columns;
     `penalty` (l, n), its rows times the root of `strength`; `lower` and `upper`, (n, 1) or (n, k),
     with `sides` telling which coefficients have which; `sought`: indices of the n columns;
-    `automatic`: whether the data tell the strength.
+    `automatic`: whether the data tell the strength; `real`: whether coefficients of complex data are
+    real.
     """
 
     mix: Float[ArrayIn, "N n"] | None = None
@@ -39,6 +40,7 @@ class Linear(eqx.Module):
     sides: Sides = eqx.field(static=True, default=())
     sought: tuple[int, ...] = eqx.field(static=True, default=())
     automatic: bool = eqx.field(static=True, default=False)
+    real: bool = eqx.field(static=True, default=False)
 
     @property
     def bounded(self) -> bool:
@@ -71,6 +73,7 @@ class Wishes:
     relations: Mapping[str, Relation] = dataclasses.field(default_factory=dict)
     ridge: Penalties | None = None
     smooth: Mapping[str, Strength] | None = None
+    real: bool = False
 
     @property
     def any(self) -> bool:
@@ -104,17 +107,18 @@ class Wishes:
     def rules(self, names: Sequence[str], k: int, order: Sequence[int], complex_: bool) -> Linear:
         """Checked, as arrays. `names` of the columns as the model computes them, `order` such that
         `names[order]` is the order of the user, k right-hand sides."""
+        real = self.real and complex_
         if not self.any:
-            return Linear()
+            return Linear(real=real)
         mix, constant, sought = self._mixed(names)
         lower, upper = self._box(names, k)
         lower, upper = _through(lower, upper, mix, constant, sought, names)
         if np.isneginf(lower).all() and np.isposinf(upper).all():
             lower = upper = None
-        elif complex_:
+        elif complex_ and not real:
             raise InputError(
                 "The coefficients are complex, and complex numbers have no order: leave nonnegative= "
-                "and bounds of coefficients out, or fit real data."
+                "and bounds of coefficients out, or ask for real ones by real_coefficients=True."
             )
         plain = len(sought) == len(names)
         penalty = self._penalty(names, order)
@@ -132,6 +136,7 @@ class Wishes:
             () if lower is None else sides_of(lower, upper),  # pyright: ignore[reportArgumentType]
             tuple(sought),
             self.automatic,
+            real,
         )
 
     def check(self, names: Sequence[str]) -> None:
@@ -158,6 +163,7 @@ class Wishes:
             some("relations", self.relations),
             ridge,
             some("smooth", self.smooth or {}),
+            self.real,
         )
 
     def _patterns(self) -> list[tuple[str, list[str]]]:

@@ -96,13 +96,7 @@ class Assembled(AbstractColumns):
         table = self.table(theta)
         if table is None:
             return _by_tangents(self.phi, theta, b, r)
-        values, column, coordinate = table
-        forward = gather(values[:, None, :] * b[column].T, coordinate, theta.size)
-        if r is None:
-            return forward, None
-        terms = values.conj().T @ r
-        shape = (len(self.model.columns), r.shape[1], theta.size)
-        return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+        return by_table(*table, b, r, theta.size)
 
     def tangents(self, theta):
         table = self.table(theta)
@@ -139,7 +133,9 @@ class Problem(eqx.Module):
     `y` (m, k); `weights` (m,) or None; `linear`: what the coefficients may do. `apart` (m, k) are
     weights that differ between right-hand sides, which are absorbed nowhere here but in `cost`.
 
-    A penalty adds l rows to Phi, and zeros to the data: M = m + l.
+    A penalty adds l rows to Phi, and zeros to the data: M = m + l. Where the coefficients of complex
+    data are real (`linear.real`), there are a row for the real and one for the imaginary part of
+    each sample: M = 2 m + l.
     """
 
     columns: AbstractColumns
@@ -167,6 +163,7 @@ class Problem(eqx.Module):
         """`apart`, with ones for the rows of a penalty."""
         assert self.apart is not None
         weights, rows = jnp.asarray(self.apart), self.linear.rows
+        weights = jnp.concatenate([weights, weights]) if self.linear.real else weights
         if rows is None:
             return weights
         return jnp.concatenate(
@@ -175,7 +172,7 @@ class Problem(eqx.Module):
 
     def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "M n"]:
         """Weighted `Phi`, free of denormal numbers."""
-        phi = _flush(self.weighted(self.columns.phi(theta)))
+        phi = self._split(_flush(self.weighted(self.columns.phi(theta))))
         if self.linear.mix is not None:
             phi = phi @ self.linear.mix
         rows = self.linear.rows
@@ -193,13 +190,21 @@ class Problem(eqx.Module):
         """Weighted `Y - phi0(theta)`: what the columns have to explain."""
         offset = self.offset(theta)
         y = self.y if offset is None else self.y - offset[:, None]
-        return self._with_zeros(self.weighted(y))
+        return self._with_zeros(self._split(self.weighted(y)))
 
     def target_derivative(self, theta: Float[Array, " p"]) -> Inexact[Array, "M p"] | None:
         """Derivative of every column of `target`, or None without an offset."""
         if self.linear.constant is None and self.columns.offset(theta) is None:
             return None
-        return self._with_zeros(-self.weighted(jax.jacfwd(self.offset)(theta)))
+        moved = self.weighted(jax.jacfwd(self.offset)(theta))
+        return self._with_zeros(-self._split(moved))
+
+    def _split(self, a: Array) -> Array:
+        """Real parts, then imaginary parts, where coefficients of complex data are real."""
+        if not self.linear.real:
+            return a
+        a = jnp.asarray(a)
+        return jnp.concatenate([a.real, a.imag if jnp.iscomplexobj(a) else jnp.zeros_like(a)])
 
     def _with_zeros(self, a: Array) -> Array:
         if self.linear.penalty is None:
@@ -226,7 +231,7 @@ class Problem(eqx.Module):
         def some(first, problem, coef):
             # The last block begins early enough to be full, and leaves out what was counted.
             resid = problem.y - problem.curve(theta, coef)
-            resid = problem.weighted_apart(problem.weighted(resid))
+            resid = problem.weighted_apart(problem._split(problem.weighted(resid)))
             each = jnp.sum(jnp.abs(resid) ** 2, axis=0)
             return jnp.sum(jnp.where(jnp.arange(each.size) >= first, each, 0.0))
 
@@ -255,12 +260,15 @@ class Problem(eqx.Module):
     def apply_derivative(self, theta, b, r=None):
         """Weighted `Phi' B` (M, j, p) and, where R is given, `Phi'^H R` (n, j, p)."""
         mix = self.linear.mix
-        r = None if r is None else self.weighted(r[: self.y.shape[0]])
+        m, real = self.y.shape[0], self.linear.real
+        if r is not None:
+            r = self.weighted(r[:m] + 1j * r[m : 2 * m] if real else r[:m])
         b = b if mix is None else mix @ b
         forward, backward = self.columns.apply_derivative(theta, b, r)
+        backward = backward.real if real and backward is not None else backward
         if backward is not None and mix is not None:
             backward = jnp.einsum("Nn,Njp->njp", mix, backward)
-        return self._with_zeros(self.weighted(forward)), backward
+        return self._with_zeros(self._split(self.weighted(forward))), backward
 
     def tangents(
         self, theta: Float[Array, " p"]
@@ -268,7 +276,24 @@ class Problem(eqx.Module):
         """Weighted derivatives of columns: `values[:, i]` is that of `column[i]`, one of all N, by
         `coordinate[i]`; the last two are static."""
         values, column, coordinate = self.columns.tangents(theta)
-        return self._with_zeros(self.weighted(values)), column, coordinate
+        return self._with_zeros(self._split(self.weighted(values))), column, coordinate
+
+
+def by_table(
+    values: Inexact[Array, "m d"],
+    column: np.ndarray,
+    coordinate: np.ndarray,
+    b: Inexact[Array, "n j"],
+    r: Inexact[Array, "m j"] | None,
+    p: int,
+) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
+    """`Phi' B` and `Phi'^H R` from a table of derivatives of single columns."""
+    forward = gather(values[:, None, :] * b[column].T, coordinate, p)
+    if r is None:
+        return forward, None
+    terms = values.conj().T @ r
+    shape = (b.shape[0], r.shape[1], p)
+    return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
 
 
 def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array | None):

@@ -139,6 +139,8 @@ def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) 
         return "their weights or masks differ, so that they have no basis in common"
     if linear.bounded:
         return "with bounds on coefficients each has its own set of active ones"
+    if linear.real:
+        return "real coefficients of complex data do not stay real in mixtures"
     if built.offsets or linear.constant is not None:
         return "a term without a coefficient is the same for all of them, not for their mixtures"
     if noise != "normal":
@@ -249,7 +251,7 @@ def starts_of(
 def _enough_data(data: Data, nonlinear: int, columns: int, linear: Linear) -> None:
     if linear.penalty is not None:
         return
-    parts = 2 if np.iscomplexobj(data.y) else 1
+    parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     if data.keep.ndim == 2:
         used = data.keep.sum(axis=0)
         least = int(np.argmin(used))
@@ -320,6 +322,11 @@ def _checked(
         coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
         empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
         out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
+    if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
+        raise InputError(
+            "The model is complex, but y is real. Give y as complex numbers, or a real model such as "
+            "vp.Oscillation."
+        )
     # Of several starts another may do better.
     check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
     return out
@@ -417,7 +424,7 @@ def assemble(
 ) -> FitResult:
     """Names back on numbers, on the host. `pooled`: see `FitResult`."""
     order = list(built.order)
-    parts = 2 if np.iscomplexobj(data.y) else 1
+    parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     # Compressed columns stand for more right-hand sides, each with as many coefficients.
     num_linear = parts * float(out["num_linear"]) * data.sides / data.y.shape[1]
     num_linear = num_linear if linear.penalty is not None else round(num_linear)

@@ -11,6 +11,7 @@ from ._base import (
     parameter as parameter,
 )
 from ._between import Pearson7 as Pearson7, PseudoVoigt as PseudoVoigt, Voigt as Voigt
+from ._complex import ComplexExp as ComplexExp, Receiver as Receiver
 from ._compose import Model as Model, Partials as Partials, build_model as build_model
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
