@@ -243,3 +243,14 @@ def test_the_report_of_an_image_has_maps_and_curves(here, varpro):
     assert re.search(r'<td class="name">decay.tau</td>\s*<td class="number">0.8', text)
     # The data of the curves that are shown were read from the file, along its first axis.
     assert len(re.findall(r'd="(?:M[-\d.]+ [-\d.]+h0){30}"', text)) == 6
+
+
+def test_columns_without_a_header_are_called_columns(here, varpro):
+    rows = "".join(f"{t} {np.exp(-t / 3)}\n" for t in range(1, 20))
+    (here / "bare.txt").write_text(rows)
+    text = (here / "decay.yaml").read_text()
+    text = text.replace("path: decay.csv, x: t, y: counts", "path: bare.txt, x: 1, y: 2")
+    (here / "decay.yaml").write_text(text)
+    assert varpro("run", "decay.yaml", "-q").exit_code == 0
+    page = (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert ">column 1<" in page and ">column 2<" in page

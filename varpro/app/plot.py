@@ -202,4 +202,6 @@ def _log_axes(fit: vp.FitResult) -> str:
 
 
 def _axis(name: str, unit: str) -> str:
+    # Columns without a header are counted.
+    name = f"column {name}" if name.isdigit() else name
     return f"{name} [{unit}]" if unit else name
