@@ -12,6 +12,9 @@ What is read is data alone: nothing is unpickled and no code in a file runs.
 import importlib
 import importlib.metadata
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,10 +151,32 @@ def _hdf5(path: Path) -> xr.Dataset:
     return named(arrays)
 
 
-def _mat(path: Path) -> xr.Dataset:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
+# A damaged file can crash scipy's compiled reader, and must not take the run along with it.
+_LOADMAT = """
+import sys
+import numpy as np
+from scipy.io import loadmat
+found = {k: np.asarray(v) for k, v in loadmat(sys.argv[1]).items() if not k.startswith("__")}
+found = {k: v for k, v in found.items() if v.dtype.kind in "iufc" and v.ndim}
+np.savez(sys.argv[2], np.array(list(found), dtype=str), *found.values())
+"""
 
+
+def _loadmat(path: Path) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "found.npz")
+        words = [sys.executable, "-c", _LOADMAT, str(path), out]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            said = done.stderr.strip().splitlines() if done.returncode > 0 else []
+            why = said[-1] if said else "its reader crashed"
+            raise InputError(f"{path}: data: cannot be read as mat ({why[:200]}). Is it whole?")
+        with np.load(out, allow_pickle=False) as file:
+            names = file["arr_0"].tolist()
+            return {name: file[f"arr_{i + 1}"] for i, name in enumerate(names)}
+
+
+def _mat(path: Path) -> xr.Dataset:
     with path.open("rb") as file:
         newest = b"MATLAB 7.3" in file.read(128)
     if newest:
@@ -159,11 +184,7 @@ def _mat(path: Path) -> xr.Dataset:
         # HDF5 has MATLAB's axes in reverse.
         arrays = {str(name): array.values.T for name, array in found.items()}
     else:
-        try:
-            loaded = loadmat(path)
-        except (MatReadError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: data: cannot be read as MAT ({error}).") from error
-        arrays = {k: np.asarray(v) for k, v in loaded.items() if not k.startswith("__")}
+        arrays = _loadmat(path)
     arrays = {k: v for k, v in arrays.items() if v.dtype.kind in "iufc" and v.ndim}
     # MATLAB has no vectors, only matrices with one row or column.
     return named(
