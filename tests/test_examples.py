@@ -56,6 +56,27 @@ def image(found):
         assert np.median(found["found"][these]) == pytest.approx(kind, rel=0.01)
 
 
+def spectrum(found):
+    fit, plain = found["fit"], found["plain"]
+    assert fit.success and plain.success
+    for name, (_, _, amplitude) in found["truth"].items():
+        assert abs(fit[name].value - amplitude) < 3 * fit[name].stderr
+    # Prior knowledge tells overlapping lines apart.
+    assert fit["alpha1"].stderr < 0.1 * plain["alpha1"].stderr
+
+
+def flow(found):
+    fit, some = found["fit"], found["some"]
+    for f, growth in found["truth"].items():
+        i = int(np.argmin(np.abs(fit.frequency - f)))
+        assert abs(fit.frequency[i] - f) < 4 * fit.stderr[i].imag / (2 * np.pi)
+        assert abs(fit.growth[i] - growth) < 4 * fit.stderr[i].real
+        assert np.abs(some.frequency - f).min() < 0.01
+        assert fit.bags.stderr[i].imag == pytest.approx(fit.stderr[i].imag, rel=0.5)
+    # Exact decomposition of twelve noisy points loses a wave.
+    assert np.abs(found["exact"].imag / (2 * np.pi) - 0.83).min() > 0.2
+
+
 def calibration(found):
     np.testing.assert_allclose(found["exact"], found["central"], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found["answer"], found["truth"], atol=0.02)
@@ -90,6 +111,8 @@ CLAIMS = {
     "04_global_analysis": global_analysis,
     "05_kinetic_scheme": scheme,
     "06_image": image,
+    "07_damped_oscillations": spectrum,
+    "08_dynamic_modes": flow,
     "09_learn_a_calibration": calibration,
     "10_a_basis_of_an_ode": equation,
     "11_model_comparison": comparison,

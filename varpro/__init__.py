@@ -91,16 +91,8 @@ _NAMES = {
             "Custom",
             "Exp",
         ),
-        *("Gaussian", "GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "ODE"),
-        *(
-            "Offset",
-            "Oscillation",
-            "Pearson7",
-            "Polynomial",
-            "PseudoVoigt",
-            "Receiver",
-            "StretchedExp",
-        ),
+        *("Gaussian", "GaussianIRF", "Kinetics", "Lorentzian", "MeasuredIRF", "ODE", "Offset"),
+        *("Oscillation", "Pearson7", "Polynomial", "PseudoVoigt", "Receiver", "StretchedExp"),
         *("Voigt",),
     ),
 }

@@ -4,8 +4,8 @@
 
 Each suite is a script beside this one, run in a process of its own; peers take turns with us in it,
 where they are installed: scipy and lineax always are; flimlib where it can be imported; pyglotaran by
-`--pyglotaran PYTHON`, an interpreter that has it. Numbers are the least of the repeats, which
-other work on the machine disturbs least.
+`--pyglotaran PYTHON`, an interpreter that has it, and PyDMD by `--pydmd PYTHON`. Numbers are the least
+of the repeats, which other work on the machine disturbs least.
 
 - `--quick`: small sizes and few repeats, minutes.
 - `--check`: exit 1 if a ratio to a peer is more than `--factor` times that of the baseline.
@@ -105,10 +105,21 @@ def first(args: argparse.Namespace) -> Iterator[Metric]:
     yield from related(rows, "lmfit")
 
 
+def waves(args: argparse.Namespace) -> Iterator[Metric]:
+    words = ["--rows", "500", "--repeats", "3"] if args.quick else []
+    words += ["--pydmd", args.pydmd] if args.pydmd else []
+    rows = [
+        Metric("complex", "8 exponentials", row["who"], row["least_ms"], "ms")
+        for row in measured("complex.py", *words)
+    ]
+    yield from related(rows, "BOPDMD, projected" if args.pydmd else "scipy varpro")
+
+
 SUITES: dict[str, Callable[[argparse.Namespace], Iterator[Metric]]] = {
     "single": single,
     "global": many,
     "image": image,
+    "complex": waves,
     "kernels": kernels,
     "first": first,
 }
@@ -137,6 +148,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--pyglotaran", help="an interpreter that has pyglotaran")
+    parser.add_argument("--pydmd", help="an interpreter that has PyDMD")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--factor", type=float, default=1.5)
     parser.add_argument("--baseline", action="store_true")
