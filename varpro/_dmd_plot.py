@@ -1,6 +1,6 @@
 """The picture of a dynamic mode decomposition."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c8641b", "#8a8a8a"
 
 
+@runtime_checkable
 class Drawn(Protocol):
     """What a picture needs of a `DmdResult`."""
 
