@@ -263,7 +263,7 @@ def test_report_frame_and_figure_tell_the_numbers():
     assert len(images.axes) == 4 and images.axes[2].images
 
 
-def test_too_many_eigenvalues_are_told():
+def test_more_eigenvalues_than_the_data_have_still_reproduce_them():
     X, t, _ = flow(noise=0.0)
     fit = vp.dmd(X, t, 6, real=False)
     np.testing.assert_allclose(fit.predict().real, X, atol=1e-6)
