@@ -5,6 +5,7 @@ Ten thousand cases: bytes, text that is nearly right, trees of wrong values, and
 
 import functools
 import io
+import os
 
 import numpy as np
 import pytest
@@ -64,9 +65,13 @@ PIECES = st.sampled_from(
 SOUP = st.lists(PIECES, max_size=8).map("".join)
 
 
+# Ten thousand cases with VARPRO_FUZZ=full, some thousands otherwise.
+_SHARE = 1 if os.environ.get("VARPRO_FUZZ") == "full" else 4
+
+
 def settled(cases):
     return settings(
-        max_examples=cases,
+        max_examples=-(-cases // _SHARE),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         database=None,
     )
