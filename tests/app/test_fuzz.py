@@ -1,6 +1,6 @@
 """Whatever stands in a file, the answer is numbers or one `InputError`: no other exception escapes.
 
-Ten thousand cases: bytes, text that is nearly right, trees of wrong values, and files cut and flipped.
+Thousands of cases: bytes, text that is nearly right, trees of wrong values, and files cut and flipped.
 """
 
 import functools
