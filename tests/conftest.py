@@ -1,6 +1,8 @@
 """How every test runs: float64, type checks in the package, fixed seeds."""
 
+import gc
 import importlib.util
+import itertools
 import os
 import pathlib
 import zlib
@@ -50,3 +52,22 @@ def pytest_report_header() -> str:
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that depend on the test's name and VARPRO_TEST_SEED (default 0) alone."""
     return np.random.default_rng([_SEED, zlib.crc32(request.node.nodeid.encode())])
+
+
+# A process may have so many mappings of memory, and every compiled program has some: beyond the limit
+# the compiler crashes. Programs that are forgotten come back from the cache on disk.
+_MAPPINGS, _LOOK_EVERY = 30_000, 20
+
+
+_DONE = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs():
+    yield
+    if next(_DONE) % _LOOK_EVERY == 0 and os.path.exists("/proc/self/maps"):
+        with open("/proc/self/maps", "rb") as file:
+            mappings = sum(1 for _ in file)
+        if mappings > _MAPPINGS:
+            jax.clear_caches()
+            gc.collect()
