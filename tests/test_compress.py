@@ -163,7 +163,7 @@ def test_a_compressed_fit_reads_back_bit_by_bit(rng, tmp_path):
         ({"relations": {"a": 1.0}}, "cannot be compressed: a term without a coefficient"),
         ({"nan": "drop"}, "no nan="),
         ({"compress": False}, "not in memory are compressed"),
-        ({"share": ["a.tau"]}, "share must be 'all' or 'none'"),
+        ({"share": ["a.tau"]}, r"fits the columns of Y"),
     ],
 )
 def test_what_cannot_be_compressed_is_refused(rng, options, message):

@@ -330,7 +330,7 @@ def nan_at(y, *where):
         (lambda: vp.fit(MODEL + vp.Gaussian("far", center=900.0, width=1.0), T, Y), "Column 'far' is zero at every sample at the start .*far.center = 900"),
         (lambda: vp.fit(MODEL, T, Y, tie={"slow.tau": "fast.tau"}, bounds={"slow.tau": (1.0, 9.0)}), "init for fast.tau = 0.5 lies outside its bounds and those of slow.tau"),
         (lambda: vp.fit(MODEL, T, Y, tie={"slow.tau": "fast.tau"}, bounds={"slow.tau": (1.0, 9.0), "fast.tau": (0.1, 0.9)}), "tie: the bounds of 'slow.tau' and of 'fast.tau' have nothing in common"),
-        (lambda: vp.fit(MODEL, T, Y, share="sometimes"), "share must be"),
+        (lambda: vp.fit(MODEL, T, Y, share="sometimes"), "fits the columns of Y"),
         (lambda: vp.fit(MODEL, T, Y)["slow.tua"], "Did you mean 'slow.tau'"),
         (lambda: vp.fit("exp", T, Y), "model must be a basis"),
     ],
