@@ -34,6 +34,7 @@ from ._single import (
     history,
     message,
     starts_of,
+    typed,
 )
 from ._solve import Search
 from ._stats import Spread, coefficients, heard, joined, spread
@@ -75,9 +76,7 @@ def fit_sets(
     """What `varpro.fit` does with several data sets; `given` holds sigma, weights and mask."""
     datas = _data(sets, given, absolute_sigma, nan)
     real = np.result_type(*(data.real for data in datas.values()))
-    how = jax.tree.map(
-        lambda leaf: np.asarray(leaf, real) if isinstance(leaf, float) else leaf, how
-    )
+    how = typed(how, real)
     with precision(real):
         bases = {
             key: as_basis(_model_of(model, key, sets), _init_of(init, key)).prepared(data.x, real)

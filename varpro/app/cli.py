@@ -274,9 +274,9 @@ def info(debug: Debug = False) -> None:
 
 
 def _shown(folder: Path) -> str:
-    """A folder as the user would write it: relative where that leads down from here."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    from .columns import as_seen_from_here
+
+    return str(as_seen_from_here(folder))
 
 
 @contextlib.contextmanager

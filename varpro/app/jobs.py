@@ -12,6 +12,7 @@ import typer
 import varpro as vp
 
 from .batch import BatchOutcome, result as batch_result
+from .columns import as_seen_from_here
 from .export import result, to_json
 from .folder import replace_file, safe_name
 from .parameters import parameters_text
@@ -141,8 +142,7 @@ def run_jobs(
 def _show(
     outcome: Outcome | BatchOutcome, title: str, number: int, quiet: bool, as_json: bool
 ) -> None:
-    folder, here = outcome.folder, Path.cwd()
-    short = str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    short = str(as_seen_from_here(outcome.folder))
     if as_json:
         many = isinstance(outcome, BatchOutcome)
         content = batch_result(*outcome[:2]) if many else result(*outcome[:2])

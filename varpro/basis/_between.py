@@ -13,7 +13,7 @@ from .._results import InputError
 from .._types import ArrayIn
 from ._base import FWHM_PER_SIGMA, AbstractBasis, backend, column, parameter
 from ._grid import Box
-from ._peak import candidates, one_width
+from ._peak import candidates, half_width, one_width
 from ._special import erfcx, faddeeva
 
 # The full width of a Voigt peak over that of either of its halves, if those are equal: Olivero and
@@ -104,7 +104,7 @@ class PseudoVoigt(AbstractBasis):
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         xp, x = backend(x, values)
-        square = ((x - values["center"]) / _half_width(values)) ** 2
+        square = ((x - values["center"]) / half_width(values)) ** 2
         eta = values["eta"]
         return eta / (1.0 + square) + (1.0 - eta) * xp.exp(-math.log(2.0) * square)
 
@@ -151,16 +151,12 @@ class Pearson7(AbstractBasis):
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         xp, x = backend(x, values)
-        square = ((x - values["center"]) / _half_width(values)) ** 2
+        square = ((x - values["center"]) / half_width(values)) ** 2
         shape = values["shape"]
         return xp.exp(-shape * xp.log1p(xp.expm1(math.log(2.0) / shape) * square))
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
         return _with_shape(x, box, "shape", 2.0)
-
-
-def _half_width(values: Mapping[str, ArrayIn]) -> ArrayIn:
-    return values["width"] if "width" in values else 0.5 * values["fwhm"]
 
 
 def _with_shape(

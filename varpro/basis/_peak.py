@@ -89,7 +89,7 @@ class Lorentzian(AbstractBasis):
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         xp, x = backend(x, values)
-        width = values["width"] if "width" in values else 0.5 * values["fwhm"]
+        width = half_width(values)
         return 1.0 / (1.0 + ((x - values["center"]) / width) ** 2)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
@@ -101,6 +101,11 @@ def one_width(peak: Any) -> None:
     if peak.width is not None and peak.fwhm is not None:
         kind = type(peak).__name__
         raise InputError(f"{kind} '{peak.name}' needs either width or fwhm, not both.")
+
+
+def half_width(values: Mapping[str, ArrayIn]) -> ArrayIn:
+    """Half the width at half maximum, however it was given."""
+    return values["width"] if "width" in values else 0.5 * values["fwhm"]
 
 
 def candidates(
