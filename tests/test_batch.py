@@ -244,6 +244,28 @@ def test_a_hundred_photons_are_enough_for_poisson_and_not_for_least_squares():
     assert 0.9 < np.std(pull) < 1.1
 
 
+def test_a_background_of_nearly_no_counts_does_not_stop_the_search():
+    # Whole scoring steps circle where the model comes near a mean of no counts.
+    rng = np.random.default_rng(0)
+    t = 0.1 * np.arange(64)
+    mean = np.exp(-t / 2.0)
+    y = rng.poisson(60.0 * mean / mean.sum() + 0.02, (1000, t.size)).astype(float)
+    model = vp.Exp("cell", tau=vp.Param(2.0, lower=0.05, upper=20.0)) + vp.Constant("dark")
+    batch = vp.fit_many(model, t, y, noise="poisson")
+    assert batch.success.mean() >= 0.998
+
+    def half_deviance(z, y):
+        mu = z[1] * np.exp(-t / z[0]) + z[2]
+        return np.inf if (mu <= 0).any() else np.sum(mu - y * np.log(mu))
+
+    inside = batch.success & (batch.predict().min(axis=1) > 0)
+    for i in np.flatnonzero(inside)[:8]:
+        at = np.r_[batch.alpha[i], batch.coef[i]]
+        options = {"xatol": 1e-9, "fatol": 1e-10, "maxiter": 4000}
+        best = minimize(half_deviance, at, args=(y[i],), method="Nelder-Mead", options=options)
+        assert half_deviance(at, y[i]) <= best.fun + 1e-5
+
+
 @pytest.mark.parametrize("noise", ["huber", "soft_l1", "cauchy"])
 def test_robust_losses_are_those_of_scipy(noise):
     y = Y[:4].copy()

@@ -50,7 +50,7 @@ def scheme(found):
 
 
 def image(found):
-    assert found["fit"].success.mean() > 0.998
+    assert found["fit"].success.mean() > 0.999
     for kind in (1.1, 2.2):
         these = found["tau"] == kind
         assert np.median(found["found"][these]) == pytest.approx(kind, rel=0.01)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, Moments, moments
+from ._moments import Curve, Moments, moments, settled
 from ._problem import Assembled
 from ._small import inverse
 from ._types import ArrayIn
@@ -65,11 +65,7 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
 
     def one(theta, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None
-        if limits.reweight is not None:
-            offset = columns.offset(theta)
-            before = columns.phi(theta) @ coef
-            before = before if offset is None else before + offset
+        before = None if limits.reweight is None else settled(columns, theta, coef)
         theta = columns.layout.arranged(theta)
         at = moments(columns, theta, curve, limits.reweight, before)
         return statistics(columns, theta, at, curve, counted, limits, known)

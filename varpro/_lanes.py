@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._moments import Curve, Moments, moments
+from ._moments import Before, Curve, Moments, moments
 from ._noise import Reweighting
 from ._problem import Assembled
 from ._small import inverse_root, solve
@@ -52,6 +52,7 @@ class _State(NamedTuple):
     bad: Int[Array, ""]
     scoring: Bool[Array, ""]  # whether weights follow the model by now
     length: Float[Array, ""]  # of a step while they do, in Gauss-Newton steps
+    share: Float[Array, ""]  # of the way to the coefficients that new weights give
     status: Int[Array, ""]
 
 
@@ -73,9 +74,9 @@ def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn) -> _Stat
     )
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
     begun = jnp.zeros((), bool)
-    length = jnp.full((), 1.0, dtype)
+    one = jnp.full((), 1.0, dtype)
     return _State(
-        theta, theta, at, vector, damping, growth, zero, count, count, begun, length, count
+        theta, theta, at, vector, damping, growth, zero, count, count, begun, one, one, count
     )
 
 
@@ -85,7 +86,8 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     y, reweight = jnp.asarray(curve.y), limits.reweight
     eps = float(jnp.finfo(y.dtype).eps)
     first = jnp.isinf(state.at.cost)
-    new = moments(columns, state.trial, curve, reweight, state.at.model, state.scoring)
+    before = Before(state.at.model, state.at.coef, state.scoring, state.share)
+    new = moments(columns, state.trial, curve, reweight, before)
     sound = (
         jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
     )
@@ -104,7 +106,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         more = sound & ~first & (actual >= -grain) & (state.at.drift > limits.ftol) & state.scoring
         ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
         accepted = accepted | more
-    length = state.length
+    length, share = state.length, state.share
     if reweight is not None:
         # Scoring takes the curvature that is expected for the one that is: where few counts tell of a
         # parameter that is half of it or twice, and steps overshoot for ever. What the last step
@@ -114,6 +116,8 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         better = jnp.clip(1.0 / jnp.maximum(curved, 0.1), 0.3, 1.5)
         told = accepted & ~first & state.scoring & (actual > grain)
         length = jnp.where(told, better, length)
+        share = jnp.where(state.scoring, share * jnp.where(accepted, 4.0, 0.5), share)
+        share = jnp.minimum(share, 1.0)
     at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
     if reweight is not None:
         settled = at.drift <= limits.ftol
@@ -149,7 +153,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         status = jnp.where(test, code, status)
     state = _State(
         *(theta, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
-        *(state.scoring, length),
+        *(state.scoring, length, share),
         status,
     )
     if reweight is None:

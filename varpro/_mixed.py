@@ -28,7 +28,7 @@ from ._batch_job import FIELDS, BatchJob
 from ._batch_ready import mean_curve
 from ._batch_starts import Start, started
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, moments
+from ._moments import Curve, moments, settled
 from ._params import Layout, Numbers, expand
 from ._precision import precision
 from ._problem import Assembled
@@ -341,10 +341,7 @@ def _mixed_block(
 
     def one(theta, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None
-        if limits.reweight is not None:
-            before, offset = inner.phi(theta) @ coef, inner.offset(theta)
-            before = before if offset is None else before + offset
+        before = None if limits.reweight is None else settled(inner, theta, coef)
         theta = inner.layout.arranged(theta)
         whole = jnp.zeros((p,), theta.dtype).at[of_l].set(theta).at[of_s].set(s)
         at = moments(outer, whole, curve, limits.reweight, before)

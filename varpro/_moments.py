@@ -46,6 +46,17 @@ class Curve(NamedTuple):
     upper: Float[ArrayIn, "*b p"] | None
 
 
+class Before(NamedTuple):
+    """What weights that follow the model begin with: the last model and its coefficients; whether to
+    make new ones yet; and how far to go to the coefficients that they give. Where the curvature is
+    more than twice what is expected, as near a mean of no counts, whole ways overshoot for ever."""
+
+    model: Float[Array, " m"]
+    coef: Float[Array, " n"]
+    scoring: Bool[Array, ""]
+    share: Float[Array, ""]
+
+
 class Moments(NamedTuple):
     """What is known at one theta: coefficients, the cost, its gradient, J^T J with and without the
     last term, G and Phi^T F; the model (m,) where weights follow it; and how far, relative to the
@@ -68,11 +79,10 @@ def moments(
     theta: Float[Array, " p"],
     curve: Curve,
     reweight: Reweighting | None = None,
-    before: Float[Array, " m"] | None = None,
-    scoring: Bool[Array, ""] | bool = True,
+    before: Before | None = None,
 ) -> Moments:
-    """All that one theta tells of one curve; `before` is the model that the last weights are from,
-    and `scoring` whether to make new ones."""
+    """All that one theta tells of one curve; `before` is where weights that follow the model come
+    from."""
     phi, offset = columns.phi(theta), columns.offset(theta)
     partials, column, coordinate = _derivatives(columns, theta, offset is not None)
     y, weights, dtype = jnp.asarray(curve.y), curve.weights, phi.dtype
@@ -80,10 +90,11 @@ def moments(
     if reweight is not None:
         given = jnp.ones_like(y) if weights is None else jnp.asarray(weights)
         assert before is not None
-        old = reweight(before, y, given, curve.unit)
+        old = reweight(before.model, y, given, curve.unit)
         guess = _coefficients(phi, y if offset is None else y - offset, old)
+        guess = before.coef + before.share * (guess - before.coef)
         weights = reweight(_model(phi, guess, offset), y, given, curve.unit)
-        weights = jnp.where(scoring, weights, given)
+        weights = jnp.where(before.scoring, weights, given)
     target = y if offset is None else y - offset
     n, d, p = phi.shape[1], len(column), theta.size
     a = [phi[:, i] for i in range(n)] + [partials[:, i] for i in range(d)]
@@ -95,10 +106,11 @@ def moments(
     parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p)
     coef, squares, gradient = parts.coef, parts.squares, parts.gradient
     cost, model = 0.5 * squares, jnp.zeros((0,), dtype)
-    if reweight is not None and guess is not None and given is not None:
-        model = _model(phi, coef, offset)
-        cost = jnp.where(scoring, reweight.cost(model, y, given, curve.unit), cost)
+    if reweight is not None and guess is not None and given is not None and before is not None:
         step = coef - guess
+        coef = jnp.where(before.scoring, guess + before.share * step, coef)
+        model = _model(phi, coef, offset)
+        cost = jnp.where(before.scoring, reweight.cost(model, y, given, curve.unit), cost)
         moved = jnp.sum(jnp.sum(parts.gram * step, axis=1) * step)
         drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
     matrices = (parts.full, parts.kaufman)
@@ -123,6 +135,12 @@ def moments(
         model,
         drift,
     )
+
+
+def settled(columns: Assembled, theta: Float[Array, " p"], coef: Float[Array, " n"]) -> Before:
+    """Weights as this theta and these coefficients make them, which stay as they are."""
+    model = _model(columns.phi(theta), coef, columns.offset(theta))
+    return Before(model, coef, jnp.ones((), bool), jnp.zeros((), coef.dtype))
 
 
 class _Parts(NamedTuple):
