@@ -77,6 +77,8 @@ def prepare_data(
     keep = _mask(mask, m, k)
     scale = _weights(sigma, weights, m, k, real)
     bad = ~np.isfinite(y)
+    # Nearly all data are finite: then nothing of their size is looked at again.
+    bad = bad if bad.any() else np.zeros((m, 1), bool)
     bad_rows = np.zeros(m, bool)
     for leaf in jax.tree.leaves(x):
         if leaf.ndim and leaf.shape[0] == m:

@@ -53,7 +53,9 @@ def _of_one_type(*arrays: Array) -> tuple[Array, ...]:
 
 def _plain_q_h(packed: Array, taus: Array, b: Array) -> Array:
     if b.shape[1] > taus.shape[0]:
-        return adjoint(jax.lax.linalg.householder_product(packed, taus)) @ b
+        q = jax.lax.linalg.householder_product(packed, taus)
+        # Transposed in memory: a product over two first axes takes a CPU twice as long.
+        return jax.lax.optimization_barrier(adjoint(q)) @ b
     return jax.lax.linalg.ormqr(packed, taus, b, transpose=True)[: taus.shape[0]]
 
 
