@@ -252,8 +252,9 @@ class Problem(eqx.Module):
 
     def cost(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
         """`1/2 || residual ||^2` with these coefficients, with priors and penalties."""
-        resid = self.weighted_apart(self.target(theta) - self.phi(theta) @ coef)
-        cost = 0.5 * jnp.sum(jnp.abs(resid) ** 2)
+        cost = 0.5 * self.chisq(theta, coef)
+        if (rows := self.linear.rows) is not None:
+            cost = cost + 0.5 * jnp.sum(jnp.abs(rows @ coef) ** 2)
         prior = self.columns.prior(theta)
         return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
 

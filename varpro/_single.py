@@ -233,7 +233,10 @@ def starts_of(
 ) -> dict[str, Param]:
     """All parameters by full name, with what was given on top of what the model says."""
     parts = basis.parts if isinstance(basis, Sum) else (basis,)
-    params = {p.parameter_name(k): v for p in parts for k, v in p.parameters.items()}
+    params: dict[str, Param] = {}
+    for part in parts:
+        own = part.parameters
+        params |= zip(map(part.parameter_name, own), own.values(), strict=True)
     for pattern, value in init.items():
         for name in expand(pattern, tuple(params), "init"):
             old = params[name]

@@ -8,7 +8,7 @@ fifty peaks are one array operation, so compile time does not grow with their nu
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
@@ -50,6 +50,12 @@ def parameter(default: "Param | float | None" = None) -> Any:
 Tree = TypeVar("Tree")
 
 
+def fields_of(module: eqx.Module) -> Iterator[tuple[str, Any]]:
+    """The fields of a module and what they hold; not by `getattr`, which equinox makes slow."""
+    values = vars(module)
+    return ((field.name, values[field.name]) for field in dataclasses.fields(module))
+
+
 class Shared(eqx.Module):
     """Something with parameters that several bases have in common, such as a response.
 
@@ -61,8 +67,7 @@ class Shared(eqx.Module):
     @property
     def parameters(self) -> dict[str, Param]:
         """Its parameters by full name."""
-        found = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {f"{self.name}.{key}": p for key, p in found if isinstance(p, Param)}
+        return {f"{self.name}.{k}": v for k, v in fields_of(self) if isinstance(v, Param)}
 
     def own(self, values: Mapping[str, ArrayIn]) -> dict[str, ArrayIn]:
         """Its values among those of a basis, by the names that they have here."""
@@ -95,10 +100,9 @@ class AbstractBasis(eqx.Module):
     def parameters(self) -> dict[str, Param]:
         """The nonlinear parameters by local name, in the order of the fields."""
         found: dict[str, Param] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for key, value in fields_of(self):
             if isinstance(value, Param):
-                found[field.name] = value
+                found[key] = value
             elif isinstance(value, Shared):
                 found |= value.parameters
         return found

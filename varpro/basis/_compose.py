@@ -5,7 +5,6 @@ O'Leary and Rust's table (2013): which column depends on which parameter is stat
 contributes its own two or three derivative columns and nothing else.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._params import Param
 from .._results import InputError
-from ._base import AbstractBasis, Shared, Sum, bare
+from ._base import AbstractBasis, Shared, Sum, bare, fields_of
 from ._custom import Offset
 
 
@@ -144,7 +143,12 @@ def build_model(basis: AbstractBasis) -> Model:
     """Gather the parts of `basis` by formula, and check that names are unique."""
     parts = list(_flat(basis))
     shared = _shared_parameters(parts)
-    every = [p.parameter_name(k) for p in parts for k in p.parameters]
+    keys_of = [tuple(part.parameters) for part in parts]
+    # One look at each method: equinox makes a module of it every time.
+    names_of = [
+        tuple(map(part.parameter_name, keys)) for part, keys in zip(parts, keys_of, strict=True)
+    ]
+    every = [name for found in names_of for name in found]
     names = tuple(dict.fromkeys(every))
     own = (*(name for name in every if name not in shared), *shared)
     wanted = tuple(name for part in parts for name in part.column_names)
@@ -157,21 +161,22 @@ def build_model(basis: AbstractBasis) -> Model:
     if not wanted:
         raise InputError("The model has no column with a coefficient. Add one, such as Constant.")
     index = {name: i for i, name in enumerate(names)}
-    gathered: dict[object, list[AbstractBasis]] = {}
-    for number, part in enumerate(parts):
-        leaves, structure = jax.tree.flatten(bare(part))
+    gathered: dict[object, list[int]] = {}
+    formulas = [bare(part) for part in parts]
+    for number, (part, keys) in enumerate(zip(parts, keys_of, strict=True)):
+        leaves, structure = jax.tree.flatten(formulas[number])
         # Arrays in a formula, such as a measured response, are the same if they are one object.
-        same = structure, tuple(part.parameters), tuple(map(id, leaves))
-        key = same if part.elementwise else number
-        gathered.setdefault(key, []).append(part)
+        key = (structure, keys, tuple(map(id, leaves))) if part.elementwise else number
+        gathered.setdefault(key, []).append(number)
 
     groups, offsets, columns = [], [], []
     for members in gathered.values():
-        keys = tuple(members[0].parameters)
-        ids = tuple(tuple(index[m.parameter_name(k)] for m in members) for k in keys)
-        names_here = [name for m in members for name in m.column_names]
-        is_offset = isinstance(members[0], Offset)
-        group = _Group(bare(members[0]), keys, ids, 1 if is_offset else len(names_here))
+        first = members[0]
+        ids = tuple(zip(*([index[name] for name in names_of[i]] for i in members), strict=True))
+        names_here = [name for i in members for name in parts[i].column_names]
+        is_offset = isinstance(parts[first], Offset)
+        width = 1 if is_offset else len(names_here)
+        group = _Group(formulas[first], keys_of[first], ids, width)
         (offsets if is_offset else groups).append(group)
         columns += names_here
     order = tuple(columns.index(name) for name in wanted)
@@ -182,8 +187,7 @@ def _shared_parameters(parts: Iterable[AbstractBasis]) -> dict[str, Param]:
     """Parameters that components have in common, by name; one name must mean one thing."""
     found: dict[str, Param] = {}
     for part in parts:
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
+        for _, value in fields_of(part):
             if isinstance(value, AbstractBasis):
                 more = _shared_parameters([value])
             else:
