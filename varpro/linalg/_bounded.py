@@ -4,12 +4,16 @@
 
 With the set F of coefficients off their bounds known, the others stand on theirs and
 c_F = A_F^+ (t - A c_bound). Few columns have few such sets: all are solved for, and the feasible one
-of least cost is the answer, ties and dependent columns included. For more columns the primal
-active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23), for bounds
-on either side as Stark and Parker (1995) have it: from the unconstrained solution, or, where columns
-cancel in it as those of a distribution of lifetimes do, from the bounds, as few will leave them. Both
-end in a point that satisfies the conditions of Karush, Kuhn and Tucker to rounding. Lanes are the
-last axis.
+of least cost is the answer, ties and dependent columns included.
+
+For more columns all that are on the wrong side change it at once, as long as there are fewer of them
+from set to set: block principal pivoting (Portugal, Judice and Vicente 1994, Kim and Park 2011), which
+takes some five sets where one change at a time takes as many as there are columns. It may circle,
+and starts from nonsense where columns cancel, as those of a distribution of lifetimes do. Then the
+primal active-set method of Lawson and Hanson (Solving Least Squares Problems, 1974, chapter 23) goes
+on, for bounds on either side as Stark and Parker (1995) have it: from the unconstrained solution,
+or from the bounds, as few will leave them. All end in a point that satisfies the conditions of
+Karush, Kuhn and Tucker to rounding. Lanes are the last axis.
 """
 
 import itertools
@@ -34,6 +38,8 @@ _SETS = 32
 LANES = 1024
 # Columns (of size one) cancel whose contributions are together this many times larger than the data.
 _CANCEL = 10.0
+# Sets that are tried in blocks, and how many in a row may have no fewer faults than the best.
+_BLOCKS, _PATIENCE = 24, 3
 
 
 def bounded_solve(
@@ -136,22 +142,90 @@ def _sought(a, t, lower, upper):
         new = tuple(jnp.where(done, o, x) for o, x in zip(old, new, strict=True))
         return *new, done | ends | jnp.isnan(share), count + 1
 
-    start = jnp.nan_to_num(step_of(jnp.zeros_like(lower), jnp.ones((n, lanes), bool)))
+    if a.shape[2] == 1:
+        # Where to begin is all this decides: one factorisation for all lanes.
+        start = SVD().factor(a[:, :, 0]).pinv(t)
+    else:
+        start = _among(a, t, jnp.ones((n, lanes), bool))
+    start = jnp.nan_to_num(start)
     cancels = jnp.sum(jnp.abs(start), axis=0) > _CANCEL * jnp.sqrt(jnp.sum(t**2, axis=0))
     bounded = jnp.isfinite(lower) | jnp.isfinite(upper)
-    c = jnp.clip(jnp.where(cancels & bounded, 0.0, start), lower, upper)
-    free = (c > lower) & (c < upper)
-    nothing = jnp.full((lanes,), -1), jnp.zeros((n, lanes), bool), jnp.any(jnp.isnan(t), axis=0)
-    most = 20 + 10 * n
+    nan = jnp.any(jnp.isnan(t), axis=0)
+
+    def inside(few):
+        c = jnp.clip(jnp.where(few & bounded, 0.0, start), lower, upper)
+        return c, (c > lower) & (c < upper)
+
+    c, free = inside(cancels)
+    found, where, done, weak = _in_blocks_of_sets(
+        a, t, lower, upper, c, free, cancels | nan, tolerance
+    )
+    c, free = inside(cancels | weak)
+    c, free = jnp.where(done, found, c), jnp.where(done, where, free)
     state = jax.lax.while_loop(
-        lambda state: (state[-1] < most) & ~jnp.all(state[-2]),
+        lambda state: (state[-1] < 20 + 10 * n) & ~jnp.all(state[-2]),
         body,
-        (c, free, *nothing, jnp.array(0)),
+        (
+            *(c, free, jnp.full((lanes,), -1), jnp.zeros((n, lanes), bool)),
+            *(done | nan, jnp.array(0)),
+        ),
     )
     c, free = state[:2]
     # Once more on the final set, for the rounding.
     c = jnp.clip(c + step_of(c, free), lower, upper)
     return c, (c > lower) & (c < upper)
+
+
+def _in_blocks_of_sets(a, t, lower, upper, c, free, left_out, tolerance):
+    """Coefficients and sets, which lanes have ended so, and in which a set depends too much for it or
+    was not tried; those that are `left_out` do not begin."""
+    n = lower.shape[0]
+    rows, many = jnp.arange(n)[:, None], jnp.iinfo(jnp.int32).max
+    gram = jnp.einsum("sil,sjl->lij", a, a)
+
+    def slope_at(c):
+        return jnp.einsum("snl,sl->nl", a, t - jnp.einsum("snl,nl->sl", a, c))
+
+    def body(state):
+        c, free, below, fewest, patience, done, lost, count = state
+        # A set asks for less than the digits of its solution, which it gets at the end.
+        chosen = free.T
+        normal = jnp.where(chosen[:, :, None] & chosen[:, None], gram, jnp.eye(n, dtype=a.dtype))
+        factor = jnp.linalg.cholesky(normal)
+        pivots = jnp.diagonal(factor, axis1=1, axis2=2)
+        weak = ~(jnp.min(pivots, axis=1) > jnp.finfo(a.dtype).eps ** 0.375)
+        new = jnp.where(free, 0.0, jnp.where(below, lower, upper))
+        for _ in range(2):
+            right = jnp.where(free, slope_at(new), 0.0).T[..., None]
+            new = new + jax.scipy.linalg.cho_solve((factor, True), right)[..., 0].T
+        slope = slope_at(new)
+        under, over = free & (new < lower), free & (new > upper)
+        wanted = ~free & (lower < upper) & (jnp.where(below, slope, -slope) > tolerance)
+        wrong = under | over | wanted
+        faults = jnp.sum(wrong, axis=0, dtype=jnp.int32)
+        fewer = faults < fewest
+        patience = jnp.where(fewer, _PATIENCE, patience - 1)
+        # Out of patience: the last one alone, which ends for certain, if late.
+        last = rows == jnp.max(jnp.where(wrong, rows, -1), axis=0)
+        change = wrong & (last | (patience > 0))
+        ends = (faults == 0) & ~weak
+        return (
+            jnp.where(done, c, new),
+            jnp.where(done | ends, free, free ^ change),
+            jnp.where(done | ends, below, jnp.where(change & free, under, below)),
+            jnp.minimum(faults, fewest),
+            patience,
+            done | ends,
+            lost | weak,
+            count + 1,
+        )
+
+    lanes = jnp.zeros(lower.shape[1:], jnp.int32)
+    state = (c, free, c <= lower, lanes + many, lanes, left_out & False, left_out, jnp.array(0))
+    c, free, *_, done, weak, _ = jax.lax.while_loop(
+        lambda state: (state[-1] < _BLOCKS) & ~jnp.all(state[-3] | state[-2]), body, state
+    )
+    return c, free, done, weak
 
 
 def _among(a, t, free):
