@@ -21,10 +21,11 @@ import varpro as vp
 
 from .blocks import Journal, ranges, read_status, write_status
 from .cluster import run_on_cluster
-from .config import Solver, complain
 from .export import versions, write_json
+from .fit_keys import Solver
 from .folder import RunFolder, flush
 from .loader import dump, read_text
+from .messages import complain
 from .plan import Plan, make_plan
 from .plot import write_maps
 from .progress import Counter, counting, stage

@@ -9,9 +9,10 @@ import numpy as np
 import varpro as vp
 
 from .arrays import read_array_columns
-from .config import Data, complain, nearest
+from .data_keys import Data
 from .formats import is_table
 from .loader import Document, Key
+from .messages import complain, nearest
 from .readers import Table, read_table
 from .samples import Columns
 

@@ -16,9 +16,10 @@ import xarray as xr
 
 import varpro as vp
 
-from .config import Data, complain, nearest
+from .data_keys import Data
 from .formats import read_arrays
 from .loader import Document
+from .messages import complain, nearest
 from .samples import Columns
 
 # Bytes that are read at once for a digest.

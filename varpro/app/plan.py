@@ -12,21 +12,14 @@ import varpro as vp
 
 from .checks import problems_of
 from .columns import as_seen_from_here, read_columns
-from .config import (
-    BasisComponent,
-    Component,
-    Config,
-    CustomComponent,
-    Data,
-    Dataset,
-    complain,
-    nearest,
-    parse,
-)
+from .config import Config, parse
 from .cube import Source, digest, read_cube
+from .data_keys import Data, Dataset
 from .formats import is_table
 from .functions import blaming, import_function
 from .loader import Document, Key, changed, load
+from .messages import complain, nearest
+from .model_keys import BasisComponent, Component, CustomComponent
 from .parameters import read_parameters
 from .responses import build_responses
 from .samples import Columns

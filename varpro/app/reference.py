@@ -18,17 +18,11 @@ import typer
 
 from varpro import InputError
 
-from .config import (
-    COMPONENTS,
-    RESPONSES,
-    BasisComponent,
-    Component,
-    Config,
-    Parameter,
-    Section,
-    nearest,
-)
+from .config import Config
 from .formats import readers
+from .messages import nearest
+from .model_keys import COMPONENTS, RESPONSES, BasisComponent, Component, Parameter
+from .section import Section
 
 
 def json_schema() -> str:

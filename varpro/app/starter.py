@@ -17,7 +17,9 @@ import numpy as np
 
 import varpro as vp
 
-from .config import Constraints, Data, Fit, Output, Solver
+from .config import Output
+from .data_keys import Data
+from .fit_keys import Constraints, Fit, Solver
 from .folder import replace_file
 from .formats import is_table, read_arrays
 from .readers import read_table
