@@ -12,6 +12,8 @@ ROWS = [
     *(
         "_types",
         "_results _precision _small",
+        "_optional",
+        "_netcdf",
         "_ties",
         "_params _noise",
         "linalg basis _data _compress _rows",

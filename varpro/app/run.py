@@ -7,7 +7,7 @@ from typing import NamedTuple
 import varpro as vp
 
 from .batch import BatchOutcome, run_batch
-from .export import dataset, result, write_json, write_netcdf
+from .export import result, write_json, write_netcdf
 from .folder import RunFolder
 from .loader import dump
 from .parameters import parameters_text
@@ -65,9 +65,9 @@ def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:
     fit.save(folder / "fit.nc")
     if isinstance(fit, vp.GlobalFit):
         for name, one in fit.sets.items():
-            write_netcdf(dataset(plan.only(name), one), folder / f"result.{name}.nc")
+            write_netcdf(plan.only(name), one, folder / f"result.{name}.nc")
     else:
-        write_netcdf(dataset(plan, fit), folder / "result.nc")
+        write_netcdf(plan, fit, folder / "result.nc")
     write_figures(plan, fit, folder, "png")
     if plan.config.output.report == "html":
         write_report(plan, fit, text, folder / "report.html")
