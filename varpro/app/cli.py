@@ -8,6 +8,7 @@ Exit codes: 0 ok, 1 the fit failed, 2 bad input, 3 some of many curves failed, 7
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -365,7 +366,12 @@ def main() -> None:
         # A terminal that cannot show a letter gets a substitute, not a crash.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    # Modules and compiled programs, most of what there is, live as long as the process: looking through
+    # them for garbage takes a quarter of a short run. What runs for long enables it again.
+    gc.disable()
     try:
         app(prog_name="varpro")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()

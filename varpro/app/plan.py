@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +13,10 @@ import varpro as vp
 from .checks import problems_of
 from .columns import as_seen_from_here, read_columns
 from .config import Config, parse
-from .cube import Source, digest, read_cube
 from .data_keys import Data, Dataset
-from .formats import is_table
+from .digest import digest
 from .functions import blaming, import_function
+from .kinds import is_table
 from .loader import Document, Key, changed, load
 from .messages import complain, nearest
 from .model_keys import BasisComponent, Component, CustomComponent
@@ -24,6 +24,9 @@ from .parameters import read_parameters
 from .responses import build_responses
 from .samples import Columns
 from .units import coefficient_unit, parameter_unit
+
+if TYPE_CHECKING:
+    from .cube import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Plan:
     units: dict[str, str]
     inputs: dict[str, Path]
     listed: dict[str, vp.Param]
-    source: Source | None = None  # the cube, where every curve is fitted for itself
+    source: "Source | None" = None  # the cube, where every curve is fitted for itself
 
     @property
     def folder(self) -> Path:
@@ -176,6 +179,8 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     for name, section in config.sections.items():
         key = ("datasets", name) if name else ("data",)
         if config.each and not is_table(folder / section.path):
+            from .cube import read_cube
+
             sets[name], cube = read_cube(document, section, folder / section.path)
         else:
             _refuse_keys_of_cubes(document, section, key)

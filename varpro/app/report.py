@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import varpro as vp
 
 from .export import versions
@@ -51,6 +49,8 @@ def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit | vp.BatchFit, conf
         shown: dict[str, Any] = _batch(plan, fit)
     else:
         shown = _single(plan, fit)
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("varpro.app", "templates"),
         autoescape=True,

@@ -2,27 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import varpro as vp
 
-from .batch import BatchOutcome, run_batch
 from .export import result, write_json, write_netcdf
 from .folder import RunFolder
 from .loader import dump
+from .outcome import BatchOutcome, Fit, Outcome
 from .parameters import parameters_text
 from .plan import Plan, make_plan
 from .plot import write_png
 from .progress import stage
 from .report import write_report
-
-Fit = vp.FitResult | vp.GlobalFit
-
-
-class Outcome(NamedTuple):
-    plan: Plan
-    fit: Fit
-    folder: Path
 
 
 def run(
@@ -47,6 +38,8 @@ def run(
     plan = make_plan(config, changes)
     target = Path(out) if out is not None else plan.folder / plan.config.output.dir
     if plan.config.each:
+        from .batch import run_batch
+
         return run_batch(plan, target, overwrite, progress)
     with RunFolder(target, overwrite).open() as folder:
         with stage("Fitting", progress):

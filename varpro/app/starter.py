@@ -21,7 +21,8 @@ from .config import Output
 from .data_keys import Data
 from .fit_keys import Constraints, Fit, Solver
 from .folder import replace_file
-from .formats import is_table, read_arrays
+from .formats import read_arrays
+from .kinds import is_table
 from .readers import read_table
 from .reference import keys_of
 

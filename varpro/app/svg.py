@@ -9,10 +9,10 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Colours that no figure has of itself stand for those of the page.
 INK, FAINT = "#010203", "#c0c1c2"
@@ -38,17 +38,21 @@ _PLACE = re.compile(r'x="([^"]*)" y="([^"]*)"')
 @contextlib.contextmanager
 def settings(more: Any) -> Iterator[None]:
     """Settings of matplotlib for a figure of ours."""
+    import matplotlib
+
     with matplotlib.rc_context(more), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box; the run has nothing to say about that.
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
 
-def element(draw: Callable[[Figure], object], width: float, height: float, prefix: str) -> str:
+def element(draw: Callable[["Figure"], object], width: float, height: float, prefix: str) -> str:
     """What `draw` draws on a figure of this size in inches, as one `<svg>` element.
 
     `prefix` keeps the ids of figures on one page apart.
     """
+    from matplotlib.figure import Figure
+
     buffer = io.StringIO()
     ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     # Without a fixed salt and with a date no two runs would write the same report.
