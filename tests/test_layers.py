@@ -11,7 +11,7 @@ import varpro
 ROWS = [
     *(
         "_types",
-        "_results _precision _small",
+        "_results _precision _small _programs",
         "_optional",
         "_netcdf",
         "_ties",

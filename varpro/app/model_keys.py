@@ -163,13 +163,7 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
             fields[field.name] = (Annotated[str | None, BeforeValidator(to_word)], None)
         elif hint in SCALARS:
             fields[field.name] = (SCALARS[hint], ... if required else field.default)
-    # There is no source to look for docstrings in.
-    made = pydantic.create_model(
-        f"{kind.title()}Component",
-        __base__=BasisComponent,
-        __cls_kwargs__={"use_attribute_docstrings": False},
-        **fields,
-    )
+    made = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
     made.basis, made.below = basis, below
     return made
 

@@ -129,11 +129,12 @@ def _lines(
 
 def _commented(section: Any, indent: str, without: set[str]) -> Iterator[str]:
     """The keys of a section with their defaults and what they mean, as comments."""
+    texts = section.texts()
     for key, takes, default in keys_of(section):
         if key in without:
             continue
-        field = next(f for n, f in section.model_fields.items() if (f.alias or n) == key)
-        said = " ".join((field.description or "").split())
+        name = next(n for n, f in section.model_fields.items() if (f.alias or n) == key)
+        said = texts.get(name, "")
         mark = indent if "#" in indent else f"{indent}# "
         value = default if default not in ("", "required", "see below") else f"<{takes}>"
         yield f"{mark}{key}: {value}  # {said}"
