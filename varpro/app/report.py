@@ -25,6 +25,8 @@ from .tables import (
 )
 
 _MOST_SETS = 12
+# Figures of single axes whose labels are short.
+_PLAIN = ("spread", "lags", "convergence")
 # Inches, for a desk and for a phone: letters that a desk reads well are too small on a phone.
 _SIZES = {
     "fit": ((9.0, 5.6), (4.2, 5.0)),
@@ -162,9 +164,11 @@ def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str
     if rows:
         wide, narrow = (9.0, 2.4 * rows), (4.2, 1.5 * rows)
     scales = {"linear": picture.draw} | ({"logarithmic": picture.log} if picture.log else {})
-    shown = []
+    shown, plain = [], picture.name in _PLAIN
     for scale, draw in scales.items():
-        images = [("wide" if narrow else "any", element(draw, *wide, f"f{number}{scale[:3]}-"))]
+        images = [
+            ("wide" if narrow else "any", element(draw, *wide, f"f{number}{scale[:3]}-", plain))
+        ]
         if narrow:
             images.append(("narrow", element(draw, *narrow, f"n{number}{scale[:3]}-")))
         shown.append((scale, images))
