@@ -34,6 +34,13 @@ class Picture(NamedTuple):
     log: Draw | None = None
 
 
+def load_matplotlib() -> None:
+    """Import what figures need, which can be done while a compiler is at work."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+
+
 def labels_of(data: Columns, y: Sequence[str]) -> vp.Labels:
     """What the axes say, with units; `y` are the names that the configuration gives."""
     numbers = data.labels is not None and data.labels.dtype.kind in "iuf"

@@ -1,5 +1,6 @@
 """One run: check, fit, write everything, put it in place."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .loader import dump
 from .outcome import BatchOutcome, Fit, Outcome
 from .parameters import parameters_text
 from .plan import Plan, make_plan
-from .plot import write_png
+from .plot import load_matplotlib, write_png
 from .progress import stage
 from .report import write_report
 
@@ -42,6 +43,8 @@ def run(
 
         return run_batch(plan, target, overwrite, progress)
     with RunFolder(target, overwrite).open() as folder:
+        if plan.config.output.plots:
+            threading.Thread(target=load_matplotlib, daemon=True).start()
         with stage("Fitting", progress):
             fit = plan.fit()
         with stage("Writing the results", progress):
