@@ -25,6 +25,8 @@ from .tables import (
 )
 
 _MOST_SETS = 12
+# Steps up to which nobody asks how a search that converged went.
+_QUICK = 12
 # Figures of single axes whose labels are short.
 _PLAIN = ("spread", "lags", "convergence")
 # Inches, for a desk and for a phone: letters that a desk reads well are too small on a phone.
@@ -147,14 +149,18 @@ def _sections(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> tuple[list[Sectio
     numbers = itertools.count()
     for name, one in list(sets.items())[:_MOST_SETS]:
         first, *rest = pictures(one, labels_in(plan.only(name)), panels)
-        rest += [] if name else pictures_of_all(fit)
+        rest += [] if name else _of_all(fit)
         main.append((name, [_figure(first, numbers)]))
         details.append((name, [_figure(picture, numbers) for picture in rest]))
     if "" not in sets:
-        details.append(
-            ("All data sets", [_figure(picture, numbers) for picture in pictures_of_all(fit)])
-        )
+        details.append(("All data sets", [_figure(picture, numbers) for picture in _of_all(fit)]))
     return main, details
+
+
+def _of_all(fit: vp.FitResult | vp.GlobalFit) -> list[Picture]:
+    """Those of the whole fit that say something: how a quick search went does not."""
+    quick = fit.success and fit.num_steps <= _QUICK
+    return [one for one in pictures_of_all(fit) if one.name != "convergence" or not quick]
 
 
 def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str, Any]:
@@ -166,6 +172,8 @@ def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str
     scales = {"linear": picture.draw} | ({"logarithmic": picture.log} if picture.log else {})
     shown, plain = [], picture.name in _PLAIN
     for scale, draw in scales.items():
+        # One scale is drawn anew for phones; the other is there to look closely.
+        narrow = narrow if scale == "linear" else None
         images = [
             ("wide" if narrow else "any", element(draw, *wide, f"f{number}{scale[:3]}-", plain))
         ]
