@@ -113,6 +113,7 @@ def kept(function: Callable[..., Any]) -> Callable[..., Any]:
         shelf.loaded[name] = program
         return program(leaves)
 
+    call.jitted = jitted  # pyright: ignore[reportAttributeAccessIssue]
     return call
 
 

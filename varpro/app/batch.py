@@ -20,6 +20,7 @@ import xarray as xr
 
 import varpro as vp
 
+from .blame import blamed
 from .blocks import Journal, ranges, read_status, write_status
 from .cluster import run_on_cluster
 from .export import versions, write_json
@@ -80,7 +81,7 @@ def make_job(plan: Plan) -> vp.BatchJob:
             block=config.fit.block,
         )
     except vp.InputError as error:
-        raise vp.InputError(f"{plan.document.file}: {error}") from error
+        raise blamed(plan, error) from error
 
 
 def run_batch(plan: Plan, target: Path, overwrite: bool, progress: bool) -> BatchOutcome:

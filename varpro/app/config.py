@@ -17,7 +17,7 @@ from .scalars import Word, to_whole
 from .section import Section
 from .sentences import sentence
 
-_NAME = re.compile(r"[^\s.*?\[\]]+")
+_NAME = re.compile(r"[^\s.*?\[\]/\\]+")
 
 Panel = Literal["fit", "components", "residuals"]
 
@@ -84,7 +84,7 @@ class Config(Section):
     def _check_names(cls, model: dict[str, Any]) -> dict[str, Any]:
         for name in model:
             if not _NAME.fullmatch(name):
-                raise wrong(f"the name '{name}' has a dot, a blank, or one of * ? [ ] in it.")
+                raise wrong(f"the name '{name}' has a dot, a blank, or one of * ? [ ] / \\ in it.")
         return model
 
 

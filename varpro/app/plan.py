@@ -10,6 +10,7 @@ import numpy as np
 
 import varpro as vp
 
+from .blame import blamed
 from .checks import problems_of
 from .columns import as_seen_from_here, read_columns
 from .config import Config, parse
@@ -123,7 +124,7 @@ class Plan:
             options |= {what: getattr(data, what) for what in weighing}
             return vp.fit(self.model, data.x, data.y, nan=self._nan, **options)
         except vp.InputError as error:
-            raise vp.InputError(f"{self.document.file}: {error}") from error
+            raise blamed(self, error) from error
 
     @property
     def _nan(self) -> Any:
