@@ -275,10 +275,10 @@ def test_new_values_do_not_compile_anew():
     from varpro._single import _program
 
     vp.fit(MODEL, T, Y)
-    size = _program._cached._cache_size()
+    size = _program.jitted._cached._cache_size()
     other = vp.Exp("quick", tau=0.7) + vp.Exp("late", tau=4.0) + vp.Constant("floor")
     vp.fit(other, T + 0.1, 2 * Y)
-    assert _program._cached._cache_size() == size
+    assert _program.jitted._cached._cache_size() == size
 
 
 def test_predict_and_components_add_up():

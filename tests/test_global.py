@@ -215,10 +215,10 @@ def test_rows_of_zero_weight_and_new_numbers_compile_nothing(count_compiles=None
     from varpro._global import _program
 
     vp.fit(MODEL, SETS, share=["fast.*"])
-    before = _program._cached._cache_size()
+    before = _program.jitted._cached._cache_size()
     shifted = {key: (t, y * 1.1) for key, (t, y) in SETS.items()}
     vp.fit(MODEL, shifted, share=["fast.*"], init={"fast.tau": 0.7})
-    assert _program._cached._cache_size() == before
+    assert _program.jitted._cached._cache_size() == before
 
 
 def test_what_is_printed_names_everything():

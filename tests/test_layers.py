@@ -11,7 +11,9 @@ import varpro
 ROWS = [
     *(
         "_types",
-        "_results _precision _small",
+        "_results _precision _small _programs",
+        "_optional",
+        "_netcdf",
         "_ties",
         "_params _noise",
         "linalg basis _data _compress _rows",

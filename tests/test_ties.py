@@ -144,9 +144,9 @@ def test_many_curves(rng):
 def test_other_numbers_need_no_other_program(rng):
     y = curve(rng)
     vp.fit(PAIR, X, y, tie=TIE)
-    size = _program._cached._cache_size()
+    size = _program.jitted._cached._cache_size()
     vp.fit(PAIR, X, y, tie={"b.center": "2.1 * a.center + 0.4", "b.width": "1.4 * a.width"})
-    assert _program._cached._cache_size() == size
+    assert _program.jitted._cached._cache_size() == size
 
 
 GOOD = {

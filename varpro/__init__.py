@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._levenberg import LevenbergMarquardt as LevenbergMarquardt
     from ._load import load as load
     from ._params import Param as Param
+    from ._programs import keep_programs as keep_programs
     from ._results import (
         RESULTS as RESULTS,
         FitError as FitError,
@@ -78,6 +79,7 @@ _NAMES = {
     "_levenberg": ("LevenbergMarquardt",),
     "_load": ("load",),
     "_params": ("Param",),
+    "_programs": ("keep_programs",),
     "_results": ("RESULTS", "FitError", "InputError", "VarproError"),
     "_solve": ("Solution", "solve"),
     "_ties": ("Tie",),

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ._figures import Labels
 from ._fitted import Estimate
-from ._frames import needed
+from ._netcdf import Contents
 from ._params import Layout, Param
 from ._precision import precision
 from ._results import InputError, suggestion
@@ -225,7 +225,9 @@ class BatchFit(eqx.Module):
         """Maps by name over the batch axes: `slow.tau`, `slow.tau_stderr`, ..., `chisq`, `redchi`,
         `status` and `num_steps`. Axes have the names and coordinates of the data, or those of `dims`,
         by default "axis_0", ..."""
-        xarray = needed("xarray", "to_dataset")
+        return self._contents(dims).to_xarray()
+
+    def _contents(self, dims: tuple[str, ...] | None) -> Contents:
         coords = self.coords if dims in (None, self.dims) else {}
         dims = dims or self.dims or tuple(f"axis_{i}" for i in range(len(self.shape)))
         if len(dims) != len(self.shape):
@@ -239,14 +241,14 @@ class BatchFit(eqx.Module):
         meanings = " ".join(STATUS)
         flags = {"flag_values": np.arange(len(STATUS), dtype=np.int8), "flag_meanings": meanings}
         maps["status"] = (dims, self.status, flags)
-        return xarray.Dataset(maps, coords)
+        return Contents(maps, dict(coords), {})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
 
         **Raises:** `InputError` if the file cannot be written.
         """
-        save(self, path, self.to_dataset())
+        save(self, path, self._contents(self.dims))
 
     def equals(self, other: object) -> bool:
         """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""

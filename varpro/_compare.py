@@ -9,7 +9,7 @@ import numpy as np
 
 from ._criteria import aic, aicc, bic
 from ._fitted import Fitted
-from ._frames import needed
+from ._optional import needed
 from ._results import InputError
 from ._same import same
 from ._table import html_table, indented, text_table

@@ -16,10 +16,10 @@ from ._diagnostics import Finding
 from ._figures import Labels, maps_of_coefficients
 from ._fit_result import FitResult
 from ._fitted import Estimate
-from ._frames import needed, texts
 from ._intervals import Intervals, Method
 from ._joint import scaled
 from ._linear import Linear
+from ._netcdf import Contents, texts
 from ._precision import precision
 from ._problem import Assembled, Problem
 from ._quantities import noise_variance
@@ -275,7 +275,6 @@ class CompressedFit(eqx.Module):
     def to_dataset(self) -> "xarray.Dataset":
         """Parameters and coefficients under their names: `coef`, `coef_stderr` (coefficient, rhs),
         `chisq` (rhs), `value`, `stderr` (parameter) and `covariance` of the nonlinear ones."""
-        xarray = needed("xarray", "to_dataset")
         core = self.core
         free = [core.names[i] for i in core.layout.free]
         variables = {
@@ -293,14 +292,14 @@ class CompressedFit(eqx.Module):
             "estimate": texts(free),
             "estimate_2": texts(free),
         }
-        return xarray.Dataset(variables, coords)
+        return Contents(variables, coords, {}).to_xarray()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
 
         **Raises:** `InputError` if the file cannot be written.
         """
-        save(self, path, needed("xarray", "save").Dataset())
+        save(self, path, Contents({}, {}, {}))
 
     def equals(self, other: object) -> bool:
         """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from ._dmd_bags import DmdBags
-from ._frames import needed
+from ._optional import needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._dmd_bags import DmdBags
 from ._dmd_columns import Spectrum
-from ._frames import needed
+from ._optional import needed
 from ._report import outcome
 from ._results import InputError
 from ._same import same

@@ -13,9 +13,10 @@ from ._criteria import aic, aicc, bic
 from ._diagnostics import Finding, diagnose, many
 from ._figures import Labels, maps_of_coefficients
 from ._fitted import Estimate as Estimate, Fitted, plain
-from ._frames import to_dataset, to_frame
+from ._frames import contents, to_dataset, to_frame
 from ._intervals import Intervals, Method, covariance_intervals
 from ._joint import Quantity
+from ._netcdf import Contents
 from ._profile import Contour, Profile, contour, profile, profile_intervals
 from ._quantities import check_choice, covariance, quantities
 from ._report import CORRELATION, ROWS, html_report, line, report
@@ -94,6 +95,11 @@ class FitResult(Fitted):
     def to_dataset(self) -> "xarray.Dataset":
         """Data, model, components and parameters with named axes, as an `xarray.Dataset`."""
         return to_dataset(self)
+
+    def contents(self) -> Contents:
+        """What `to_dataset` holds, as plain arrays with the names of their axes: `variables`, `coords`
+        and `attrs`. `contents().write(path)` is a NetCDF file, without xarray."""
+        return contents(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.

@@ -12,6 +12,7 @@ from ._joint import Optimum
 from ._linear import Linear
 from ._params import Layout, Param
 from ._precision import precision
+from ._programs import kept
 from ._results import InputError, suggestion
 from ._table import rounded
 from ._types import ArrayIn
@@ -251,7 +252,7 @@ def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) 
     return total
 
 
-@eqx.filter_jit
+@kept
 def _columns(model: Model, x: PyTree, values: Float[ArrayIn, " q"]):
     return model.evaluate(x, values), model.offset(x, values)
 

@@ -1,6 +1,6 @@
-"""A fit as a pandas table and as an xarray dataset; both packages are imported on first use."""
+"""A fit as a pandas table, and as named arrays and an xarray dataset of them; both packages are imported
+on first use."""
 
-import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,22 +9,12 @@ import numpy as np
 
 from ._criteria import aic, aicc, bic
 from ._fitted import Fitted
-from ._results import InputError
+from ._netcdf import Contents, texts
+from ._optional import needed
 
 if TYPE_CHECKING:
     import pandas
     import xarray
-
-
-def needed(package: str, purpose: str) -> Any:
-    """Import an optional package, or say how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"{purpose} needs {package}, which is not installed. Install it with "
-            f"'pip install {package}'."
-        ) from error
 
 
 def to_frame(fit: Fitted) -> "pandas.DataFrame":
@@ -73,18 +63,23 @@ def to_dataset(fit: Fitted) -> "xarray.Dataset":
 
     **Raises:** `InputError` if xarray is not installed.
     """
+    return contents(fit).to_xarray()
+
+
+def contents(fit: Fitted) -> Contents:
+    """The same as plain arrays."""
     parts = fit.components()
     offset = parts.pop("offset") if fit.model.offsets else None
     dims = ("coefficient", "sample", *(("rhs",) if fit.y.ndim == 2 else ()))
-    more: dict[str, Any] = {"components": (dims, np.stack(list(parts.values())))}
+    found = record(fit)
+    found.variables["components"] = (dims, np.stack(list(parts.values())))
     if offset is not None:
-        more["offset"] = (dims[1:], offset)
-    return record(fit).assign(more)
+        found.variables["offset"] = (dims[1:], offset)
+    return found
 
 
-def record(fit: Fitted) -> "xarray.Dataset":
+def record(fit: Fitted) -> Contents:
     """The same without what takes an evaluation of the model."""
-    xarray = needed("xarray", "A dataset")
     rhs = ("rhs",) if fit.y.ndim == 2 else ()
     nonlinear = [fit[name] for name in fit.names]
     variables: dict[str, Any] = {
@@ -117,7 +112,7 @@ def record(fit: Fitted) -> "xarray.Dataset":
     for name, leaf in axes(fit.x):
         dims = ("sample", *(f"{name}_{i}" for i in range(1, leaf.ndim)))
         (coords if leaf.ndim == 1 else variables)[name] = (dims, leaf)
-    return xarray.Dataset(variables, coords, _attributes(fit))
+    return Contents(variables, coords, _attributes(fit))
 
 
 def axes(x: object) -> Iterator[tuple[str, np.ndarray]]:
@@ -125,10 +120,6 @@ def axes(x: object) -> Iterator[tuple[str, np.ndarray]]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(x):
         keys = (jax.tree_util.keystr((key,), simple=True) for key in path)
         yield ".".join(["x", *keys]).replace("/", "_"), leaf  # a slash would name a group
-
-
-def texts(words: Any) -> np.ndarray:
-    return np.array(list(words), dtype=object)
 
 
 def _floats(values: Any) -> np.ndarray:

@@ -22,6 +22,7 @@ from ._multistart import best_of, start_points
 from ._params import Coordinates, Layout, Numbers, Param, build_layout
 from ._precision import precision
 from ._problem import Assembled, Problem
+from ._programs import kept
 from ._results import RESULT_NAMES, RESULTS, InputError, code, suggestion
 from ._several import Several, local_layout, stacked
 from ._single import (
@@ -369,7 +370,7 @@ def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
     return Problem(columns, data.y, data.common, linear, data.apart)  # pyright: ignore[reportArgumentType]
 
 
-@eqx.filter_jit
+@kept
 def _program(
     several: Several, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:

@@ -13,7 +13,7 @@ from ._criteria import aic, aicc, bic
 from ._figures import Labels
 from ._fit_result import FitResult
 from ._fitted import Estimate, plain, prior_chisq
-from ._frames import needed
+from ._netcdf import Contents
 from ._params import Layout, Param
 from ._report import PARAMETERS, criteria_text, outcome, parameter_row
 from ._results import InputError, suggestion
@@ -308,7 +308,7 @@ class GlobalFit(eqx.Module):
 
         **Raises:** `InputError` if the file cannot be written.
         """
-        save(self, path, needed("xarray", "save").Dataset())
+        save(self, path, Contents({}, {}, {}))
 
     def equals(self, other: object) -> bool:
         """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""

@@ -24,6 +24,7 @@ from ._noise import Noise, Reweighting, check_noise
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._precision import precision
 from ._problem import Assembled, Problem
+from ._programs import kept
 from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
 from ._stats import covariance_blocks
@@ -361,7 +362,7 @@ def _curve(problem: Problem, theta: ArrayIn, coef: ArrayIn) -> Array:
     return problem.curve(jnp.asarray(theta), jnp.asarray(coef))
 
 
-@eqx.filter_jit
+@kept
 def _program(
     problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:

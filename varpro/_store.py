@@ -23,7 +23,9 @@ import jax
 import numpy as np
 
 from . import basis as bases
-from ._frames import axes, needed, record
+from ._frames import axes, record
+from ._netcdf import Contents
+from ._optional import needed
 from ._results import InputError
 
 FORMAT = 1
@@ -43,12 +45,11 @@ class ForeignCode(Exception):
         self.path = path
 
 
-def save(fit: Any, path: str | os.PathLike[str], content: Any = None) -> None:
+def save(fit: Any, path: str | os.PathLike[str], content: Contents | None = None) -> None:
     """Write a fit; the file appears whole or not at all.
 
-    `content` is the dataset by which other programs know it, `record(fit)` if it is not given.
+    `content` is that by which other programs know it, `record(fit)` if it is not given.
     """
-    needed("h5netcdf", "save")
     known = dict(_NAMES) if content is None else {}
     content, arrays = record(fit) if content is None else content, {}
     state: dict[str, object] = {}
@@ -64,13 +65,13 @@ def save(fit: Any, path: str | os.PathLike[str], content: Any = None) -> None:
     whole = {"format": FORMAT, "kind": kind, "fields": state, "arrays": described}
     text = json.dumps(whole, ensure_ascii=False)
     for name, array in arrays.items():
-        if name not in content:
-            dims = [f"{name}_{i}" for i in range(array.ndim)]
-            content[name] = (dims, array)
-    content[_STATE] = ((), np.array(text, dtype=object))
+        if name not in content.variables and name not in content.coords:
+            dims = tuple(f"{name}_{i}" for i in range(array.ndim))
+            content.variables[name] = (dims, array)
+    content.variables[_STATE] = ((), np.array(text, dtype=object))
     content.attrs["varpro_version"] = importlib.metadata.version("varpro")
     content.attrs["varpro_digest"] = _digest(text, arrays)
-    _write(_plain_numbers(content), Path(path))
+    content.write(path)
 
 
 def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str, dict[str, Any]]:
@@ -194,33 +195,6 @@ def _import(path: str, trust: bool) -> Any:
         return operator.attrgetter(name)(importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise ForeignCode(path) from error
-
-
-def _plain_numbers(content: Any) -> Any:
-    """NetCDF knows no complex numbers and no empty axes: pairs on a last axis, and left out."""
-    out = content.drop_dims([name for name, size in content.sizes.items() if size == 0])
-    for name, variable in out.variables.items():
-        if np.iscomplexobj(variable):
-            pair = np.stack([variable.values.real, variable.values.imag], axis=-1)
-            pair = ((*variable.dims, "complex"), pair, {"complex": "real and imaginary part"})
-            out = out.drop_vars(name).assign({name: pair})
-        elif np.issubdtype(variable.dtype, np.inexact):
-            out[name].encoding["_FillValue"] = None  # NaN is a value like any other
-    return out
-
-
-def _write(content: Any, path: Path) -> None:
-    """Into a hidden sibling, to the disk, and renamed."""
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        content.to_netcdf(aside, engine="h5netcdf")
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:

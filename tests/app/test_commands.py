@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro.app.config import COMPONENTS, Config, parse
+from varpro.app.config import Config, parse
 from varpro.app.loader import load
+from varpro.app.model_keys import COMPONENTS
 from varpro.app.plan import make_plan
 from varpro.app.reference import markdown_page, sections
 

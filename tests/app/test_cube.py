@@ -9,7 +9,8 @@ import tifffile
 import xarray as xr
 
 from varpro import InputError
-from varpro.app.cube import digest, open_cube
+from varpro.app.cube import open_cube
+from varpro.app.digest import digest
 from varpro.app.plan import make_plan
 
 T = np.arange(6) * 0.5

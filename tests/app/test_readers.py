@@ -108,3 +108,39 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 def test_the_place_of_a_field_counts_characters(tmp_path):
     table = read_table(write(tmp_path, "alpha beta\n  1.0   2.0\n"))
     assert table.at(0, 1).endswith("data.csv:2:9")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# t y\n0 1\n1 2\n", ["t", "y"]),
+        ("#t,y\n0,1\n1,2\n", ["t", "y"]),
+        ("# made on Monday\n#\n# t [ns] y [V]\n0 1\n1 2\n", ["t", "y"]),
+        ("# t (ns)\ty\n0\t1\n1\t2\n", ["t", "y"]),
+        ("# t y\n0,1\n1,2\n", ["t", "y"]),
+        # No header: another number of words, numbers, a name twice, or not before the numbers.
+        ("# a decay of Monday\n0 1\n1 2\n", ["1", "2"]),
+        ("# 0 1\n0 1\n1 2\n", ["1", "2"]),
+        ("# y y\n0 1\n1 2\n", ["1", "2"]),
+        ("0 1\n# t y\n1 2\n", ["1", "2"]),
+        ("# t y\na b\n0 1\n", ["a", "b"]),
+    ],
+)
+def test_a_comment_above_the_numbers_may_be_the_header(tmp_path, text, names):
+    path = tmp_path / "a.dat"
+    path.write_text(text)
+    table = read_table(path)
+    assert table.names() == names
+    np.testing.assert_array_equal(table.numbers(0), [0, 1] if "a b" not in text else [0])
+
+
+def test_columns_below_a_comment_keep_their_numbers(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("# measured yesterday\n0 1\n1 2\n")
+    table = read_table(path)
+    assert (table.find("measured"), table.find("1"), table.find("2"), table.find("3")) == (
+        *(0, 0, 1),
+        None,
+    )
+    path.write_text("# t [ns] y\n0 1\n1 2\n")
+    assert read_table(path).unit(0) == "ns"

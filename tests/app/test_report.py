@@ -103,10 +103,17 @@ def test_the_page_is_whole_and_needs_nothing_else(page, change):
 
 def test_each_data_set_has_its_figures_under_its_name(page):
     text = page(several)
-    assert re.findall(r"<h3>(.*?)</h3>", text) == ["one", "two", "one", "two", "All data sets"]
+    assert re.findall(r"<h3>(.*?)</h3>", text) == ["one", "two", "one", "two"]
     titles = re.findall(r"<figcaption>(.*?)</figcaption>", text)
     residuals = ["Distribution of the residuals", "Autocorrelation of the residuals"]
-    assert titles == ["Data and fit"] * 2 + residuals * 2 + ["Convergence"]
+    assert titles == ["Data and fit"] * 2 + residuals * 2
+
+
+def test_how_a_search_went_is_shown_where_it_was_long(page, monkeypatch):
+    monkeypatch.setattr("varpro.app.report._QUICK", 1)
+    text = page(lambda config: several(config).replace("1, 9", "1, 8"))
+    assert re.findall(r"<h3>(.*?)</h3>", text)[-1] == "All data sets"
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", text)[-1] == "Convergence"
 
 
 def test_the_dots_of_the_figure_are_the_data(page, here):

@@ -196,8 +196,9 @@ def test_the_report_is_one_page_that_needs_nothing_else(here, varpro):
     assert varpro("run", "decay.yaml").exit_code == 0
     page = (here / "run" / "report.html").read_text(encoding="utf-8")
     assert "Converged after" in page
-    # Data and fit in two sizes, and four figures that judge it; for one decade no second scale.
-    assert page.count("<svg") == 6
+    # Data and fit in two sizes, and three figures that judge it; for one decade no second scale, and
+    # of a quick search no figure.
+    assert page.count("<svg") == 5
     assert "&lt;b&gt;decay&lt;/b&gt;.tau" in page
     assert "<b>decay" not in page
     for outside in ("<script", "<link", "@import", "src="):

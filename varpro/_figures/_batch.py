@@ -9,7 +9,7 @@ import numpy as np
 from .._results import InputError
 from . import Labels
 from ._curves import LOGS
-from ._style import FIT, Canvas, canvas, ink, literal, points, tidy
+from ._style import FIT, Canvas, canvas, ink, literal, logarithmic, points, tidy
 
 _MOST = 12
 _STAND_FOR_ALL = (5, 50, 95)
@@ -46,9 +46,9 @@ def draw(
         ax.set_title(f"[{place}]  red. chi-square {batch.redchi[at]:.3g}", fontsize="small")
         ax.set_xlabel(literal(labels.x if named else "sample"))
         if "x" in log:
-            ax.set_xscale("log")
+            logarithmic(ax, "x")
         if "y" in log:
-            ax.set_yscale("log", nonpositive="mask")
+            logarithmic(ax, "y")
         tidy(ax)
     for ax in axes[len(where) :]:
         ax.set_visible(False)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .._results import InputError
-from ._style import Canvas, canvas, color, tidy
+from ._style import Canvas, canvas, color, logarithmic, tidy
 
 
 def draw(costs: np.ndarray, onto: Canvas | None = None) -> Canvas:
@@ -24,7 +24,7 @@ def draw(costs: np.ndarray, onto: Canvas | None = None) -> Canvas:
         ax.set_ylabel("cost")
     ax.plot(step[seen], excess[seen], "o-", color=color(0), ms=4, lw=1.2)
     if seen.any():
-        ax.set_yscale("log", nonpositive="mask")
+        logarithmic(ax, "y")
     ax.set_xlim(0, costs.size - 1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step")

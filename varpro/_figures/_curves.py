@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from .._fitted import Fitted
 from .._results import InputError
 from . import Labels
-from ._style import FIT, Canvas, canvas, color, ink, legend, literal, points, tidy
+from ._style import FIT, Canvas, canvas, color, ink, legend, literal, logarithmic, points, tidy
 
 MOST_LINES = 6
 LOGS = ("", "x", "y", "xy")
@@ -43,7 +43,7 @@ def draw(
         draw_residuals(axes[-1], fit, labels, shown)
     x, named = positions(fit)
     if "x" in log and np.any(x > 0):
-        axes[-1].set_xscale("log")
+        logarithmic(axes[-1], "x")
     axes[-1].set_xlabel(literal(labels.x if named else "sample"))
     for ax in axes:
         tidy(ax)
@@ -163,7 +163,7 @@ def _log_limits(ax: Axes, fit: Fitted, shown: list[int]) -> None:
     if not values.size:
         return
     top = float(values.max())
-    ax.set_yscale("log", nonpositive="mask")
+    logarithmic(ax, "y")
     ax.set_ylim(max(float(values.min()), top * _DECADES) / 1.5, top * 1.5)
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import FuncFormatter
 
 from .._results import InputError
 
@@ -58,6 +59,39 @@ def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(lw=0.5, alpha=0.5)
     ax.set_axisbelow(True)
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Decades up to which what lies between powers of ten is labelled too.
+_SHORT = 2.0
+
+
+def logarithmic(ax: Axes, which: str) -> None:
+    """A logarithmic axis, "x" or "y", whose labels are plain text: setting formulas takes longer than
+    drawing the rest."""
+
+    def power(value: float, _: object) -> str:
+        exponent = round(float(np.log10(value)))
+        return f"{value:g}" if -3 < exponent < 4 else f"10{str(exponent).translate(_RAISED)}"
+
+    def between(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        if low <= 0 or np.log10(high / low) > _SHORT:
+            return ""
+        exponent = int(np.floor(np.log10(value)))
+        if round(value / 10.0**exponent) not in (2, 5):
+            return ""
+        if -3 < exponent < 4:
+            return f"{value:g}"
+        return f"{round(value / 10.0**exponent)}×10{str(exponent).translate(_RAISED)}"
+
+    if which == "x":
+        ax.set_xscale("log", nonpositive="mask")
+    else:
+        ax.set_yscale("log", nonpositive="mask")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(FuncFormatter(power))
+    axis.set_minor_formatter(FuncFormatter(between))
 
 
 def literal(text: str) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import varpro as vp
 
-from .config import CustomComponent
 from .folder import replace_file
 from .loader import read_text
+from .model_keys import CustomComponent
+from .outcome import Fit
 from .plan import Plan, make_plan
 from .plot import write_all_figures
 from .report import report_text
-from .run import Fit
 
 
 def open_run(folder: Path) -> tuple[Plan, Fit]:

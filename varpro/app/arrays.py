@@ -8,9 +8,10 @@ import xarray as xr
 
 import varpro as vp
 
-from .config import Data, complain, nearest
+from .data_keys import Data
 from .formats import read_arrays
 from .loader import Document, Key
+from .messages import complain, nearest
 from .samples import Columns
 
 

@@ -6,44 +6,34 @@ The run folder holds `blocks/` and `status.json` while the run goes on, and `res
 
 import concurrent.futures
 import contextlib
+import gc
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import varpro as vp
 
+from .blame import blamed
 from .blocks import Journal, ranges, read_status, write_status
 from .cluster import run_on_cluster
-from .config import Solver, complain
 from .export import versions, write_json
+from .fit_keys import Solver
 from .folder import RunFolder, flush
 from .loader import dump, read_text
+from .messages import complain
+from .outcome import BatchOutcome
 from .plan import Plan, make_plan
-from .plot import write_maps
 from .progress import Counter, counting, stage
-from .report import write_report
 
 # Codes of `BatchFit.status` that mean success.
 _GOOD = (1, 2)
-
-
-class BatchOutcome(NamedTuple):
-    plan: Plan
-    fit: vp.BatchFit
-    folder: Path
-
-    @property
-    def code(self) -> int:
-        """The exit code: 0, 3 where some curves failed, 1 where all did."""
-        good = self.fit.success
-        return 0 if good.all() else 3 if good.any() else 1
 
 
 def make_job(plan: Plan) -> vp.BatchJob:
@@ -91,7 +81,7 @@ def make_job(plan: Plan) -> vp.BatchJob:
             block=config.fit.block,
         )
     except vp.InputError as error:
-        raise vp.InputError(f"{plan.document.file}: {error}") from error
+        raise blamed(plan, error) from error
 
 
 def run_batch(plan: Plan, target: Path, overwrite: bool, progress: bool) -> BatchOutcome:
@@ -140,6 +130,7 @@ def run_key(plan: Plan) -> str:
 
 
 def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
+    gc.enable()
     key = run_key(plan)
     with stage("Looking for starts", progress):
         job = make_job(plan)
@@ -218,6 +209,9 @@ def run_here(
 
 
 def _write(plan: Plan, fit: vp.BatchFit, folder: Path) -> None:
+    from .plot import write_maps
+    from .report import write_report
+
     units = plan.units
     if plan.config.output.maps == "zarr":
         maps = fit.to_dataset()

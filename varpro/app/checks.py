@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import varpro as vp
 
-from .config import complain, nearest
 from .loader import Key
+from .messages import complain, nearest
 
 if TYPE_CHECKING:
     from .plan import Plan

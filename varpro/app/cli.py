@@ -8,11 +8,13 @@ Exit codes: 0 ok, 1 the fit failed, 2 bad input, 3 some of many curves failed, 7
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -96,20 +98,21 @@ def run(
     """Fit the data that each CONFIG names and write its run folder."""
     with _guarded(debug):
         with _loading(quiet):
-            _set_up_jax()
+            kept_programs = _set_up_jax()
             from .jobs import jobs_of, run_jobs
         jobs = jobs_of(configs, changes or [], sweep or [], out)
         if dry_run:
             _show_plans([(job.config, job.changes) for job in jobs])
             return
-        code = run_jobs(
-            jobs,
-            overwrite=overwrite,
-            quiet=quiet,
-            as_json=as_json,
-            table=write_params,
-            shown=_closed_pipe_is_fine,
-        )
+        with kept_programs():
+            code = run_jobs(
+                jobs,
+                overwrite=overwrite,
+                quiet=quiet,
+                as_json=as_json,
+                table=write_params,
+                shown=_closed_pipe_is_fine,
+            )
         if code:
             raise typer.Exit(code)
 
@@ -341,8 +344,9 @@ def _guarded(debug: bool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _set_up_jax() -> None:
-    """Double precision, and compiled programs kept for the next run where that is possible."""
+def _set_up_jax() -> Callable[[], AbstractContextManager[None]]:
+    """Double precision, and compiled programs kept for the next run where that is possible; returns
+    the context in which traced ones are kept too."""
     import jax
     import platformdirs
 
@@ -351,12 +355,19 @@ def _set_up_jax() -> None:
         cache = platformdirs.user_cache_path("varpro") / "jax"
         cache.mkdir(parents=True, exist_ok=True)
         if not os.access(cache, os.W_OK):
-            return
+            return contextlib.nullcontext
     except OSError:
-        return
+        return contextlib.nullcontext
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+    def kept_programs() -> AbstractContextManager[None]:
+        from .programs import kept_programs
+
+        return kept_programs(cache.parent)
+
+    return kept_programs
 
 
 def main() -> None:
@@ -365,7 +376,12 @@ def main() -> None:
         # A terminal that cannot show a letter gets a substitute, not a crash.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    # Modules and compiled programs, most of what there is, live as long as the process: looking through
+    # them for garbage takes a quarter of a short run. What runs for long enables it again.
+    gc.disable()
     try:
         app(prog_name="varpro")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()

@@ -8,10 +8,10 @@ import numpy as np
 
 import varpro as vp
 
-from .arrays import read_array_columns
-from .config import Data, complain, nearest
-from .formats import is_table
+from .data_keys import Data
+from .kinds import is_table
 from .loader import Document, Key
+from .messages import complain, nearest
 from .readers import Table, read_table
 from .samples import Columns
 
@@ -20,6 +20,8 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
     """What one section of a configuration says about a data file; `section` is where it stands."""
     path = as_seen_from_here(folder / data.path)
     if not is_table(path):
+        from .arrays import read_array_columns
+
         return read_array_columns(document, data, section, path)
     for key in ("select", "mask"):
         if getattr(data, key):

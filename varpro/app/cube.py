@@ -6,7 +6,6 @@ pickled as a path, so that a worker elsewhere opens the file itself.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ import xarray as xr
 
 import varpro as vp
 
-from .config import Data, complain, nearest
+from .data_keys import Data
 from .formats import read_arrays
 from .loader import Document
+from .messages import complain, nearest
 from .samples import Columns
-
-# Bytes that are read at once for a digest.
-_CHUNK = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,20 +234,3 @@ _LAZY: dict[str, Callable[[Path], _File]] = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf"), _hdf5),
     **dict.fromkeys((".tif", ".tiff"), _tiff),
 }
-
-
-def digest(path: Path, role: str) -> str:
-    """SHA-256 of a file, or of all files of a folder with their names."""
-    found = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            found.update(file.relative_to(path).as_posix().encode() + b"\0")
-        try:
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    found.update(chunk)
-        except OSError as error:
-            why = error.strerror or error
-            raise vp.InputError(f"{file}: {role}: cannot be read ({why}).") from error
-    return found.hexdigest()

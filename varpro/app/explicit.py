@@ -14,17 +14,6 @@ from varpro import InputError
 from .loader import read_text
 
 _KINDS = {"time explicit": ("time", "wavelength"), "wavelength explicit": ("wavelength", "time")}
-_HEAD = 4096
-
-
-def is_explicit(path: Path) -> bool:
-    """Whether a file starts as this format does."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD).decode("utf-8", "replace")
-    except OSError:
-        return False
-    return any(line.strip().lower() in _KINDS for line in head.splitlines()[:6])
 
 
 def read_explicit(path: Path) -> xr.Dataset:

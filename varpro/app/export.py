@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 import varpro as vp
 
@@ -120,29 +119,26 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     path.write_text(to_json(content) + "\n", encoding="utf-8")
 
 
-def dataset(plan: Plan, fit: vp.FitResult) -> xr.Dataset:
-    """`FitResult.to_dataset` with the names and units of the file."""
-    data = plan.columns
-    out = fit.to_dataset().assign_coords(
-        parameter_unit=("parameter", _texts(plan.units.get(n, "") for n in fit.names)),
-        coefficient_unit=("coefficient", _texts(plan.units.get(n, "") for n in fit.columns)),
+def write_netcdf(plan: Plan, fit: vp.FitResult, path: Path) -> None:
+    """What the fit holds, with the names and units of the file."""
+    data, found = plan.columns, fit.contents()
+    units = plan.units
+    found.coords["parameter_unit"] = ("parameter", _texts(units.get(n, "") for n in fit.names))
+    found.coords["coefficient_unit"] = (
+        "coefficient",
+        _texts(units.get(n, "") for n in fit.columns),
     )
-    if "rhs" in out.dims and data.labels is not None:
-        out = out.assign_coords(rhs=data.labels)
-        out["rhs"].attrs["long_name"] = data.labels_name
-    elif "rhs" in out.dims:
-        out = out.assign_coords(rhs=_texts(data.y_names))
+    if fit.y.ndim == 2:
+        if data.labels is not None:
+            found.coords["rhs"] = ("rhs", data.labels, {"long_name": data.labels_name})
+        else:
+            found.coords["rhs"] = ("rhs", _texts(data.y_names))
     for name in ("data", "fitted", "residual", "components"):
-        out[name].attrs["units"] = data.y_unit
-    out["x"].attrs.update(units=data.x_unit, long_name=data.x_name)
+        found.variables[name] = (*found.variables[name], {"units": data.y_unit})
+    found.coords["x"] = (*found.coords["x"], {"units": data.x_unit, "long_name": data.x_name})
     version = importlib.metadata.version("varpro")
-    return out.assign_attrs(title=plan.document.file, message=verdict(fit), varpro_version=version)
-
-
-def write_netcdf(content: xr.Dataset, path: Path) -> None:
-    # An axis of no length would be one without limit.
-    empty = [name for name, size in content.sizes.items() if size == 0]
-    content.drop_dims(empty).to_netcdf(path, engine="h5netcdf")
+    found.attrs.update(title=plan.document.file, message=verdict(fit), varpro_version=version)
+    found.write(path)
 
 
 def _texts(words: Any) -> np.ndarray:

@@ -10,7 +10,6 @@ What is read is data alone: nothing is unpickled and no code in a file runs.
 """
 
 import importlib
-import importlib.metadata
 import os
 import subprocess
 import sys
@@ -24,15 +23,10 @@ import xarray as xr
 
 from varpro import InputError
 
-from .explicit import is_explicit, read_explicit
+from .explicit import read_explicit
+from .kinds import ending, plugins
 
 Reader = Callable[[Path], xr.Dataset]
-GROUP = "varpro.readers"
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file is to be read as a table of text: no known format, and no folder."""
-    return not path.is_dir() and _ending(path) not in readers() and not is_explicit(path)
 
 
 def read_arrays(path: Path) -> xr.Dataset:
@@ -44,8 +38,8 @@ def read_arrays(path: Path) -> xr.Dataset:
         raise InputError(f"{path}: data: no such file.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: data: no permission to read it.")
-    ending = _ending(path)
-    reader = readers().get(ending) or (None if path.is_dir() else read_explicit)
+    kind = ending(path)
+    reader = readers().get(kind) or (None if path.is_dir() else read_explicit)
     if reader is None:
         raise InputError(
             f"{path}: data: is a folder, not a file. Known formats: {', '.join(sorted(readers()))}."
@@ -60,20 +54,16 @@ def read_arrays(path: Path) -> xr.Dataset:
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
-            f"{path}: data: cannot be read as {ending or 'text'} ({first}). Is it whole?"
+            f"{path}: data: cannot be read as {kind or 'text'} ({first}). Is it whole?"
         ) from error
 
 
 def readers() -> dict[str, Reader]:
     """Formats by file ending: those of varpro, and those of installed packages."""
     found: dict[str, Reader] = {}
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in plugins():
         found[entry.name.lower()] = lambda path, entry=entry: entry.load()(path)
     return found | _OURS
-
-
-def _ending(path: Path) -> str:
-    return path.suffix.removeprefix(".").lower()
 
 
 def _needed(package: str, path: Path) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 
 import varpro as vp
 
-from .config import CustomComponent, nearest
+from .messages import nearest
+from .model_keys import CustomComponent
 
 
 def import_function(

@@ -1,5 +1,6 @@
 """Several runs in one call: configurations, patterns of files, and sweeps over values."""
 
+import gc
 import glob
 import itertools
 from collections.abc import Callable, Sequence
@@ -11,13 +12,12 @@ import typer
 
 import varpro as vp
 
-from .batch import BatchOutcome, result as batch_result
 from .columns import as_seen_from_here
 from .export import result, to_json
 from .folder import replace_file, safe_name
+from .outcome import BatchOutcome, Outcome
 from .parameters import parameters_text
-from .run import Outcome, run
-from .summary import print_batch, print_summary
+from .run import run
 
 # Exit code where some curves of a batch failed.
 SOME_FAILED = 3
@@ -97,6 +97,8 @@ def run_jobs(
     """
     if table is not None and len(jobs) > 1:
         raise vp.InputError("--write-params is for one run.")
+    if len(jobs) > 1:
+        gc.enable()
     failed: list[str] = []
     some_curves = False
     for number, job in enumerate(jobs):
@@ -144,10 +146,16 @@ def _show(
 ) -> None:
     short = str(as_seen_from_here(outcome.folder))
     if as_json:
-        many = isinstance(outcome, BatchOutcome)
-        content = batch_result(*outcome[:2]) if many else result(*outcome[:2])
+        if isinstance(outcome, BatchOutcome):
+            from .batch import result as batch_result
+
+            content = batch_result(*outcome[:2])
+        else:
+            content = result(*outcome[:2])
         typer.echo(to_json(content))
     elif not quiet:
+        from .summary import print_batch, print_summary
+
         if title:
             typer.echo(f"{chr(10) if number else ''}{title}")
         if isinstance(outcome, BatchOutcome):

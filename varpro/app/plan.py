@@ -4,33 +4,30 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import varpro as vp
 
+from .blame import blamed
 from .checks import problems_of
 from .columns import as_seen_from_here, read_columns
-from .config import (
-    BasisComponent,
-    Component,
-    Config,
-    CustomComponent,
-    Data,
-    Dataset,
-    complain,
-    nearest,
-    parse,
-)
-from .cube import Source, digest, read_cube
-from .formats import is_table
+from .config import Config, parse
+from .data_keys import Data, Dataset
+from .digest import digest
 from .functions import blaming, import_function
+from .kinds import is_table
 from .loader import Document, Key, changed, load
+from .messages import complain, nearest
+from .model_keys import BasisComponent, Component, CustomComponent
 from .parameters import read_parameters
 from .responses import build_responses
 from .samples import Columns
 from .units import coefficient_unit, parameter_unit
+
+if TYPE_CHECKING:
+    from .cube import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Plan:
     units: dict[str, str]
     inputs: dict[str, Path]
     listed: dict[str, vp.Param]
-    source: Source | None = None  # the cube, where every curve is fitted for itself
+    source: "Source | None" = None  # the cube, where every curve is fitted for itself
 
     @property
     def folder(self) -> Path:
@@ -127,7 +124,7 @@ class Plan:
             options |= {what: getattr(data, what) for what in weighing}
             return vp.fit(self.model, data.x, data.y, nan=self._nan, **options)
         except vp.InputError as error:
-            raise vp.InputError(f"{self.document.file}: {error}") from error
+            raise blamed(self, error) from error
 
     @property
     def _nan(self) -> Any:
@@ -183,6 +180,8 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     for name, section in config.sections.items():
         key = ("datasets", name) if name else ("data",)
         if config.each and not is_table(folder / section.path):
+            from .cube import read_cube
+
             sets[name], cube = read_cube(document, section, folder / section.path)
         else:
             _refuse_keys_of_cubes(document, section, key)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import varpro as vp
 
@@ -13,12 +12,15 @@ from .plan import Plan
 from .samples import Columns
 from .svg import settings
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Right-hand sides up to which each is a curve; more are maps and spectra.
 _CURVES = 6
 # Ratio of the largest value to the small ones from which on a logarithmic axis shows more.
 _DECADES = 8.0
 
-Draw = Callable[[Figure], object]
+Draw = Callable[["Figure"], object]
 
 
 class Picture(NamedTuple):
@@ -30,6 +32,13 @@ class Picture(NamedTuple):
     draw: Draw
     width: str = "half"
     log: Draw | None = None
+
+
+def load_matplotlib() -> None:
+    """Import what figures need, which can be done while a compiler is at work."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
 
 
 def labels_of(data: Columns, y: Sequence[str]) -> vp.Labels:
@@ -137,6 +146,8 @@ def write_png(plan: Plan, fit: vp.FitResult, path: Path) -> None:
 
 def write_picture(picture: Picture, path: Path, width: float, height: float) -> None:
     """A figure as a file, whose format its name says."""
+    from matplotlib.figure import Figure
+
     fixed = {"font.size": 11, "svg.hashsalt": "varpro"}
     # No date, so that no two runs differ.
     none: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -167,7 +178,7 @@ def write_all_figures(
 
 
 def _main(fit: vp.FitResult, labels: vp.Labels, panels: Sequence[str]) -> Picture:
-    def draw(fig: Figure, log: str = "") -> Figure:
+    def draw(fig: "Figure", log: str = "") -> "Figure":
         return fit.plot(
             log=log,
             curves="fit" in panels,

@@ -1,7 +1,8 @@
 """Columns of numbers from a text file, with errors that say in which line and column.
 
 A file is lines of equally many fields, with or without a header, separated by commas, semicolons,
-tabs or blanks; lines that start with `#` are comments.
+tabs or blanks; lines that start with `#` are comments, of which the last before the numbers may be the
+header.
 """
 
 import csv
@@ -25,7 +26,8 @@ _UNIT = re.compile(r"(.*?)\s*(?:\[(.*)\]|\((.*)\))")
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The fields of a file as text. `lines[i]` is the line of row i in the file."""
+    """The fields of a file as text. `lines[i]` is the line of row i in the file; `commented` says
+    that the header was found in a comment."""
 
     file: str
     header: tuple[str, ...]
@@ -33,11 +35,14 @@ class Table:
     lines: list[int]
     raw: list[str]
     delimiter: str | None
+    commented: bool = False
 
     def find(self, name: str) -> int | None:
         """The index of a column by its header, with or without the unit in it."""
         if name in self.header:
             return self.header.index(name)
+        if self.commented and name.isdigit() and 0 < int(name) <= len(self.header):
+            return int(name) - 1  # what looks like a header may be none
         bare = [_split_unit(head)[0] for head in self.header]
         return bare.index(name) if bare.count(name) == 1 else None
 
@@ -81,10 +86,13 @@ class Table:
 def read_table(path: str | Path, delimiter: str = "auto") -> Table:
     """Read the text of a file into fields; `delimiter` is "auto" or a key of `DELIMITERS`."""
     kept: list[tuple[int, str]] = []
+    comment = ""
     for number, line in enumerate(read_text(path, "data").split("\n"), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             kept.append((number, line))
+        elif stripped and not kept:
+            comment = stripped.lstrip("#").strip() or comment
     if not kept:
         raise InputError(f"{path}: data: the file holds no numbers.")
     sample = [line for _, line in kept[:_SAMPLE]]
@@ -93,7 +101,9 @@ def read_table(path: str | Path, delimiter: str = "auto") -> Table:
 
     has_header = any(_number(field, cut) is None for field in rows[0])
     count = len(rows[0])
-    header = tuple(rows[0]) if has_header else tuple(str(i + 1) for i in range(count))
+    said = None if has_header else _header_in(comment, cut, count)
+    counted = tuple(str(i + 1) for i in range(count))
+    header = tuple(rows[0]) if has_header else said or counted
     body = slice(1 if has_header else 0, None)
     table = Table(
         str(path),
@@ -102,6 +112,7 @@ def read_table(path: str | Path, delimiter: str = "auto") -> Table:
         [number for number, _ in kept[body]],
         [line for _, line in kept[body]],
         cut,
+        said is not None,
     )
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
@@ -118,6 +129,20 @@ def read_table(path: str | Path, delimiter: str = "auto") -> Table:
                 f"{'the header' if has_header else 'the first row'} has {count}."
             )
     return table
+
+
+def _header_in(comment: str, cut: str | None, count: int) -> tuple[str, ...] | None:
+    """The header that a comment is: as many different names as there are columns, cut as they are, or
+    at blanks where the columns are not."""
+    for delimiter in dict.fromkeys((cut, None)):
+        names = _split(comment, delimiter) if comment else []
+        if delimiter is None:
+            # A unit may stand apart from its name: t [ns].
+            names = re.findall(r"[^\s\[(]\S*(?:\s*(?:\[[^\]]*\]|\([^)]*\)))?", comment)
+        words = all(name and _number(name, cut) is None for name in names)
+        if len(names) == count and len(set(names)) == count and words:
+            return tuple(names)
+    return None
 
 
 def _split_unit(head: str) -> tuple[str, str]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import varpro as vp
 
 from .export import versions
@@ -27,6 +25,10 @@ from .tables import (
 )
 
 _MOST_SETS = 12
+# Steps up to which nobody asks how a search that converged went.
+_QUICK = 12
+# Figures of single axes whose labels are short.
+_PLAIN = ("spread", "lags", "convergence")
 # Inches, for a desk and for a phone: letters that a desk reads well are too small on a phone.
 _SIZES = {
     "fit": ((9.0, 5.6), (4.2, 5.0)),
@@ -51,6 +53,8 @@ def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit | vp.BatchFit, conf
         shown: dict[str, Any] = _batch(plan, fit)
     else:
         shown = _single(plan, fit)
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("varpro.app", "templates"),
         autoescape=True,
@@ -145,14 +149,18 @@ def _sections(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> tuple[list[Sectio
     numbers = itertools.count()
     for name, one in list(sets.items())[:_MOST_SETS]:
         first, *rest = pictures(one, labels_in(plan.only(name)), panels)
-        rest += [] if name else pictures_of_all(fit)
+        rest += [] if name else _of_all(fit)
         main.append((name, [_figure(first, numbers)]))
         details.append((name, [_figure(picture, numbers) for picture in rest]))
     if "" not in sets:
-        details.append(
-            ("All data sets", [_figure(picture, numbers) for picture in pictures_of_all(fit)])
-        )
+        details.append(("All data sets", [_figure(picture, numbers) for picture in _of_all(fit)]))
     return main, details
+
+
+def _of_all(fit: vp.FitResult | vp.GlobalFit) -> list[Picture]:
+    """Those of the whole fit that say something: how a quick search went does not."""
+    quick = fit.success and fit.num_steps <= _QUICK
+    return [one for one in pictures_of_all(fit) if one.name != "convergence" or not quick]
 
 
 def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str, Any]:
@@ -162,9 +170,13 @@ def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str
     if rows:
         wide, narrow = (9.0, 2.4 * rows), (4.2, 1.5 * rows)
     scales = {"linear": picture.draw} | ({"logarithmic": picture.log} if picture.log else {})
-    shown = []
+    shown, plain = [], picture.name in _PLAIN
     for scale, draw in scales.items():
-        images = [("wide" if narrow else "any", element(draw, *wide, f"f{number}{scale[:3]}-"))]
+        # One scale is drawn anew for phones; the other is there to look closely.
+        narrow = narrow if scale == "linear" else None
+        images = [
+            ("wide" if narrow else "any", element(draw, *wide, f"f{number}{scale[:3]}-", plain))
+        ]
         if narrow:
             images.append(("narrow", element(draw, *narrow, f"n{number}{scale[:3]}-")))
         shown.append((scale, images))

@@ -6,8 +6,10 @@ from pathlib import Path
 import varpro as vp
 
 from .columns import as_seen_from_here
-from .config import BasisComponent, Config, MeasuredResponse, complain, nearest
+from .config import Config
 from .loader import Document
+from .messages import complain, nearest
+from .model_keys import BasisComponent, MeasuredResponse
 from .readers import read_table
 
 

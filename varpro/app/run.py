@@ -1,28 +1,20 @@
 """One run: check, fit, write everything, put it in place."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import varpro as vp
 
-from .batch import BatchOutcome, run_batch
-from .export import dataset, result, write_json, write_netcdf
+from .export import result, write_json, write_netcdf
 from .folder import RunFolder
 from .loader import dump
+from .outcome import BatchOutcome, Fit, Outcome
 from .parameters import parameters_text
 from .plan import Plan, make_plan
-from .plot import write_png
+from .plot import load_matplotlib, write_png
 from .progress import stage
 from .report import write_report
-
-Fit = vp.FitResult | vp.GlobalFit
-
-
-class Outcome(NamedTuple):
-    plan: Plan
-    fit: Fit
-    folder: Path
 
 
 def run(
@@ -47,8 +39,12 @@ def run(
     plan = make_plan(config, changes)
     target = Path(out) if out is not None else plan.folder / plan.config.output.dir
     if plan.config.each:
+        from .batch import run_batch
+
         return run_batch(plan, target, overwrite, progress)
     with RunFolder(target, overwrite).open() as folder:
+        if plan.config.output.plots:
+            threading.Thread(target=load_matplotlib, daemon=True).start()
         with stage("Fitting", progress):
             fit = plan.fit()
         with stage("Writing the results", progress):
@@ -65,9 +61,9 @@ def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:
     fit.save(folder / "fit.nc")
     if isinstance(fit, vp.GlobalFit):
         for name, one in fit.sets.items():
-            write_netcdf(dataset(plan.only(name), one), folder / f"result.{name}.nc")
+            write_netcdf(plan.only(name), one, folder / f"result.{name}.nc")
     else:
-        write_netcdf(dataset(plan, fit), folder / "result.nc")
+        write_netcdf(plan, fit, folder / "result.nc")
     write_figures(plan, fit, folder, "png")
     if plan.config.output.report == "html":
         write_report(plan, fit, text, folder / "report.html")

@@ -17,9 +17,12 @@ import numpy as np
 
 import varpro as vp
 
-from .config import Constraints, Data, Fit, Output, Solver
+from .config import Output
+from .data_keys import Data
+from .fit_keys import Constraints, Fit, Solver
 from .folder import replace_file
-from .formats import is_table, read_arrays
+from .formats import read_arrays
+from .kinds import is_table
 from .readers import read_table
 from .reference import keys_of
 
@@ -126,11 +129,12 @@ def _lines(
 
 def _commented(section: Any, indent: str, without: set[str]) -> Iterator[str]:
     """The keys of a section with their defaults and what they mean, as comments."""
+    texts = section.texts()
     for key, takes, default in keys_of(section):
         if key in without:
             continue
-        field = next(f for n, f in section.model_fields.items() if (f.alias or n) == key)
-        said = " ".join((field.description or "").split())
+        name = next(n for n, f in section.model_fields.items() if (f.alias or n) == key)
+        said = texts.get(name, "")
         mark = indent if "#" in indent else f"{indent}# "
         value = default if default not in ("", "required", "see below") else f"<{takes}>"
         yield f"{mark}{key}: {value}  # {said}"

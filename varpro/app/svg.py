@@ -9,10 +9,10 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Colours that no figure has of itself stand for those of the page.
 INK, FAINT = "#010203", "#c0c1c2"
@@ -38,17 +38,33 @@ _PLACE = re.compile(r'x="([^"]*)" y="([^"]*)"')
 @contextlib.contextmanager
 def settings(more: Any) -> Iterator[None]:
     """Settings of matplotlib for a figure of ours."""
+    import matplotlib
+
     with matplotlib.rc_context(more), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box; the run has nothing to say about that.
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
 
-def element(draw: Callable[[Figure], object], width: float, height: float, prefix: str) -> str:
+# Inches beside single axes for ticks and titles, left, bottom, right and top.
+_MARGINS = (0.75, 0.5, 0.1, 0.1)
+
+
+def element(
+    draw: Callable[["Figure"], object],
+    width: float,
+    height: float,
+    prefix: str,
+    plain: bool = False,
+) -> str:
     """What `draw` draws on a figure of this size in inches, as one `<svg>` element.
 
-    `prefix` keeps the ids of figures on one page apart.
+    `prefix` keeps the ids of figures on one page apart. A `plain` figure, of single axes with short
+    labels, has margins of fixed widths: to measure texts takes as long as to draw them.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
     buffer = io.StringIO()
     ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     # Without a fixed salt and with a date no two runs would write the same report.
@@ -57,6 +73,12 @@ def element(draw: Callable[[Figure], object], width: float, height: float, prefi
     more = {"grid.color": FAINT, "savefig.dpi": 144, "axes.facecolor": "none"}
     with settings({**fixed, **more, **dict.fromkeys(ink, INK)}):
         fig = Figure(figsize=(width, height), layout="constrained")
+        if plain:
+            left, bottom, right, top = _MARGINS
+            fig.set_layout_engine(PlaceHolderLayoutEngine(True, True))
+            fig.subplots_adjust(
+                *(left / width, bottom / height, 1 - right / width, 1 - top / height)
+            )
         draw(fig)
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

@@ -1,0 +1,42 @@
+"""Which format a data file has, without importing what reads it: that takes as long as a small fit."""
+
+import importlib.metadata
+from pathlib import Path
+
+# Endings that `formats` and `cube` read.
+OURS = (
+    *("cdf", "fid", "h5", "hdf", "hdf5", "mat", "nc", "nc4", "netcdf", "npy", "npz", "ptu"),
+    *("sdt", "tif", "tiff", "zarr"),
+)
+# Packages name further ones, and what reads them, in this group of entry points.
+GROUP = "varpro.readers"
+# Lines by which the text format of the global-analysis community is known.
+EXPLICIT = ("time explicit", "wavelength explicit")
+_HEAD = 4096
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is to be read as a table of text: no known format, and no folder."""
+    found = ending(path)
+    if path.is_dir() or found in OURS or is_explicit(path):
+        return False
+    return found not in {entry.name.lower() for entry in plugins()}
+
+
+def is_explicit(path: Path) -> bool:
+    """Whether a file starts as "Time explicit" or "Wavelength explicit" ones do."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return False
+    return any(line.strip().lower() in EXPLICIT for line in head.splitlines()[:6])
+
+
+def ending(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def plugins() -> importlib.metadata.EntryPoints:
+    """Readers of installed packages, named after endings of files."""
+    return importlib.metadata.entry_points(group=GROUP)
