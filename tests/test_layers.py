@@ -11,7 +11,7 @@ import varpro
 ROWS = [
     *(
         "_types",
-        "_results _precision _small _programs",
+        "_results _precision _small _programs _trust_region",
         "_optional",
         "_netcdf",
         "_ties",

@@ -10,8 +10,9 @@ import optimistix as optx
 import pytest
 import scipy.optimize
 
-from varpro._levenberg import _LARGE, STOP, LevenbergMarquardt, _triangle
+from varpro._levenberg import STOP, LevenbergMarquardt
 from varpro._results import InputError
+from varpro._trust_region import _LARGE
 
 INF = jnp.inf
 TIGHT = LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
@@ -619,7 +620,7 @@ def test_a_large_jacobian_keeps_its_small_singular_values(gap):
     assert jac.size * 20 >= _LARGE
     jac[:, 7] = jac[:, 3] + gap * jac[:, 7]
     jac *= 10.0 ** rng.integers(-8, 9, size=20)
-    tri, head = map(np.asarray, jax.jit(_triangle)(jnp.asarray(jac), jnp.asarray(resid)))
+    tri, head = map(np.asarray, jax.jit(triangle)(jnp.asarray(jac), jnp.asarray(resid)))
     norms = np.linalg.norm(jac, axis=0)
     np.testing.assert_allclose(np.linalg.norm(tri, axis=0), norms, rtol=1e-12)
     np.testing.assert_allclose(tri.T @ head / norms, jac.T @ resid / norms, atol=1e-11)

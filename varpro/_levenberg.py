@@ -18,11 +18,11 @@ import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._results import InputError
+from ._trust_region import newton_step, next_trial, norm_of, reciprocal, triangle
 
 
 class STOP(eqx.Enumeration):
@@ -175,7 +175,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         rows = _rows(out).astype(old.resid.dtype)
         unit = jax.lax.cond(first, lambda: _unit(rows), lambda: state.unit)
         resid = rows / unit
-        norm = _norm(resid)
+        norm = norm_of(resid)
 
         # Reductions relative to the cost. The actual one is made of differences of residuals, not
         # of their squares, which keeps the digits of a small reduction.
@@ -189,7 +189,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         better = (predicted > 0) & (ratio >= 1e-4)
         # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
         # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
-        grain = 64 * eps * jnp.maximum(1, old.reach * _inverse(old.norm))
+        grain = 64 * eps * jnp.maximum(1, old.reach * reciprocal(old.norm))
         grain = jnp.maximum(grain, eps * options.get("blur", 0.0))
         grain = jnp.minimum(grain, eps**0.4)
         close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
@@ -209,7 +209,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
 
         # The radius as in MINPACK's lmder. After a failure, go to the minimum of the parabola
         # through the cost, its slope and the new cost.
-        size = _norm(state.step)
+        size = norm_of(state.step)
         shrink = jnp.where(actual >= 0, 0.5, jnp.clip(0.5 * slope / (slope + actual), 0.1, 0.5))
         shrink = jnp.where(finite & (norm < 10 * old.norm) & (predicted > 0), shrink, 0.1)
         poor = ~accepted | ((ratio <= 0.25) & ~close)
@@ -224,7 +224,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # The tests. All are on the point that would be returned, so none needs an accepted step.
         # Where J is singular a Gauss-Newton step means nothing; then it has to do that the gradient
         # is small and that curvature, not the history of the radius, keeps steps short.
-        newton = _norm(model.newton)
+        newton = norm_of(model.newton)
         judged = finite & ~first
         flat = poor & (model.cosine <= eps**0.4)
         ftol = (jnp.abs(actual) <= self.ftol) & (predicted <= self.ftol)
@@ -234,8 +234,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # The floor: r changed by more than Gauss-Newton could still remove from it, on a step too
         # short for curvature; or the Gauss-Newton step is lost in the rounding of x.
         # A jump of r is neither: there the cost has a cliff, and no optimum is found.
-        moved = _norm(change)
-        noise = (size <= eps**0.5 * model.length) & (_norm(model.tri @ model.newton) <= moved)
+        moved = norm_of(change)
+        noise = (size <= eps**0.5 * model.length) & (norm_of(model.tri @ model.newton) <= moved)
         noise = noise & (moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.reach))
         floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
         stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
@@ -256,7 +256,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         ):
             stop = STOP.where(test, member, stop)
 
-        trial, z, damping = _next(model, x, lower, upper, radius, damping)
+        trial, z, damping = next_trial(model, x, lower, upper, radius, damping)
         aux = _where(accepted, aux, state.aux)
         costs = state.costs
         if costs.size:  # what lies beyond the end is dropped
@@ -290,18 +290,18 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         if isinstance(jac, tuple):
             jac, turned = jac
             turned = turned.astype(resid.dtype) / unit
-        tri, head = _triangle(_rows_of_matrix(jac).astype(resid.dtype) / unit, turned)
+        tri, head = triangle(_rows_of_matrix(jac).astype(resid.dtype) / unit, turned)
         columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
         sound = jnp.all(jnp.isfinite(tri)) & jnp.all(jnp.isfinite(head))
         scale = jnp.maximum(columns, state.model.scale)
-        tri = tri * _inverse(scale)[None, :]
+        tri = tri * reciprocal(scale)[None, :]
         slope = head @ tri
         free = jnp.ones(x.shape, bool)
         lower, upper = _bounds(options, y, x)
         if lower is not None:
             outward = ((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0))
             free = ~(outward | (lower == upper))
-        newton = _newton(tri, head, free)
+        newton = newton_step(tri, head, free)
         image = tri @ newton
         eps = float(jnp.finfo(tri.dtype).eps)
         level = options.get("level", 0.0) / unit
@@ -312,12 +312,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             scale=scale,
             free=free,
             newton=newton,
-            reduction=-jnp.sum(image * (2 * head + image)) * _inverse(norm) ** 2,
-            cosine=jnp.max(jnp.abs(slope * scale * _inverse(columns)) * free) * _inverse(norm),
+            reduction=-jnp.sum(image * (2 * head + image)) * reciprocal(norm) ** 2,
+            cosine=jnp.max(jnp.abs(slope * scale * reciprocal(columns)) * free) * reciprocal(norm),
             vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
             norm=norm,
-            length=_norm(scale * x),
-            reach=jnp.maximum(_norm(columns * x), 4 * level),
+            length=norm_of(scale * x),
+            reach=jnp.maximum(norm_of(columns * x), 4 * level),
         )
         return model, sound
 
@@ -346,7 +346,6 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         return y, aux, stats
 
 
-_LARGE = 1_000_000  # m p^2 from which the Gram matrix is worth its condition
 _PATIENCE = 15  # non-finite trial points in a row; each makes the radius ten times smaller
 
 
@@ -359,15 +358,6 @@ def _unit(rows: Array) -> Array:
     biggest = jnp.max(jnp.abs(rows), initial=0.0)
     biggest = jax.lax.reduce_precision(biggest, jnp.finfo(rows.dtype).nexp, 0)
     return jnp.where((biggest > 0) & jnp.isfinite(biggest), biggest, jnp.ones_like(biggest))
-
-
-def _norm(a: Array) -> Array:
-    return jnp.sqrt(jnp.sum(a * a))
-
-
-def _inverse(a: Array) -> Array:
-    """1 / a, and 1 where a is zero."""
-    return 1 / jnp.where(a > 0, a, 1)
 
 
 def _rows(out: PyTree) -> Float[Array, " M"]:
@@ -392,136 +382,3 @@ def _bounds(options: dict[str, Any], y: PyTree, x: Array) -> tuple[Array | None,
     if lower is None and upper is None:
         return None, None
     return flat(lower, -jnp.inf), flat(upper, jnp.inf)
-
-
-def _triangle(jac, resid):
-    """R and b of `[J | r] = Q [R b; 0 rho]`.
-
-    A large J goes through the Cholesky factor of J^T J with unit diagonal, three times faster than
-    QR, when its pivots show that squaring J has cost no more than half of the digits.
-    """
-    m, p = jac.shape
-
-    def by_qr():
-        full = jnp.concatenate([jac, resid[:, None]], axis=1)
-        full = jnp.concatenate([full, jnp.zeros((max(p + 1 - m, 0), p + 1), full.dtype)])
-        t = jnp.linalg.qr(full, mode="r")
-        return t[:p, :p], t[:p, p]
-
-    if m * p * p < _LARGE:
-        return by_qr()
-    gram = jnp.matmul(jac.T, jac, precision="highest")
-    norms = jnp.sqrt(jnp.diagonal(gram))
-    inverse = _inverse(norms)
-    factor = jnp.linalg.cholesky(gram * inverse[:, None] * inverse[None, :])
-    slope = jnp.matmul(resid, jac, precision="highest") * inverse
-    head = jsl.solve_triangular(factor, slope, lower=True)
-    # False for NaN, too, which is what a failed factorisation is made of.
-    safe = jnp.min(jnp.diagonal(factor)) > float(jnp.finfo(jac.dtype).eps) ** 0.25
-    return jax.lax.cond(safe, lambda: (factor.T * norms[None, :], head), by_qr)
-
-
-def _damped(tri, head, free, root):
-    """Minimise `|| tri z + head ||^2 + root^2 || z ||^2` over the free entries of z.
-
-    **Returns:** z, and minus half the derivative of `|| z ||^2` by `root^2`.
-    """
-    p = head.size
-    top = jnp.concatenate([tri * free[None, :], head[:, None]], axis=1)
-    low = jnp.concatenate(
-        [root * jnp.eye(p, dtype=tri.dtype), jnp.zeros((p, 1), tri.dtype)], axis=1
-    )
-    t = jnp.linalg.qr(jnp.concatenate([top, low]), mode="r")
-    z = -jsl.solve_triangular(t[:p, :p], t[:p, p])
-    w = jsl.solve_triangular(t[:p, :p], z, trans=1)
-    return z, jnp.sum(w * w)
-
-
-def _least(tri):
-    """Square root of the least damping.
-
-    What the rounding of `tri` does to a singular value; but when a column is a combination of
-    others, enough to keep rounding from moving parameters along the null space.
-    """
-    p, eps = tri.shape[0], float(jnp.finfo(tri.dtype).eps)
-    columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
-    pivots = jnp.where(columns > 0, jnp.abs(jnp.diagonal(tri)) * _inverse(columns), 1)
-    return jnp.where(jnp.min(pivots) <= 64 * p * eps, eps**0.25, 4 * p**0.5 * eps)
-
-
-def _newton(tri, head, free):
-    """The Gauss-Newton step; a null space of `tri` is left alone.
-
-    A column that has become small since D was set is no null space: without its norm taken out,
-    a parameter that has run off to where it has no effect would look converged.
-    """
-    inverse = _inverse(jnp.sqrt(jnp.sum(tri * tri, axis=0)))
-    return _damped(tri * inverse[None, :], head, free, _least(tri))[0] * inverse
-
-
-def _region(tri, head, free, newton, radius, damping):
-    """Minimise the model in the ball, to a tenth of its radius.
-
-    **Returns:** z and its damping, which is 0 for the Gauss-Newton step. The damping is found by
-    Newton's method on `1 / || z || = 1 / radius` (More 1978, section 5).
-    """
-    least = _least(tri) ** 2
-    most = jnp.maximum(_norm((head @ tri) * free) / radius, least)
-
-    def unfinished(carry):
-        count, _, _, _, size = carry
-        return (count < 10) & (jnp.abs(size - radius) > 0.1 * radius)
-
-    def improve(carry):
-        count, damping, least, _, _ = carry
-        z, bend = _damped(tri, head, free, jnp.sqrt(damping))
-        size = _norm(z)
-        least = jnp.where(size > radius, damping, least)
-        better = jnp.maximum(damping + (size / radius - 1) * size**2 / bend, least)
-        close = jnp.abs(size - radius) <= 0.1 * radius
-        return count + 1, jnp.where(close, damping, better), least, z, size
-
-    size = _norm(newton)
-    inside = size <= 1.1 * radius
-    guess = jnp.where(damping > 0, jnp.clip(damping, least, most), jnp.maximum(least, 1e-3 * most))
-    carry = (jnp.array(0), guess, least, newton, size)
-    carry = eqx.tree_at(lambda c: c[4], carry, jnp.where(inside, radius, size))
-    _, damping, _, z, _ = jax.lax.while_loop(unfinished, improve, carry)
-    return z, jnp.where(inside, 0.0, damping)
-
-
-def _next(model, x, lower, upper, radius, damping):
-    """The next trial point, its step z, and the damping."""
-    tri, inverse = model.tri, _inverse(model.scale)
-    if lower is None:
-        z, damping = _region(tri, model.head, model.free, model.newton, radius, damping)
-        return (x + z * inverse).astype(x.dtype), z, damping
-
-    # Walk from z = 0 towards the minimiser of the model. What meets a bound stays there while the
-    # rest is minimised anew. The model is convex, so it falls along every leg.
-    def leg(carry):
-        _, walked, free, low, up, damping = carry
-        head = model.head + tri @ jnp.where(free, 0, walked)
-        z, damping = _region(tri, head, free, _newton(tri, head, free), radius, damping)
-        way = jnp.where(free, z - walked, 0) * inverse
-        here = x + walked * inverse
-        room = jnp.where(way < 0, lower - here, upper - here) / jnp.where(way == 0, 1, way)
-        room = jnp.where(way == 0, jnp.inf, jnp.maximum(room, 0))
-        part = jnp.minimum(jnp.min(room), 1)
-        hit = (room <= part) & (part < 1)
-        walked = jnp.where(free, walked + part * (z - walked), walked)
-        return (
-            part < 1,
-            walked,
-            free & ~hit,
-            low | (hit & (way < 0)),
-            up | (hit & (way > 0)),
-            damping,
-        )
-
-    none = jnp.zeros(x.shape, bool)
-    carry = (jnp.array(True), jnp.zeros_like(model.head), model.free, none, none, damping)
-    _, z, _, low, up, damping = jax.lax.while_loop(lambda c: c[0], leg, carry)
-    trial = jnp.clip((x + z * inverse).astype(x.dtype), lower, upper)
-    trial = jnp.where(low, lower, jnp.where(up, upper, trial))
-    return trial, (trial - x) * model.scale, damping
