@@ -12,7 +12,7 @@ import scipy.optimize
 
 from varpro._levenberg import STOP, LevenbergMarquardt
 from varpro._results import InputError
-from varpro._trust_region import _LARGE
+from varpro._trust_region import _LARGE, triangle
 
 INF = jnp.inf
 TIGHT = LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)

@@ -1,5 +1,6 @@
 """Starts, bounds and held values that each curve of a batch has of its own."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def hulls(params: dict[str, Param], own, boxes) -> dict[str, Param]:
         init = float(np.median(own[name])) if name in own else old.init
         if init is not None and name in boxes:
             init = float(np.clip(init, lower, upper))
-        params[name] = Param(init, float(lower), float(upper), old.fixed, old.prior)
+        params[name] = dataclasses.replace(old, init=init, lower=float(lower), upper=float(upper))
     return params
 
 

@@ -1,6 +1,5 @@
 """A fit of several data sets: names of shared and of local parameters, and one compiled program."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,7 @@ from jaxtyping import Array, PyTree
 from ._data import Data, NanPolicy, prepare_data
 from ._fit_result import FitResult
 from ._fitted import prior_chisq
-from ._global_fit import GlobalFit, matching
-from ._guess import guess_starts
+from ._global_fit import GlobalFit
 from ._joint import scaled
 from ._levenberg import STOP, STOP_NAMES
 from ._linear import Linear, Wishes
@@ -24,6 +22,19 @@ from ._precision import precision
 from ._problem import Assembled, Problem
 from ._programs import kept
 from ._results import RESULT_NAMES, RESULTS, InputError, code, suggestion
+from ._set_names import (
+    applied,
+    full_name,
+    guessed,
+    init_of,
+    matched,
+    model_of,
+    named,
+    orders_of_all,
+    rules_of_all,
+    shared_names,
+    ties_of_all,
+)
 from ._several import Several, local_layout, stacked
 from ._single import (
     ModelLike,
@@ -39,7 +50,7 @@ from ._single import (
 )
 from ._solve import Search
 from ._stats import Spread, coefficients, heard, joined, spread
-from ._ties import Tie, TieLike, as_tie
+from ._ties import TieLike
 from ._types import ArrayIn
 from .basis import Model, bare, build_model
 from .linalg import column_scale
@@ -80,25 +91,25 @@ def fit_sets(
     how = typed(how, real)
     with precision(real):
         bases = {
-            key: as_basis(_model_of(model, key, sets), _init_of(init, key)).prepared(data.x, real)
+            key: as_basis(model_of(model, key, sets), init_of(init, key)).prepared(data.x, real)
             for key, data in datas.items()
         }
         declared = {key: starts_of(basis, {}, {}) for key, basis in bases.items()}
-        shared = _shared(share, declared)
-        params, own = _named(declared, shared, init)
+        shared = shared_names(share, declared)
+        params, own = named(declared, shared, init)
         names = tuple(params)
         models = {key: build_model(basis) for key, basis in bases.items()}
         every = dict.fromkeys(name for one in models.values() for name in one.columns)
         bounds, wishes = wishes.with_bounds(bounds, (*names, *own), every)
-        rules = _rules(wishes, tuple(every), models, datas)
-        params = _applied(params, own, init, bounds)
+        rules = rules_of_all(wishes, tuple(every), models, datas)
+        params = applied(params, own, init, bounds)
         picks = {
-            key: np.array([names.index(_full(key, n, shared)) for n in some], int)
+            key: np.array([names.index(full_name(key, n, shared)) for n in some], int)
             for key, some in declared.items()
         }
-        params = _guessed(params, bases, datas, picks, declared)
-        tie, order = _spread_tie(tie, names, own, datas), _spread_order(order, names, own, datas)
-        fixed = [names[i] for p in fix for i in _some(p, names, own, "fix")]
+        params = guessed(params, bases, datas, picks, declared)
+        tie, order = ties_of_all(tie, names, own, datas), orders_of_all(order, names, own, datas)
+        fixed = [names[i] for p in fix for i in matched(p, names, own, "fix")]
         layout, numbers, coordinates = build_layout(params, fix=fixed, tie=tie, order=order)
         ready = [
             _Set(key, datas[key], models[key], tuple(declared[key]), picks[key], rules[key])
@@ -169,156 +180,6 @@ def _data(
         listed = ", ".join(f"'{key}' {kind}" for key, kind in kinds.items())
         raise InputError(f"Data sets differ in their floating type: {listed}. Convert them to one.")
     return found
-
-
-def _model_of(model: ModelLike | Mapping[str, ModelLike], key: str, sets: Mapping) -> ModelLike:
-    if not isinstance(model, Mapping):
-        return model
-    wrong = [name for name in model if name not in sets]
-    if wrong or key not in model:
-        raise InputError(
-            f"model has entries for {sorted(model)}, but the data sets are {sorted(sets)}. Give one "
-            "model for all, or one for each."
-        )
-    return model[key]
-
-
-def _init_of(init: Mapping[str, Param | float], key: str) -> dict[str, Param | float]:
-    """Starts by the names that a data set's own function knows."""
-    return {name.removeprefix(f"{key}."): value for name, value in init.items()}
-
-
-def _shared(share: str | Sequence[str], declared: Mapping[str, Mapping[str, Param]]) -> set[str]:
-    """Own names of parameters of which there is one for all data sets."""
-    known = dict.fromkeys(name for some in declared.values() for name in some)
-    if share in ("all", "none"):
-        return set(known) if share == "all" else set()
-    found = set()
-    for pattern in [share] if isinstance(share, str) else share:
-        some = fnmatch.filter(known, pattern)
-        if not some:
-            raise InputError(
-                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}"
-            )
-        found.update(some)
-    return found
-
-
-def _full(key: str, name: str, shared: set[str]) -> str:
-    return name if name in shared else f"{key}.{name}"
-
-
-def _named(
-    declared: Mapping[str, Mapping[str, Param]], shared: set[str], init: Mapping[str, Any]
-) -> tuple[dict[str, Param], tuple[str, ...]]:
-    """All parameters by full name, and the names that they have in their data set."""
-    params: dict[str, Param] = {}
-    own: dict[str, str] = {}
-    for key, some in declared.items():
-        for name, param in some.items():
-            full = _full(key, name, shared)
-            if full in own and (own[full] != name or name not in shared):
-                raise InputError(f"Two parameters have the name '{full}'. Rename a data set.")
-            if full in params and params[full] != param:
-                if not any(fnmatch.fnmatchcase(name, pattern) for pattern in init):
-                    raise InputError(
-                        f"'{name}' is shared, but '{key}' declares it differently from another data "
-                        f"set. Say which holds: init={{'{name}': ...}}."
-                    )
-                continue
-            params[full], own[full] = param, name
-    return params, tuple(own.values())
-
-
-def _some(pattern: str, names: tuple[str, ...], own: tuple[str, ...], where: str) -> list[int]:
-    found = matching(pattern, names, own)
-    if not found:
-        known = dict.fromkeys((*names, *own))
-        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
-    return found
-
-
-def _applied(
-    params: dict[str, Param],
-    own: tuple[str, ...],
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
-) -> dict[str, Param]:
-    """The parameters with starts and bounds on top of what the models say; a name means the
-    parameter of that name in every data set, a full name one of them and wins."""
-    names, params = tuple(params), dict(params)
-    for pattern in sorted(init, key=lambda p: p in names):
-        value = init[pattern]
-        for i in _some(pattern, names, own, "init"):
-            old = params[names[i]]
-            params[names[i]] = (
-                value
-                if isinstance(value, Param)
-                else Param(float(value), old.lower, old.upper, old.fixed, old.prior)
-            )
-    for pattern in sorted(bounds, key=lambda p: p in names):
-        lower, upper = bounds[pattern]
-        for i in _some(pattern, names, own, "bounds"):
-            old = params[names[i]]
-            params[names[i]] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
-    return params
-
-
-def _guessed(params, bases, datas, picks, declared) -> dict[str, Param]:
-    """Starts that are left out, found in one data set after the other: what an earlier one told of a
-    shared parameter holds for the later ones."""
-    names, params = tuple(params), dict(params)
-    for key, some in declared.items():
-        mine = {name: params[names[i]] for name, i in zip(some, picks[key], strict=True)}
-        if any(param.init is None for param in mine.values()):
-            found = guess_starts(bases[key], mine, datas[key])
-            for name, i in zip(some, picks[key], strict=True):
-                params[names[i]] = found[name]
-    return params
-
-
-def _spread_tie(tie, names, own, datas) -> dict[str, Tie]:
-    """Ties by full names; one between parameters of data sets holds in each of them."""
-    out = {}
-    for name, target in tie.items():
-        if name in names or name not in own:
-            out[name] = as_tie(target, names)
-            continue
-        target = as_tie(target, tuple(dict.fromkeys((*names, *own))))
-        for key in datas:
-            if f"{key}.{name}" in names:
-                local = f"{key}.{target.name}"
-                out[f"{key}.{name}"] = target._replace(name=local) if local in names else target
-    return out
-
-
-def _spread_order(order, names, own, datas) -> list[list[str]]:
-    """Chains by full names; one of parameters of data sets holds in each of them."""
-    out = []
-    for chain in order:
-        if isinstance(chain, str) or not any(n in own and n not in names for n in chain):
-            out.append(chain)
-            continue
-        for key in datas:
-            local = [f"{key}.{n}" if f"{key}.{n}" in names else n for n in chain]
-            if all(n in names for n in local):
-                out.append(local)
-    return out
-
-
-def _rules(
-    wishes: Wishes, every: tuple[str, ...], models: Mapping[str, Model], datas: Mapping[str, Data]
-) -> dict[str, Linear]:
-    """The rules of each data set: those for columns that it has."""
-    if wishes.automatic:
-        raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
-    wishes.check(every)
-    return {
-        key: wishes.among(one.columns).rules(
-            one.columns, datas[key].y.shape[1], one.order, np.iscomplexobj(datas[key].y)
-        )
-        for key, one in models.items()
-    }
 
 
 def _enough(ready: Sequence[_Set], nonlinear: int) -> None:

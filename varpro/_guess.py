@@ -5,6 +5,7 @@ Every basis that can offers candidates for what is left out (`AbstractBasis.cand
 parameters lack a start, where bounds, ties and order let it be, and which component gets what.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
@@ -95,7 +96,7 @@ def guess_starts(
     _increase(starts, params, boxes, order)
     for name, start in starts.items():
         old = params[name]
-        params[name] = Param(start, old.lower, old.upper, old.fixed, old.prior)
+        params[name] = dataclasses.replace(old, init=start)
     return params
 
 

@@ -244,11 +244,11 @@ def starts_of(
             if isinstance(value, Param):
                 params[name] = value
             else:
-                params[name] = Param(float(value), old.lower, old.upper, old.fixed, old.prior)
+                params[name] = dataclasses.replace(old, init=float(value))
     for pattern, (lower, upper) in bounds.items():
         for name in expand(pattern, tuple(params), "bounds"):
             old = params[name]
-            params[name] = Param(old.init, float(lower), float(upper), old.fixed, old.prior)
+            params[name] = dataclasses.replace(old, lower=float(lower), upper=float(upper))
     return params
 
 
