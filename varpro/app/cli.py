@@ -370,12 +370,19 @@ def _set_up_jax() -> Callable[[], AbstractContextManager[None]]:
     return kept_programs
 
 
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A damaged NetCDF file, which was refused, must not complain once more when it goes."""
+    if "h5netcdf" not in str(getattr(unraisable.object, "__module__", "")):
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
     """Entry point of the `varpro` command."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets a substitute, not a crash.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    sys.unraisablehook = _unraisable
     # Modules and compiled programs, most of what there is, live as long as the process: looking through
     # them for garbage takes a quarter of a short run. What runs for long enables it again.
     gc.disable()
