@@ -278,5 +278,9 @@ def _each(
         "share",
     )
     return fit_many(
-        model, x, y.T, **{k: options[k] for k in keys}, **given, max_steps=how.max_steps
+        *(model, x, y.T),
+        **{k: options[k] for k in keys},
+        **given,
+        max_steps=how.max_steps,
+        real_coefficients=options["wishes"].real,
     )

@@ -24,7 +24,7 @@ from ._noise import Noise, Reweighting, check_noise
 from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._precision import precision
 from ._problem import Assembled, Problem
-from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
+from ._results import REAL_DATA, RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
 from ._stats import covariance_blocks
 from ._strength import best_strength
@@ -323,10 +323,7 @@ def _checked(
         empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
         out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
     if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
-        raise InputError(
-            "The model is complex, but y is real. Give y as complex numbers, or a real model such as "
-            "vp.Oscillation."
-        )
+        raise InputError(REAL_DATA)
     # Of several starts another may do better.
     check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
     return out
