@@ -97,7 +97,7 @@ def moments(
     phi, partials = (v.astype(jnp.result_type(v, y)) for v in (phi, partials))
     drift, guess, given = jnp.zeros((), theta.dtype), None, weights
     if reweight is not None:
-        given = jnp.ones_like(y) if weights is None else jnp.asarray(weights)
+        given = jnp.ones_like(y).real if weights is None else jnp.asarray(weights)
         assert before is not None
         old = reweight(before.model, y, given, curve.unit)
         guess = _coefficients(phi, y if offset is None else y - offset, old, real)

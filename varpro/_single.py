@@ -187,11 +187,13 @@ def _by_gcv(
 
 
 def _can_be_reweighted(data: Data, noise: Noise) -> None:
-    if np.iscomplexobj(data.y) or data.y.shape[1] > 1:
+    if data.y.shape[1] > 1:
         raise InputError(
-            f"noise={noise!r} weighs every value by itself, which needs one real column y (m,). Fit "
-            "many curves, each for itself, with varpro.fit_many."
+            f"noise={noise!r} weighs every value by itself, which needs one column y (m,). Fit many "
+            "curves, each for itself, with varpro.fit_many."
         )
+    if noise == "poisson" and np.iscomplexobj(data.y):
+        raise InputError("noise='poisson' is for counts, but y is complex.")
     if noise == "poisson" and np.any(data.y[data.keep] < 0):
         raise InputError("noise='poisson' is for counts, but y has negative values.")
 
@@ -200,7 +202,7 @@ def _can_be_reweighted(data: Data, noise: Noise) -> None:
 def _reweighted(
     weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
 ) -> Float[Array, " m"]:
-    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), y.dtype))
+    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype))
 
 
 def typed(how: Search, real: np.dtype) -> Search:
