@@ -222,21 +222,30 @@ class BasisComponent(Component):
     basis: ClassVar[type]
 
     def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
-        """The basis; a response that it names is looked up among `responses`."""
+        """The basis; a response or receiver that it names is looked up among `responses`."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
         given: dict[str, Any] = {
             k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
         }
         if self.below:
             given[self.below] = {k: v.param() for k, v in given[self.below].items()}
-        if given.get("irf") is not None:
-            known = responses or {}
-            if given["irf"] not in known:
+        for key, (kind, what) in _SHARED.items():
+            if given.get(key) is None:
+                continue
+            known = {k: one for k, one in (responses or {}).items() if isinstance(one, kind)}
+            if given[key] not in known:
                 raise vp.InputError(
-                    f"irf: no response '{given['irf']}'. {nearest(given['irf'], known)}"
+                    f"{key}: no {what} '{given[key]}'. {nearest(given[key], known)}"
                 )
-            given["irf"] = known[given["irf"]]
+            given[key] = known[given[key]]
         return self.basis(name, **given)
+
+
+# What components name and share, by the key under which they do.
+_SHARED: dict[str, tuple[type, str]] = {
+    "irf": (vp.basis.AbstractResponse, "response"),
+    "receiver": (vp.Receiver, "receiver"),
+}
 
 
 class CustomComponent(Component):
@@ -325,6 +334,7 @@ def _kind_of_response(data: Any) -> str:
 RESPONSES = {
     "gaussian": _component("gaussian", vp.GaussianIRF, "gaussian"),
     "measured": MeasuredResponse,
+    "receiver": _component("receiver", vp.Receiver),
 }
 Response = Annotated[
     functools.reduce(
@@ -354,6 +364,8 @@ class Data(Section):
     """The column or array of sample positions."""
     y: Words = []
     """One or more columns, or patterns such as "4*"; or an array on the axis of x and one more."""
+    imag: Annotated[list[Word], BeforeValidator(_words)] = []
+    """Imaginary parts, one column, pattern or array for each of y, which are then the real parts; arrays of complex numbers need none."""
     variable: Word | None = None
     """The array of curves of an image or a cube, on any axes; another word for y."""
     dims: Words | None = None
@@ -391,6 +403,8 @@ class Data(Section):
             raise wrong("range is [lowest x, highest x].")
         if self.variable is not None and self.y:
             raise wrong("give y or variable, not both.")
+        if self.imag and len(self.imag) != max(len(self.y), 1):
+            raise wrong(f"imag has {len(self.imag)} names, but there are {len(self.y)} real parts.")
         return self
 
 
@@ -416,6 +430,8 @@ class Constraints(Section):
     """true for all coefficients, or names and patterns of columns."""
     bounds: dict[Word, Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
     """{name: [lower, upper]} of parameters or coefficients."""
+    real_coefficients: Truth = False
+    """Coefficients of complex data are real, where phases are parameters (receiver)."""
     relations: dict[
         Word, Annotated[float | str | dict[str, float], BeforeValidator(_relation)]
     ] = {}
@@ -531,7 +547,7 @@ class Config(Section):
     datasets: dict[Word, Dataset] = {}
     """several data sets by name, each with the keys of data."""
     responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
-    """Instrument responses by name, which components take as irf."""
+    """Instrument responses by name, which components take as irf; and receivers, taken as receiver."""
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
     """The components by name, each with its kind."""
     parameters: Word | None = None

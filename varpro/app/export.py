@@ -142,7 +142,13 @@ def dataset(plan: Plan, fit: vp.FitResult) -> xr.Dataset:
 def write_netcdf(content: xr.Dataset, path: Path) -> None:
     # An axis of no length would be one without limit.
     empty = [name for name, size in content.sizes.items() if size == 0]
-    content.drop_dims(empty).to_netcdf(path, engine="h5netcdf")
+    content = content.drop_dims(empty)
+    for name, variable in content.variables.items():
+        if np.iscomplexobj(variable):
+            parts = np.stack([np.real(variable.values), np.imag(variable.values)], axis=-1)
+            pair = ((*variable.dims, "complex"), parts, {"complex": "real and imaginary part"})
+            content = content.drop_vars([name]).assign({str(name): pair})
+    content.to_netcdf(path, engine="h5netcdf")
 
 
 def _texts(words: Any) -> np.ndarray:
