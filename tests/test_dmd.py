@@ -1,11 +1,13 @@
 """Optimised dynamic modes against PyDMD, scipy, simulation and themselves by other ways."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.optimize import approx_fprime, least_squares
 
 import varpro as vp
@@ -241,6 +243,41 @@ def test_rows_on_disk_and_compressed_rows_give_the_same(tmp_path):
     np.testing.assert_allclose(packed.modes_of(X[:7]), whole[:7], atol=1e-7)
     with pytest.raises(vp.InputError, match="another reading"):
         packed.predict()
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_what_is_saved_comes_back_bit_by_bit(tmp_path, real):
+    X, t, _ = flow(real=real)
+    fit = vp.dmd(X.reshape(4, 6, -1), t, 4 if real else 2, num_bags=4, bag_size=40)
+    fit.save(tmp_path / "modes.nc")
+    back = vp.load(tmp_path / "modes.nc")
+    assert isinstance(back, vp.DmdResult) and back.equals(fit)
+    np.testing.assert_array_equal(back.forecast()[1], fit.forecast()[1])
+    assert back.report() == fit.report()
+    with xr.open_dataset(tmp_path / "modes.nc") as file:
+        np.testing.assert_array_equal(file["frequency"], fit.frequency)
+    whole = fit.to_dataset()
+    assert whole["modes"].dims == ("axis_0", "axis_1", "mode")
+    np.testing.assert_array_equal(whole["data"], fit.X)
+    assert whole["growth_bags"].shape == fit.bags.eigenvalues.shape
+
+
+def test_rows_on_disk_stay_there_and_compressed_ones_are_saved(tmp_path):
+    X, t, _ = flow(k=60, m=30)
+    disk = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", X.dtype, X.shape)
+    disk[:] = X
+    fit = vp.dmd(disk, t, 4, num_bags=4)
+    fit.save(tmp_path / "disk.nc")
+    back = vp.load(tmp_path / "disk.nc")
+    np.testing.assert_array_equal(back.predict(), fit.predict())
+    assert len(back.plot().axes) == 4
+    with pytest.raises(vp.InputError, match="not in memory when this was saved"):
+        back.forecast()
+    again = dataclasses.replace(back, X=X)
+    np.testing.assert_array_equal(again.forecast()[0], fit.forecast()[0])
+    packed = vp.dmd(vp.compress([X.T]), t, 4)
+    packed.save(tmp_path / "packed.nc")
+    assert vp.load(tmp_path / "packed.nc").equals(packed)
 
 
 def test_single_precision():

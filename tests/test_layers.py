@@ -40,6 +40,7 @@ ROWS = [
         "_dmd_columns _dmd_start",
         "_dmd_limits _dmd_bags _dmd_search",
         "_dmd_plot",
+        "_dmd_dataset",
         "_dmd_result",
         "_dmd",
     ),

@@ -35,6 +35,7 @@ def fit_many(
     tie: Mapping[str, TieLike] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
     share: str | Sequence[str] = (),
+    real_coefficients: bool = False,
     sigma: Any = None,
     weights: Any = None,
     absolute_sigma: bool = False,
@@ -60,7 +61,7 @@ def fit_many(
     - `model`, `fix`, `tie`, `order`: as in `varpro.fit`, the same for all curves.
     - `x`: sample positions (m,), shared; for your own functions any pytree of arrays with m rows. None
         for labelled data: their coordinate along `dim`.
-    - `y`: data (..., m), real, any batch axes before the samples. Any array that can be indexed with
+    - `y`: data (..., m), real or complex, any batch axes before the samples. Any array that can be indexed with
         slices is read in blocks: `numpy.memmap`, a variable of h5py or zarr. Or an
         `xarray.DataArray`, whose samples lie along `dim` wherever that stands. Each chunk of a dask
         array is fitted by a task of its own: with a `distributed.Client`, on its cluster.
@@ -70,11 +71,13 @@ def fit_many(
         parameter at a value of each curve's own, as `fix` does where `init` is an array.
     - `share`: names and patterns such as "irf.*" of parameters that all curves have in common, sought
         together with those that each has of its own (see `varpro._mixed`).
+    - `real_coefficients`: of complex data, as in `varpro.fit`.
     - `sigma` or `weights`, `mask`: a number, (m,), or (..., m) for each curve; labelled arrays may
         lack dimensions. See `varpro.fit`.
     - `absolute_sigma`: take sigma as it is; else each curve's errors are scaled by its own residual.
     - `noise`: "normal" for least squares; "poisson" for counts: the maximum of the Poisson likelihood,
-        without the bias of weights taken from the data; "huber", "soft_l1" or "cauchy" for outliers.
+        without the bias of weights taken from the data; "huber", "soft_l1" or "cauchy" for outliers,
+        which a complex residual is by its distance.
     - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
     - `start`: "mean", the starts that were given or found; "global", where a fit of the mean curve
         ends; "binned", where a fit of the mean of `binning` neighbours along every batch axis ends;
@@ -98,6 +101,7 @@ def fit_many(
         **{"absolute_sigma": absolute_sigma, "noise": noise, "loss_scale": loss_scale},
         **{"start": "mean" if share else start, "binning": binning, "ftol": ftol},
         **{"max_steps": max_steps, "block": block, "workers": workers},
+        real_coefficients=real_coefficients,
     )
     share = [share] if isinstance(share, str) else list(share)
     if share:
@@ -124,6 +128,7 @@ def prepare_many(
     fix: str | Sequence[str] = (),
     tie: Mapping[str, TieLike] | None = None,
     order: Sequence[str] | Sequence[Sequence[str]] = (),
+    real_coefficients: bool = False,
     sigma: Any = None,
     weights: Any = None,
     absolute_sigma: bool = False,
@@ -149,7 +154,7 @@ def prepare_many(
         **{"init": init, "bounds": bounds, "fix": fix, "tie": tie, "order": order},
         **{"sigma": sigma, "weights": weights, "mask": mask, "absolute_sigma": absolute_sigma},
         **{"noise": noise, "loss_scale": loss_scale, "ftol": ftol, "max_steps": max_steps},
-        block=block,
+        **{"block": block, "real_coefficients": real_coefficients},
     )
     return started(job, start, binning, lambda one: _all(one, workers, None))
 

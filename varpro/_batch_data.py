@@ -80,12 +80,7 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
     if len(data.shape) < 1 or 0 in data.shape:
         raise InputError(f"y must have shape (..., m) with at least one sample, not {data.shape}.")
     dtype = np.dtype(data.dtype)
-    if dtype.kind == "c":
-        raise InputError(
-            "Batches take real data. Fit real and imaginary part side by side, or each curve with "
-            "varpro.fit."
-        )
-    if dtype.kind not in "iuf":
+    if dtype.kind not in "iufc":
         raise InputError(f"y must be numeric, but has dtype {dtype}.")
     return Cube(Rows(data, axis % len(data.shape)), x, dims, coords, str(dim or ""))
 

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._figures import Labels
 from ._fitted import Estimate
@@ -151,7 +151,8 @@ class BatchFit(eqx.Module):
         for name in (*self.names, *self.columns):
             one = self[name]
             value, error = np.asarray(one.value)[good], np.asarray(one.stderr)[good]
-            value = np.abs(value) if np.iscomplexobj(value) else value
+            if np.iscomplexobj(value):
+                name, value = f"|{name}|", np.abs(value)
             quarter = np.nanpercentile(value, (5, 50, 95)) if value.size else [np.nan] * 3
             known = error[np.isfinite(error)]
             middle = f"{np.median(known):.2g}" if known.size else ""
@@ -204,7 +205,7 @@ class BatchFit(eqx.Module):
         fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
     ) -> "matplotlib.figure.Figure":
         """Parameters and their standard errors over one or two batch axes, the reduced chi-square, and
-        how each fit ended.
+        how each fit ended. Of complex coefficients there are size and phase.
 
         **Arguments:** `names` of parameters and coefficients, all by default; `labels` and `fig` as
         in `FitResult.plot`. Curves that did not converge are left out, grey in maps.
@@ -214,11 +215,19 @@ class BatchFit(eqx.Module):
         from ._figures import _maps
 
         good = self.success
-        values = {}
+        values, extra = {}, {}
         for name in (*self.names, *self.columns) if names is None else names:
-            one = self[name]
-            values[name] = (np.where(good, one.value, np.nan), np.where(good, one.stderr, np.nan))
-        extra = {"reduced chi-square": np.where(good, self.redchi, np.nan)}
+            value, error = (
+                np.where(good, a, np.nan) for a in (self[name].value, self[name].stderr)
+            )
+            if np.iscomplexobj(value):
+                values[f"|{name}|"], extra[f"{name}, phase"] = (
+                    (np.abs(value), error),
+                    np.angle(value),
+                )
+            else:
+                values[name] = value, error
+        extra["reduced chi-square"] = np.where(good, self.redchi, np.nan)
         return _maps.draw(values, extra, self.status, STATUS, labels or Labels(rhs="curve"), fig)  # pyright: ignore[reportReturnType]
 
     def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
@@ -263,8 +272,8 @@ class BatchFit(eqx.Module):
 
 @eqx.filter_jit
 def _curves(
-    model: Model, x: PyTree, alpha: Float[ArrayIn, "b q"], coef: Float[ArrayIn, "b n"]
-) -> Float[Array, "b m"]:
+    model: Model, x: PyTree, alpha: Float[ArrayIn, "b q"], coef: Inexact[ArrayIn, "b n"]
+) -> Inexact[Array, "b m"]:
     def one(values, c):
         offset = model.offset(x, values)
         fitted = model.evaluate(x, values) @ c

@@ -53,7 +53,7 @@ class BatchJob:
     dims: tuple[str, ...] | None
     coords: dict[str, tuple[tuple[str, ...], np.ndarray]]
     absolute_sigma: bool
-    real: np.dtype
+    dtype: np.dtype  # of the data, in the precision in which all is computed
     block: int | None
     lanes: int = 1
     size: int = 1
@@ -67,6 +67,11 @@ class BatchJob:
             start=start.astype(self.real),
             limits=dataclasses.replace(self.limits, damping=damping),
         )
+
+    @property
+    def real(self) -> np.dtype:
+        """The type of all that is real."""
+        return np.finfo(self.dtype).dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,8 +125,8 @@ class BatchJob:
 
     def ready(self, first: int, last: int) -> tuple[Curve, Any, Any, np.ndarray]:
         """Curves as the compiled program takes them, filled up to `size`: curves, starts, how many
-        samples each has, and the status of those, `last - first` of them, that need no search."""
-        y = self.rows.read(first, last).astype(self.real)
+        real numbers each has, and the status of those, `last - first` of them, that need no search."""
+        y = self.rows.read(first, last).astype(self.dtype)
         b, m = y.shape
         weights = self.common
         if self.weighing.own:
@@ -129,13 +134,15 @@ class BatchJob:
             assert weights is not None
             weights = np.broadcast_to(weights, y.shape)
         used = np.broadcast_to(True if weights is None else weights > 0, y.shape)
-        counted = used.sum(axis=1)
+        parts = 2 if self.dtype.kind == "c" else 1
+        counted = parts * used.sum(axis=1)
         bad = (~np.isfinite(y) & used).any(axis=1)
         if self.weighing.own and weights is not None:
             bad |= ~np.isfinite(weights).all(axis=1)
         if self.counts:
             bad |= ((y < 0) & used).any(axis=1)
-        free = len(self.layout.free) + len(self.model.columns)
+        each = 1 if self.columns.real else parts
+        free = len(self.layout.free) + each * len(self.model.columns)
         if self.box is not None:
             held = (self.box[0] == self.box[1]).sum(axis=-1)
             free = free - (held[first:last] if np.ndim(held) else held)
@@ -156,7 +163,7 @@ class BatchJob:
         box: Any = self.box or (None, None)
         rows: Any = filled(weights) if weights is not None and weights.ndim == 2 else weights
         curves = Curve(
-            filled(y),
+            filled(y, self.dtype),
             rows,
             filled(unit),
             *(own(a) if a is not None and a.ndim == 2 else a for a in box),

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, Moments, moments, settled
+from ._moments import Curve, Moments, coef_variance, moments, settled
 from ._problem import Assembled
 from ._small import inverse
 from ._types import ArrayIn
@@ -27,7 +27,7 @@ def run_block(
     lanes: int,
     devices: int,
 ) -> dict[str, Array]:
-    """Fits of b curves with `counted` (b,) samples each; one program per shape.
+    """Fits of b curves with `counted` (b,) real numbers of data each; one program per shape.
 
     `known`: the noise is, so that no residual scales the errors. `lanes` are searched side by side on
     each of `devices`, and b is a multiple of their product.
@@ -89,7 +89,7 @@ def statistics(
     known: bool,
 ) -> dict[str, Array]:
     """Values and standard errors of one curve; see `varpro._stats` for the formulas."""
-    p, n = theta.size, at.coef.size
+    p, n = theta.size, at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1)
     on_bound, held = jnp.zeros((p,), bool), jnp.zeros((p,), bool)
     if curve.lower is not None and curve.upper is not None:
         held = jnp.asarray(curve.lower == curve.upper)
@@ -117,7 +117,7 @@ def statistics(
     variance = jnp.sum((transform @ spread) * transform, axis=1)
     variance = jnp.where(moves @ lost, jnp.inf, variance)
     variance = jnp.where(moves @ (on_bound & ~held), jnp.nan, variance)
-    linear = jnp.diagonal(gram) + jnp.sum((gain @ spread) * gain, axis=1)
+    linear = coef_variance(gram) + jnp.sum((gain @ spread) * gain.conj(), axis=1).real
     linear = jnp.where(lost_coef | ((gain != 0) @ lost), jnp.inf, linear)
     return {
         "alpha": values,

@@ -21,7 +21,7 @@ from ._data import prepare_data
 from ._guess import guess_starts
 from ._lanes import Limits
 from ._noise import Noise, Reweighting, check_noise
-from ._params import build_layout, expand
+from ._params import Layout, Param, build_layout, expand
 from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
@@ -49,11 +49,16 @@ def prepare(
     ftol: float | None,
     max_steps: int,
     block: int | None,
+    real_coefficients: bool,
 ) -> BatchJob:
     """Everything that does not depend on which curves are fitted, checked."""
     check_noise(noise, loss_scale)
     rows = cube.rows
-    real = np.dtype(np.float32 if rows.data.dtype == np.float32 else np.float64)
+    given = np.dtype(rows.data.dtype)
+    real = np.dtype(np.float32 if given in (np.float32, np.complex64) else np.float64)
+    dtype = np.result_type(real, np.complex64) if given.kind == "c" else real
+    if dtype != real and noise == "poisson":
+        raise InputError("noise='poisson' is for counts, but y is complex.")
     if ftol is None:
         ftol = 1e-9 if real == np.float64 else 1e-7
     if not ftol > 0 or max_steps < 1 or (block is not None and block < 1):
@@ -81,7 +86,7 @@ def prepare(
             params = guess_starts(
                 basis,
                 params,
-                prepare_data(cube.x, mean_curve(rows, real), weights=common, absolute_sigma=True),
+                prepare_data(cube.x, mean_curve(rows, dtype), weights=common, absolute_sigma=True),
                 fix=fix,
                 tie=tie,
                 order=chains,
@@ -92,20 +97,21 @@ def prepare(
         if not own:
             check_distinct(built, layout, numbers, params, data)
         numbers = jax.tree.map(lambda a: a.astype(real), numbers)
+        columns = Assembled(
+            *(bare(built), bare(layout), numbers, data.x, _priors(layout, params)),
+            real=real_coefficients and dtype != real,
+        )
     refuse_what_has_no_own(layout, own, boxes)
     box = box_of(boxes, layout, coordinates, real)
     start = starts_of_curves(own, layout, coordinates, box, bool(boxes), real)
     reweight = None if noise == "normal" else Reweighting(noise, np.asarray(loss_scale, real))  # pyright: ignore
-    priors = tuple(
-        i for i, q in enumerate(params.values()) if q.prior is not None and i in layout.free
-    )
     return BatchJob(
         rows=rows,
         weighing=weighing,
         common=None if weighing.own or common is None else common,
         start=start,
         box=box,
-        columns=Assembled(bare(built), bare(layout), numbers, data.x, priors),
+        columns=columns,
         limits=Limits(
             np.asarray(ftol, real),  # pyright: ignore[reportArgumentType]
             np.asarray(max_steps),  # pyright: ignore[reportArgumentType]
@@ -120,12 +126,17 @@ def prepare(
         dims=cube.dims,
         coords=cube.coords,
         absolute_sigma=absolute_sigma,
-        real=real,
+        dtype=dtype,
         block=block,
     ).sized()
 
 
-def mean_curve(rows: Rows, real: np.dtype) -> np.ndarray:
+def _priors(layout: Layout, params: Mapping[str, Param]) -> tuple[int, ...]:
+    priors = (i for i, q in enumerate(params.values()) if q.prior is not None)
+    return tuple(i for i in priors if i in layout.free)
+
+
+def mean_curve(rows: Rows, dtype: np.dtype) -> np.ndarray:
     """The mean of the curves that are finite, of at most some thousands of them."""
     some = rows.some()
     good = np.isfinite(some).all(axis=1)
@@ -133,7 +144,7 @@ def mean_curve(rows: Rows, real: np.dtype) -> np.ndarray:
         raise InputError(
             "Every curve has values that are not finite, so that no start can be found."
         )
-    return some[good].mean(axis=0).astype(real)
+    return some[good].mean(axis=0).astype(dtype)
 
 
 def _weighing(

@@ -32,11 +32,11 @@ def started(job: BatchJob, start: Start, binning: int, fit_all: FitAll) -> Batch
         return job
     if job.layout.above:
         raise InputError(f"start={start!r} and this order= do not go together. Use bounds.")
-    middle = _from(job, mean_curve(job.rows, job.real)[None], fit_all)
+    middle = _from(job, mean_curve(job.rows, job.dtype)[None], fit_all)
     job = job.begun_at(np.repeat(middle, len(job.start), axis=0))
     if start == "global":
         return job
-    coarse, shape = _binned(job.rows, binning, job.real)
+    coarse, shape = _binned(job.rows, binning, job.dtype)
     starts = _from(job, coarse, fit_all).reshape(*shape, -1)
     for axis, n in enumerate(job.shape):
         starts = np.repeat(starts, binning, axis=axis).take(np.arange(n), axis=axis)
@@ -66,15 +66,15 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
     return np.where(good[:, None], found["alpha"][:, list(job.layout.free)], start)
 
 
-def _binned(rows: Rows, binning: int, real: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+def _binned(rows: Rows, binning: int, dtype: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
     """Means over bins of `binning` along every batch axis, without values that are not finite; the
     data are read once, in lines along the first axis."""
     shape = tuple(-(-n // binning) for n in rows.shape)
-    total = np.zeros((*shape, rows.samples))
+    total = np.zeros((*shape, rows.samples), np.promote_types(dtype, float))
     count = np.zeros((*shape, rows.samples), np.int32)
     inner = rows.count // rows.shape[0] if rows.shape else 1
     for line in range(rows.shape[0] if rows.shape else 1):
-        data = rows.read(line * inner, (line + 1) * inner).astype(real)
+        data = rows.read(line * inner, (line + 1) * inner).astype(dtype)
         data = data.reshape(*rows.shape[1:], rows.samples)
         good = np.isfinite(data)
         data = np.where(good, data, 0.0)
@@ -86,7 +86,7 @@ def _binned(rows: Rows, binning: int, real: np.dtype) -> tuple[np.ndarray, tuple
         total[at] += data
         count[at] += good
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean.reshape(-1, rows.samples).astype(real), shape
+    return mean.reshape(-1, rows.samples).astype(dtype), shape
 
 
 def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c8641b", "#8a8a8a"
 
 @runtime_checkable
 class Drawn(Protocol):
-    """What a picture needs of a `DmdResult`."""
+    """What a picture or a dataset needs of a `DmdResult`."""
 
     @property
     def eigenvalues(self) -> np.ndarray: ...
@@ -41,6 +41,8 @@ class Drawn(Protocol):
     def growth(self) -> np.ndarray: ...
     @property
     def stderr(self) -> np.ndarray: ...
+    @property
+    def amplitude_stderr(self) -> np.ndarray: ...
 
 
 def figure(result: Drawn, modes: int) -> "Figure":
@@ -102,17 +104,12 @@ def _row(ax: "Axes", result: Drawn) -> None:
     strength = np.abs(flat) ** 2 @ result.amplitudes**2
     at = int(np.argmax(strength))
     where = np.unravel_index(at, result.modes.shape[:-1]) if result.modes.ndim > 1 else ()
-    data = np.asarray(result.X[where] if where else result.X)
     t = np.linspace(result.t.min(), result.t.max(), 800)
     model = (flat[at] * result.amplitudes) @ np.exp(np.outer(result.eigenvalues, t - result.t0))
-    ax.plot(
-        result.t,
-        np.real(data),
-        ".",
-        ms=4,
-        color=_BLUE,
-        label="data" if result.real else "real part",
-    )
+    if result.X is not None:
+        data = np.real(np.asarray(result.X[where] if where else result.X))
+        label = "data" if result.real else "real part"
+        ax.plot(result.t, data, ".", ms=4, color=_BLUE, label=label)
     ax.plot(t, model.real, lw=1.2, color=_BLUE)
     if not result.real:
         ax.plot(result.t, np.imag(data), ".", ms=4, color=_ORANGE, label="imaginary part")

@@ -1,20 +1,27 @@
 """What an optimised dynamic mode decomposition returns."""
 
+import dataclasses
+import os
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
+from ._compress import Compressed, is_stream
 from ._dmd_bags import DmdBags
 from ._dmd_columns import Spectrum
+from ._dmd_dataset import fields_of, variables_of
+from ._netcdf import Contents
 from ._optional import needed
 from ._report import outcome
 from ._results import InputError
 from ._same import same
+from ._store import save
 from ._table import indented, rounded, text_table
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
     from matplotlib.figure import Figure
 
 _ROWS = 24
@@ -271,6 +278,30 @@ class DmdResult(eqx.Module):
             columns["growth_bags"] = np.real(self.bags.stderr)
         return pandas.DataFrame(columns)
 
+    def to_dataset(self) -> "xarray.Dataset":
+        """Everything under its name, on the axes `mode` (r), `time` (m) and those of a snapshot,
+        `axis_0`, ...: frequency, growth and amplitude with standard errors, those of `bags`, `modes`
+        and `data`.
+
+        **Raises:** `InputError` if xarray is not installed.
+        """
+        variables, coords = variables_of(self)
+        return Contents(variables | fields_of(self), coords, {}).to_xarray()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
+
+        Data that are not in memory, such as a `numpy.memmap`, are not copied: what is read back has
+        no X, and neither `forecast` nor `mode_std`, which take it.
+
+        **Raises:** `InputError` if the file cannot be written.
+        """
+        variables, coords = variables_of(self)
+        content = Contents(variables, coords, {})
+        X = None if is_stream(self.X) else self.X
+        X = X if X is None or isinstance(X, Compressed) else np.asarray(X)
+        save(dataclasses.replace(self, X=X), path, content)
+
     def plot(self, modes: int = 4) -> "Figure":
         """Eigenvalues with their errors, the leading `modes`, and the row of most variance with the
         model, as a figure of matplotlib."""
@@ -325,5 +356,10 @@ class DmdResult(eqx.Module):
 
     def _data(self) -> np.ndarray:
         self._known_modes()
+        if self.X is None:
+            raise InputError(
+                "The data were not in memory when this was saved, and are not in the file. Set them "
+                "again: dataclasses.replace(result, X=...)."
+            )
         data = np.asarray(self.X)
         return data.reshape(-1, data.shape[-1]).T

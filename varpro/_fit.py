@@ -148,8 +148,9 @@ def fit(
     - `absolute_sigma`: take sigma as it is (True) or up to a common factor (False, default), which
         scales all standard errors by the root of the reduced chi-square. As in scipy.
     - `noise`: "normal" (default) for least squares; "poisson" for counts: the maximum of the Poisson
-        likelihood, with sigma known; "huber", "soft_l1" or "cauchy" for outliers. By least squares
-        whose weights follow the model; `fit.weights` are the last ones. One real column y (m,).
+        likelihood, with sigma known; "huber", "soft_l1" or "cauchy" for outliers, which a complex
+        residual is by its distance. By least squares whose weights follow the model; `fit.weights`
+        are the last ones. One column y (m,).
     - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
     - `mask`: boolean (m,) or (m, k), True for what to use. Of several data sets `sigma`, `weights` and
         `mask` are dicts of arrays, or one number for all.
@@ -278,5 +279,9 @@ def _each(
         "share",
     )
     return fit_many(
-        model, x, y.T, **{k: options[k] for k in keys}, **given, max_steps=how.max_steps
+        *(model, x, y.T),
+        **{k: options[k] for k in keys},
+        **given,
+        max_steps=how.max_steps,
+        real_coefficients=options["wishes"].real,
     )

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ._moments import Before, Curve, Moments, moments
 from ._noise import Reweighting
 from ._problem import Assembled
-from ._small import inverse_root, solve
+from ._small import inverse_root, solve, squared
 from ._types import ArrayIn
 
 # How a lane ended, in the order of `STATUS`.
@@ -56,20 +56,27 @@ class _State(NamedTuple):
     status: Int[Array, ""]
 
 
-def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn) -> _State:
+class _Types(NamedTuple):
+    """Types of the coefficients and of the data."""
+
+    coef: jnp.dtype
+    data: jnp.dtype
+
+
+def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types) -> _State:
     p, dtype = theta.size, theta.dtype
     zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
     vector, square = jnp.zeros((p,), dtype), jnp.zeros((p, p), dtype)
     at = Moments(
-        jnp.zeros((n,), dtype),
+        jnp.zeros((n,), types.coef),
         zero,
         jnp.full((), jnp.inf, dtype),
         vector,
         square,
         square,
-        jnp.zeros((n, n), dtype),
-        jnp.zeros((n, p), dtype),
-        jnp.zeros((m,), dtype),
+        jnp.zeros((n, n), types.coef),
+        jnp.zeros((n, p), types.coef),
+        jnp.zeros((m,), types.data),
         zero,
     )
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
@@ -95,7 +102,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     ratio = jnp.where(state.predicted > 0, actual / state.predicted, -1.0)
     ratio = jnp.where(first, 1.0, ratio)
     # Close to the optimum rounding decides which cost is lower; the gradient still knows.
-    grain = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(y * y))
+    grain = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(squared(y)))
     promise = _promise(new, state.trial, curve, state.scale)
     close = ~first & (jnp.abs(actual) <= grain)
     close = close & (promise <= 0.5 * _promise(state.at, state.theta, curve, state.scale))
@@ -138,7 +145,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     promise = _promise(at, theta, curve, scale)
     # Where a step is lost in the rounding of theta nothing more can be had.
     still = jnp.all(jnp.abs(trial - theta) <= eps * jnp.abs(theta)) & settled
-    tiny = at.cost <= (eps**2) * jnp.sum(y * y)
+    tiny = at.cost <= (eps**2) * jnp.sum(squared(y))
     cosine = jnp.max(
         jnp.where(free, jnp.abs(at.gradient), 0.0) * inverse_root(diagonal), initial=0.0
     ) * inverse_root(2 * at.cost)
@@ -220,7 +227,7 @@ class Found(NamedTuple):
     """Where the searches of b problems ended, and with which coefficients."""
 
     theta: Float[Array, "b p"]
-    coef: Float[Array, "b n"]
+    coef: Inexact[Array, "b n"]
     status: Int[Array, " b"]
     steps: Int[Array, " b"]
 
@@ -236,7 +243,8 @@ def search_lanes(
     b, m = curves.y.shape
     n = len(columns.model.columns)
     kept = 0 if limits.reweight is None else m
-    fresh = jax.vmap(lambda theta: _fresh(theta, n, kept, limits.damping))
+    types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
+    fresh = jax.vmap(lambda theta: _fresh(theta, n, kept, limits.damping, types))
     rows = ("weights", "lower", "upper")
     common = {k: a for k in rows if (a := getattr(curves, k)) is not None and a.ndim == 1}
     own = curves._replace(**dict.fromkeys(common))
@@ -276,7 +284,7 @@ def search_lanes(
     dtype = start.dtype
     out = Found(
         jnp.zeros(start.shape, dtype),
-        jnp.zeros((b, n), dtype),
+        jnp.zeros((b, n), types.coef),
         jnp.zeros((b,), jnp.int32),
         jnp.zeros((b,), jnp.int32),
     )

@@ -1,11 +1,13 @@
 """A saved fit back from its file."""
 
 import os
+from typing import get_args
 
 import numpy as np
 
 from ._batch_fit import BatchFit
 from ._compressed_fit import CompressedFit
+from ._dmd_result import DmdResult
 from ._fit_result import FitResult
 from ._global_fit import GlobalFit
 from ._results import InputError
@@ -13,12 +15,13 @@ from ._single import ModelLike
 from ._store import ForeignCode, read
 from .basis import AbstractBasis, Custom, build_model
 
-_KINDS = {kind.__name__: kind for kind in (FitResult, GlobalFit, BatchFit, CompressedFit)}
+_Saved = FitResult | GlobalFit | BatchFit | CompressedFit | DmdResult
+_KINDS = {kind.__name__: kind for kind in get_args(_Saved)}
 
 
 def load(
     path: str | os.PathLike[str], *, model: ModelLike | None = None, trust: bool = False
-) -> FitResult | GlobalFit | BatchFit | CompressedFit:
+) -> FitResult | GlobalFit | BatchFit | CompressedFit | DmdResult:
     """The fit that its `save` wrote, equal in every bit; `predict` works at once.
 
     A file holds no code. A fit of varpro's own bases needs none. For one with a function or basis
@@ -31,8 +34,8 @@ def load(
     - `trust`: import the modules that the file names, which runs them: for files of people whose
         programs you would run.
 
-    **Returns:** what was saved: a `FitResult`, a `GlobalFit`, a `BatchFit` or a
-    `CompressedFit`.
+    **Returns:** what was saved: a `FitResult`, a `GlobalFit`, a `BatchFit`, a `CompressedFit` or a
+    `DmdResult`.
 
     **Raises:** `InputError` naming the file, if it is missing, damaged or no saved fit, if it needs
     code and neither `model` nor `trust` gives it, or if that code no longer gives the saved curve.

@@ -28,7 +28,7 @@ from ._batch_job import FIELDS, BatchJob
 from ._batch_ready import mean_curve
 from ._batch_starts import Start, started
 from ._lanes import Limits, search_lanes
-from ._moments import Curve, moments, settled
+from ._moments import Curve, coef_variance, moments, settled
 from ._params import Layout, Numbers, expand
 from ._precision import precision
 from ._problem import Assembled
@@ -227,7 +227,7 @@ class _Inner:
         )
         self.known = job.absolute_sigma or job.counts
         # A number of the size of the data, so that sums of squares neither overflow nor underflow.
-        largest = np.abs(mean_curve(job.rows, np.dtype(float))).max()
+        largest = np.abs(mean_curve(job.rows, np.promote_types(job.dtype, float))).max()
         self.unit = float(np.exp2(np.round(np.log2(largest)))) if largest > 0 else 1.0
         self.scale = self.unit if job.counts else self.unit**2
 
@@ -352,7 +352,8 @@ def _mixed_block(
         unit = jnp.asarray(curve.unit)
         precise, small = (unit, unit / scale) if counts else (unit**2, (unit / scale) ** 2)
         prior = outer.prior(whole)
-        dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - coef.size
+        n = coef.size * (2 if jnp.iscomplexobj(coef) else 1)
+        dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - n
 
         def parts(matrix):
             pair = inside[:, None] & inside
@@ -391,7 +392,7 @@ def _mixed_block(
         variance = jnp.sum((transform @ joint) * transform, axis=1)
         variance = jnp.where(moves @ gone, jnp.inf, variance)
         variance = jnp.where(moves @ held, jnp.nan, variance)
-        linear = jnp.diagonal(gram) * own + jnp.sum((gain @ joint) * gain, axis=1)
+        linear = coef_variance(gram) * own + jnp.sum((gain @ joint) * gain.conj(), axis=1).real
         linear = jnp.where(lost_coef | ((gain != 0) @ gone), jnp.inf, linear)
         return out | {
             "alpha": outer.values(whole),

@@ -13,6 +13,10 @@ of squares. With F the derivative of Phi c at constant c, and U gathering u by c
 is the full matrix of Golub and Pereyra (1973); its last term, which Kaufman drops, is for nothing
 here. Each pass is one reduction over all products, which XLA turns into one loop.
 
+Of complex data ^T is ^H, and of gradient and J^T J the real part counts, for theta is real. Where
+coefficients are real, inner products are replaced by their real parts, which are those of real and
+imaginary parts as data side by side; everything else is as written.
+
 Weights that follow the model (`Reweighting`) are made anew at every theta, with the coefficients
 that the last ones give there, and the cost is the function that they minimise: Fisher scoring.
 """
@@ -23,10 +27,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Inexact
 
 from ._noise import Reweighting
 from ._problem import Assembled
+from ._results import REAL_DATA, InputError
 from ._small import cholesky, dot, inverse, products, solved
 from ._types import ArrayIn
 
@@ -39,7 +44,7 @@ class Curve(NamedTuple):
     by which the data were divided; what divides a prior's residual, for it has the data's unit; and
     bounds (p,). Of weights and bounds there may be none."""
 
-    y: Float[ArrayIn, "*b m"]
+    y: Inexact[ArrayIn, "*b m"]
     weights: Float[ArrayIn, "*b m"] | None
     unit: Float[ArrayIn, "*b"]
     lower: Float[ArrayIn, "*b p"] | None
@@ -51,8 +56,8 @@ class Before(NamedTuple):
     make new ones yet; and how far to go to the coefficients that they give. Where the curvature is
     more than twice what is expected, as near a mean of no counts, whole ways overshoot for ever."""
 
-    model: Float[Array, " m"]
-    coef: Float[Array, " n"]
+    model: Inexact[Array, " m"]
+    coef: Inexact[Array, " n"]
     scoring: Bool[Array, ""]
     share: Float[Array, ""]
 
@@ -62,15 +67,15 @@ class Moments(NamedTuple):
     last term, G and Phi^T F; the model (m,) where weights follow it; and how far, relative to the
     cost, the last weights moved the coefficients. A prior is in all but the residual's squares."""
 
-    coef: Float[Array, " n"]
+    coef: Inexact[Array, " n"]
     squares: Float[Array, ""]
     cost: Float[Array, ""]
     gradient: Float[Array, " p"]
     full: Float[Array, "p p"]
     kaufman: Float[Array, "p p"]
-    gram: Float[Array, "n n"]
-    cross: Float[Array, "n p"]
-    model: Float[Array, " _"]
+    gram: Inexact[Array, "n n"]
+    cross: Inexact[Array, "n p"]
+    model: Inexact[Array, " _"]
     drift: Float[Array, ""]
 
 
@@ -85,13 +90,17 @@ def moments(
     from."""
     phi, offset = columns.phi(theta), columns.offset(theta)
     partials, column, coordinate = _derivatives(columns, theta, offset is not None)
-    y, weights, dtype = jnp.asarray(curve.y), curve.weights, phi.dtype
-    drift, guess, given = jnp.zeros((), dtype), None, weights
+    y, weights, real = jnp.asarray(curve.y), curve.weights, columns.real
+    if jnp.iscomplexobj(phi) and not jnp.iscomplexobj(y):
+        raise InputError(REAL_DATA)
+    # Real columns may meet complex data.
+    phi, partials = (v.astype(jnp.result_type(v, y)) for v in (phi, partials))
+    drift, guess, given = jnp.zeros((), theta.dtype), None, weights
     if reweight is not None:
-        given = jnp.ones_like(y) if weights is None else jnp.asarray(weights)
+        given = jnp.ones_like(y).real if weights is None else jnp.asarray(weights)
         assert before is not None
         old = reweight(before.model, y, given, curve.unit)
-        guess = _coefficients(phi, y if offset is None else y - offset, old)
+        guess = _coefficients(phi, y if offset is None else y - offset, old, real)
         guess = before.coef + before.share * (guess - before.coef)
         weights = reweight(_model(phi, guess, offset), y, given, curve.unit)
         weights = jnp.where(before.scoring, weights, given)
@@ -103,15 +112,15 @@ def moments(
         a = [jnp.where(weights > 0, v * weights, 0.0) for v in a]
         target = jnp.where(weights > 0, target * weights, 0.0)
     narrow = max(n, p) <= UNROLLED
-    parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p)
+    parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p, real)
     coef, squares, gradient = parts.coef, parts.squares, parts.gradient
-    cost, model = 0.5 * squares, jnp.zeros((0,), dtype)
+    cost, model = 0.5 * squares, jnp.zeros((0,), y.dtype)
     if reweight is not None and guess is not None and given is not None and before is not None:
         step = coef - guess
         coef = jnp.where(before.scoring, guess + before.share * step, coef)
         model = _model(phi, coef, offset)
         cost = jnp.where(before.scoring, reweight.cost(model, y, given, curve.unit), cost)
-        moved = jnp.sum(jnp.sum(parts.gram * step, axis=1) * step)
+        moved = jnp.sum((jnp.sum(parts.gram * step, axis=1) * step.conj()).real)
         drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
     matrices = (parts.full, parts.kaufman)
     prior = columns.prior(theta)
@@ -137,50 +146,58 @@ def moments(
     )
 
 
-def settled(columns: Assembled, theta: Float[Array, " p"], coef: Float[Array, " n"]) -> Before:
+def settled(columns: Assembled, theta: Float[Array, " p"], coef: Inexact[Array, " n"]) -> Before:
     """Weights as this theta and these coefficients make them, which stay as they are."""
     model = _model(columns.phi(theta), coef, columns.offset(theta))
-    return Before(model, coef, jnp.ones((), bool), jnp.zeros((), coef.dtype))
+    return Before(model, coef, jnp.ones((), bool), jnp.zeros((), theta.dtype))
+
+
+def coef_variance(gram_inv: Inexact[Array, "n n"]) -> Float[Array, " n"]:
+    """Variances of coefficients at a theta that is known, for unit noise; of a complex one that of its
+    distance from the mean."""
+    own = jnp.diagonal(gram_inv).real
+    return 2.0 * own if jnp.iscomplexobj(gram_inv) else own
 
 
 class _Parts(NamedTuple):
     """What `Moments` are made of, for columns, derivatives and data that are weighted."""
 
-    coef: Float[Array, " n"]
+    coef: Inexact[Array, " n"]
     squares: Float[Array, ""]
     gradient: Float[Array, " p"]
     full: Float[Array, "p p"]
     kaufman: Float[Array, "p p"]
-    gram: Float[Array, "n n"]
-    cross: Float[Array, "n p"]
+    gram: Inexact[Array, "n n"]
+    cross: Inexact[Array, "n p"]
 
 
 def _unrolled(
     a: Sequence[Array],
-    target: Float[Array, " m"],
+    target: Inexact[Array, " m"],
     column: tuple[int, ...],
     coordinate: tuple[int, ...],
     p: int,
+    real: bool,
 ) -> _Parts:
     """Number by number: what XLA fuses best, as long as the numbers are few."""
-    d, dtype = len(column), target.dtype
+    d, dtype = len(column), target.real.dtype if real else target.dtype
     n = len(a) - d
     pairs = [(i, j) for i in range(n + d) for j in range(i + 1)]
-    sums = products([(a[i], a[j]) for i, j in pairs] + [(a[i], target) for i in range(n)])
+    sums = products([(a[i], a[j]) for i, j in pairs] + [(a[i], target) for i in range(n)], real)
     full = [[jnp.zeros((), dtype)] * (n + d) for _ in range(n + d)]
     for (i, j), value in zip(pairs, sums, strict=False):
-        full[i][j] = full[j][i] = value
+        full[i][j], full[j][i] = value, value.conj()
     factor = cholesky([row[:n] for row in full[:n]])
     coef = solved(factor, sums[len(pairs) :])
     resid = target
     for v, c in zip(a[:n], coef, strict=True):
         resid = resid - v * c
-    sums = products([(resid, resid)] + [(v, resid) for v in a])
+    sums = products([(resid, resid)] + [(v, resid) for v in a], real)
     change = solved(factor, sums[1 : n + 1])
-    squares = sums[0] - dot(sums[1 : n + 1], change)
+    squares = sums[0] - jnp.real(dot(_conj(sums[1 : n + 1]), change))
     coef = [c + e for c, e in zip(coef, change, strict=True)]
     u = [
-        value - dot([full[i][n + j] for i in range(n)], change)
+        value - dot([full[n + j][i] for i in range(n)], change)
         for j, value in enumerate(sums[n + 1 :])
     ]
     # From derivatives of columns to derivatives by coordinates, coefficients held; an offset has one.
@@ -200,19 +217,20 @@ def _unrolled(
         line, more = [], []
         for i in range(p):
             inner = sum(
-                (full[n + k][n + q] * size[k] * size[q] for k in of[i] for q in of[j]), zero
+                (full[n + k][n + q] * size[k].conj() * size[q] for k in of[i] for q in of[j]), zero
             )
-            line.append(inner - dot([row[i] for row in cross], towards))
-            more.append(dot([row[i] for row in gathered], back))
+            line.append(jnp.real(inner - dot(_conj([row[i] for row in cross]), towards)))
+            more.append(jnp.real(dot(_conj([row[i] for row in gathered]), back)))
         plain.append(line)
         bent.append([a + b for a, b in zip(line, more, strict=True)])
-    gradient = jnp.stack([-sum((u[k] * size[k] for k in of[j]), zero) for j in range(p)] or [zero])
+    slopes = [-sum((u[k] * size[k].conj() for k in of[j]), zero) for j in range(p)]
+    gradient = jnp.stack(slopes or [zero]).real
     return _Parts(
         jnp.stack(coef) if n else jnp.zeros((0,), dtype),
         jnp.maximum(squares, 0.0),
         gradient[:p],
-        _matrix(bent, p, p, dtype),
-        _matrix(plain, p, p, dtype),
+        _matrix(bent, p, p, gradient.dtype),
+        _matrix(plain, p, p, gradient.dtype),
         _matrix([row[:n] for row in full[:n]], n, n, dtype),
         _matrix(cross, n, p, dtype),
     )
@@ -220,22 +238,25 @@ def _unrolled(
 
 def _by_matrices(
     a: Sequence[Array],
-    target: Float[Array, " m"],
+    target: Inexact[Array, " m"],
     column: tuple[int, ...],
     coordinate: tuple[int, ...],
     p: int,
+    real: bool,
 ) -> _Parts:
     """The same for many columns or coordinates."""
     n = len(a) - len(column)
     whole = jnp.stack(list(a), axis=1)
-    full = whole.T @ whole
+    if real:
+        whole, target = (jnp.concatenate([v.real, v.imag]) for v in (whole, target))
+    full = whole.conj().T @ whole
     gram = full[:n, :n]
     back, _ = inverse(gram)
-    coef = back @ (whole[:, :n].T @ target)
+    coef = back @ (whole[:, :n].conj().T @ target)
     resid = target - whole[:, :n] @ coef
-    e = whole.T @ resid
+    e = whole.conj().T @ resid
     change = back @ e[:n]
-    squares = resid @ resid - e[:n] @ change
+    squares = (resid.conj() @ resid - e[:n].conj() @ change).real
     coef, u = coef + change, e[n:] - full[n:, :n] @ change
     of, where = np.array(column, int), np.array(coordinate, int)
     # One where a derivative is one by this coordinate; an offset has no column.
@@ -245,31 +266,37 @@ def _by_matrices(
     cross = full[:n, n:] @ towards
     linear = of >= 0
     bent = jnp.zeros((n, p), target.dtype).at[of[linear], where[linear]].add(u[linear])
-    kaufman = towards.T @ full[n:, n:] @ towards - cross.T @ back @ cross
+    kaufman = (towards.conj().T @ full[n:, n:] @ towards - cross.conj().T @ back @ cross).real
     return _Parts(
         coef,
         jnp.maximum(squares, 0.0),
-        -(towards.T @ u),
-        kaufman + bent.T @ back @ bent,
+        -(towards.conj().T @ u).real,
+        kaufman + (bent.conj().T @ back @ bent).real,
         kaufman,
         gram,
         cross,
     )
 
 
-def _coefficients(phi: Array, target: Array, weights: Array) -> Float[Array, " n"]:
+def _conj(a: Sequence[Array]) -> list[Array]:
+    return [v.conj() for v in a]
+
+
+def _coefficients(phi: Array, target: Array, weights: Array, real: bool) -> Inexact[Array, " n"]:
     """The coefficients alone, for these weights."""
     n = phi.shape[1]
     a = [jnp.where(weights > 0, phi[:, i] * weights, 0.0) for i in range(n)]
     b = jnp.where(weights > 0, target * weights, 0.0)
     if n > UNROLLED:
         whole = jnp.stack(a, axis=1)
-        return inverse(whole.T @ whole)[0] @ (whole.T @ b)
+        if real:
+            whole, b = (jnp.concatenate([v.real, v.imag]) for v in (whole, b))
+        return inverse(whole.conj().T @ whole)[0] @ (whole.conj().T @ b)
     pairs = [(i, j) for i in range(n) for j in range(i + 1)]
-    sums = products([(a[i], a[j]) for i, j in pairs] + [(v, b) for v in a])
+    sums = products([(a[i], a[j]) for i, j in pairs] + [(v, b) for v in a], real)
     full = [[sums[0]] * n for _ in range(n)]
     for (i, j), value in zip(pairs, sums, strict=False):
-        full[i][j] = full[j][i] = value
+        full[i][j], full[j][i] = value, value.conj()
     return jnp.stack(solved(cholesky(full), sums[len(pairs) :]))
 
 
@@ -280,7 +307,7 @@ def _model(phi: Array, coef: Array, offset: Array | None) -> Array:
 
 def _derivatives(
     columns: Assembled, theta: Float[Array, " p"], offset: bool
-) -> tuple[Float[Array, "m d"], tuple[int, ...], tuple[int, ...]]:
+) -> tuple[Inexact[Array, "m d"], tuple[int, ...], tuple[int, ...]]:
     """Derivatives of columns by coordinates that are not zero, with the number of the column (-1 for
     the offset) and of the coordinate."""
     p, n = theta.size, len(columns.model.columns)

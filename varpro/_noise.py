@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from ._results import InputError
 from ._types import ArrayIn
@@ -41,8 +41,8 @@ class Reweighting(eqx.Module):
 
     def __call__(
         self,
-        model: Float[Array, " m"],
-        y: Float[Array, " m"],
+        model: Inexact[Array, " m"],
+        y: Inexact[Array, " m"],
         given: Float[Array, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, " m"]:
@@ -50,13 +50,13 @@ class Reweighting(eqx.Module):
         if self.noise == "poisson":
             floor = _floor(y, given)
             return jnp.where(given > 0, given / jnp.sqrt(jnp.maximum(model, floor)), 0.0)
-        z = jnp.where(given > 0, (y - model) * given, 0.0) * (unit / self.scale)
+        z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
         return given * jnp.sqrt(_share(self.noise, z))
 
     def cost(
         self,
-        model: Float[Array, " m"],
-        y: Float[Array, " m"],
+        model: Inexact[Array, " m"],
+        y: Inexact[Array, " m"],
         given: Float[Array, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, ""]:
@@ -71,7 +71,7 @@ class Reweighting(eqx.Module):
             share = jnp.where(some, y * jnp.log(jnp.where(some, y, 1.0) / mean), 0.0)
             bent = jnp.where(low, (y - model) ** 2 - (y - floor) ** 2, 0.0) / (2 * floor)
             return jnp.sum(jnp.where(used, given**2 * (mean - y + share + bent), 0.0))
-        z = jnp.where(used, (y - model) * given, 0.0) * (unit / self.scale)
+        z = _size(jnp.where(used, (y - model) * given, 0.0)) * (unit / self.scale)
         return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_loss(self.noise, z))
 
 
@@ -79,6 +79,11 @@ def _floor(y: Float[Array, " m"], given: Float[Array, " m"]) -> Float[Array, ""]
     used = given > 0
     mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
     return jnp.maximum(_LEAST * mean, jnp.finfo(y.dtype).tiny)
+
+
+def _size(resid: Inexact[Array, " m"]) -> Float[Array, " m"]:
+    """Of a complex residual its distance, whatever its phase."""
+    return jnp.abs(resid) if jnp.iscomplexobj(resid) else resid
 
 
 def _loss(noise: Noise, z: Float[Array, " m"]) -> Float[Array, " m"]:

@@ -75,13 +75,15 @@ class Opaque(AbstractColumns):
 
 
 class Assembled(AbstractColumns):
-    """A model of named bases, with the layout of its parameters."""
+    """A model of named bases, with the layout of its parameters. `real`: coefficients of complex data
+    are real, where no `Problem` says so (`varpro._moments`)."""
 
     model: Model
     layout: Layout
     numbers: Numbers
     x: PyTree
     priors: tuple[int, ...] = eqx.field(static=True)
+    real: bool = eqx.field(static=True, default=False)
 
     def values(self, theta: Float[Array, " p"]) -> Float[Array, " q"]:
         return self.layout.values(theta, self.numbers)

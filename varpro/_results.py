@@ -50,6 +50,13 @@ class InputError(VarproError, ValueError):
     """Something given is wrong; the message names what came, what was expected and what to do."""
 
 
+# What a complex model of real data is told, wherever that shows.
+REAL_DATA = (
+    "The model is complex, but y is real. Give y as complex numbers, or a real model such as "
+    "vp.Oscillation."
+)
+
+
 class FitError(VarproError, RuntimeError):
     """A fit did not converge and `throw=True` was asked for. `.fit` holds the best point found."""
 

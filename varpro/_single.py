@@ -25,7 +25,7 @@ from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
 from ._precision import precision
 from ._problem import Assembled, Problem
 from ._programs import kept
-from ._results import RESULT_NAMES, RESULTS, InputError, code, explained
+from ._results import REAL_DATA, RESULT_NAMES, RESULTS, InputError, code, explained
 from ._solve import Search
 from ._stats import covariance_blocks
 from ._strength import best_strength
@@ -188,11 +188,13 @@ def _by_gcv(
 
 
 def _can_be_reweighted(data: Data, noise: Noise) -> None:
-    if np.iscomplexobj(data.y) or data.y.shape[1] > 1:
+    if data.y.shape[1] > 1:
         raise InputError(
-            f"noise={noise!r} weighs every value by itself, which needs one real column y (m,). Fit "
-            "many curves, each for itself, with varpro.fit_many."
+            f"noise={noise!r} weighs every value by itself, which needs one column y (m,). Fit many "
+            "curves, each for itself, with varpro.fit_many."
         )
+    if noise == "poisson" and np.iscomplexobj(data.y):
+        raise InputError("noise='poisson' is for counts, but y is complex.")
     if noise == "poisson" and np.any(data.y[data.keep] < 0):
         raise InputError("noise='poisson' is for counts, but y has negative values.")
 
@@ -201,7 +203,7 @@ def _can_be_reweighted(data: Data, noise: Noise) -> None:
 def _reweighted(
     weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
 ) -> Float[Array, " m"]:
-    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), y.dtype))
+    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype))
 
 
 def typed(how: Search, real: np.dtype) -> Search:
@@ -327,10 +329,7 @@ def _checked(
         empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
         out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
     if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
-        raise InputError(
-            "The model is complex, but y is real. Give y as complex numbers, or a real model such as "
-            "vp.Oscillation."
-        )
+        raise InputError(REAL_DATA)
     # Of several starts another may do better.
     check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
     return out

@@ -233,7 +233,10 @@ def _array(file: Any, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.
         return np.zeros(shape, dtype)
     raw = file[name].values
     if dtype.kind == "c":
-        raw = raw[..., 0] + 1j * raw[..., 1]
+        # A sum with an imaginary unit would lose negative zeros and infinities.
+        pair = raw
+        raw = np.empty(pair.shape[:-1], np.result_type(pair, np.complex64))
+        raw.real, raw.imag = pair[..., 0], pair[..., 1]
     return np.ascontiguousarray(raw).astype(dtype).reshape(shape)
 
 

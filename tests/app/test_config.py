@@ -184,7 +184,7 @@ WRONG = {
     ),
     "a name with a dot": (
         replaced("bg:", "b.g:"),
-        "decay.yaml:3 model: the name 'b.g' has a dot, a blank, or one of * ? [ ] in it.",
+        "decay.yaml:3 model: the name 'b.g' has a dot, a blank, or one of * ? [ ] / \\ in it.",
     ),
     "not YAML": (
         replaced("tau: 5.0}", "tau: 5.0"),

@@ -8,8 +8,8 @@ import numpy as np
 
 from .._results import InputError
 from . import Labels
-from ._curves import LOGS
-from ._style import FIT, Canvas, canvas, ink, literal, logarithmic, points, tidy
+from ._curves import LOGS, parts_of
+from ._style import FIT, Canvas, canvas, color, ink, literal, logarithmic, points, tidy
 
 _MOST = 12
 _STAND_FOR_ALL = (5, 50, 95)
@@ -39,9 +39,16 @@ def draw(
     fig = canvas(onto, 3.4 * min(len(where), 3), 3.0 * -(-len(where) // 3))
     axes = fig.subplots(-(-len(where) // 3), min(len(where), 3), squeeze=False, sharex=True).ravel()
     for ax, at in zip(axes, where, strict=False):
+        fitted = batch.predict(at)
+        lines = parts_of(fitted)
+        shades = [(ink(), FIT)] if len(lines) == 1 else [(color(i), color(i)) for i in range(2)]
         if y is not None:
-            points(ax, x, np.real(y[at]), ink())
-        ax.plot(x[order], np.real(batch.predict(at))[order], color=FIT, lw=1.8)
+            seen = parts_of(y[at] + np.zeros_like(fitted))
+            for (_, data), (shade, _) in zip(seen, shades, strict=True):
+                points(ax, x, data, shade)
+        for (part, line), (_, shade) in zip(lines, shades, strict=True):
+            wide = 1.2 if part else 1.8
+            ax.plot(x[order], line[order], color=shade, lw=wide, label=part or None)
         place = ", ".join(map(str, at))
         ax.set_title(f"[{place}]  red. chi-square {batch.redchi[at]:.3g}", fontsize="small")
         ax.set_xlabel(literal(labels.x if named else "sample"))
@@ -53,6 +60,8 @@ def draw(
     for ax in axes[len(where) :]:
         ax.set_visible(False)
     axes[0].set_ylabel(literal(labels.y))
+    if len(axes[0].get_legend_handles_labels()[1]):
+        axes[0].legend(fontsize="small")
     return fig
 
 

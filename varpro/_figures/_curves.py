@@ -128,9 +128,12 @@ def _draw_fit(
     if components and alone:
         parts = fit.components(at)
         few = len(parts) <= MOST_LINES
+        # Of complex ones the real part, in colours that are not those of the data's two.
+        first, what = (2, ", real") if np.iscomplexobj(fit.y) else (0, "")
         for i, (name, values) in enumerate(parts.items() if len(parts) > 1 else ()):
             line = np.real(lines(column(values, shown[0])))
-            ax.plot(line_x, line, color=color(i), lw=1, label=literal(name) if few else None)
+            label = literal(f"{name}{what}") if few else None
+            ax.plot(line_x, line, color=color(first + i), lw=1, label=label)
     if curves:
         model = fit.fitted if at is None else fit.predict(at)
         several = len(shown) > 1 or np.iscomplexobj(fit.y)

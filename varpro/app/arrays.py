@@ -12,7 +12,7 @@ from .data_keys import Data
 from .formats import read_arrays
 from .loader import Document, Key
 from .messages import complain, nearest
-from .samples import Columns
+from .samples import Columns, paired
 
 
 def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> Columns:
@@ -39,6 +39,12 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         raise complaint(f"'{data.x}' has {x.ndim} axes; x has one.", "x")
     (axis,) = x.dims
     ys = [array(name, "y", i) for i, name in enumerate(data.y)]
+    for i, name in enumerate(data.imag):
+        if array(name, "imag", i).dims != ys[i].dims:
+            message = (
+                f"'{name}' {_shape(found[name])} has not the axes of '{data.y[i]}' {_shape(ys[i])}."
+            )
+            raise complaint(message, "imag", i)
     for i, (name, y) in enumerate(zip(data.y, ys, strict=True)):
         if axis not in y.dims:
             raise complaint(
@@ -80,12 +86,15 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
             raise complaint(f"'{name}' holds {out.dtype}, not numbers.")
         return out
 
-    names, labels, axis_name = tuple(data.y), None, ""
+    names, labels, axis_name = paired(data.y, data.imag), None, ""
+    curves = [values(name) for name in data.y]
+    if data.imag:
+        curves = [re + 1j * values(name) for re, name in zip(curves, data.imag, strict=True)]
     if other is None:
-        y = np.stack([values(name) for name in data.y], axis=1)
+        y = np.stack(curves, axis=1)
         y = y[:, 0] if len(data.y) == 1 else y
     else:
-        y = values(data.y[0])
+        y = curves[0]
         labels, axis_name = _labels(found, str(other))
         names = tuple(_text(v) for v in labels) if labels is not None else ()
         names = names or tuple(str(i) for i in range(y.shape[1]))

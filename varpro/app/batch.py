@@ -73,6 +73,7 @@ def make_job(plan: Plan) -> vp.BatchJob:
             fix=rules.fix,
             tie=rules.tie,
             order=rules.order,
+            real_coefficients=rules.real_coefficients,
             start=config.fit.start,
             binning=config.fit.binning,
             # What is the default of one curve is not that of many.
@@ -276,6 +277,8 @@ def result(plan: Plan, fit: vp.BatchFit) -> dict[str, Any]:
     for name in (*fit.names, *fit.columns):
         one = fit[name]
         value, error = np.asarray(one.value)[good], np.asarray(one.stderr)[good]
+        # Of complex ones their size.
+        value = np.abs(value) if np.iscomplexobj(value) else value
         quantiles = np.percentile(value, (5, 50, 95)).tolist() if value.size else [None] * 3
         known = error[np.isfinite(error)]
         parameters[name] = {

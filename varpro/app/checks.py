@@ -4,6 +4,8 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import varpro as vp
 
 from .loader import Key
@@ -17,11 +19,24 @@ Parts = Mapping[str, vp.basis.AbstractBasis]
 
 def problems_of(plan: "Plan", parts: Parts) -> Iterator[str]:
     """Every problem of the first kind that has any, a line each."""
-    for judge in (_misnamed, _without_start, _too_few):
+    for judge in (_misnamed, _complex, _without_start, _too_few):
         found = list(judge(plan, parts))
         yield from found
         if found:
             return
+
+
+def _complex(plan: "Plan", parts: Parts) -> Iterator[str]:
+    """Waves of complex data where the data are real."""
+    given = (plan.source or data.y for data in plan.sets.values())
+    if any(np.dtype(one.dtype).kind == "c" for one in given):
+        return
+    for name, component in plan.config.model.items():
+        if component.kind == "complex_exp":
+            message = (
+                "is for complex data, but y is real. Its imaginary part is named by data.imag."
+            )
+            yield complain(plan.document, ("model", name), message)
 
 
 def _without_start(plan: "Plan", parts: Parts) -> Iterator[str]:
@@ -114,11 +129,13 @@ def _too_few(plan: "Plan", parts: Parts) -> Iterator[str]:
     held |= {name for name, param in params.items() if param.fixed} | set(rules.tie)
     linear = len(plan.model.column_names) - len(rules.relations)
     linear *= data.y.size // len(data.y)
-    free = len(params) - len(held)
-    if data.y.size < free + linear:
+    each = 2 if np.iscomplexobj(data.y) else 1
+    linear *= 1 if rules.real_coefficients else each
+    free, size = len(params) - len(held), each * data.y.size
+    if size < free + linear:
         yield complain(
             plan.document,
             ("data",),
-            f"{data.y.size} data points cannot determine {free + linear} parameters "
+            f"{size} data points cannot determine {free + linear} parameters "
             f"({free} nonlinear, {linear} linear). Give more data or a smaller model.",
         )

@@ -13,7 +13,7 @@ from .kinds import is_table
 from .loader import Document, Key
 from .messages import complain, nearest
 from .readers import Table, read_table
-from .samples import Columns
+from .samples import Columns, paired
 
 
 def read_columns(document: Document, data: Data, section: Key, folder: Path) -> Columns:
@@ -46,19 +46,27 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         table = table.take(kept)
 
     x_index = column(data.x, "x")
-    y_indices: list[int] = []
-    for i, name in enumerate(data.y or ()):
-        if any(sign in name for sign in "*?[") and table.find(name) is None:
-            found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
-            found = [j for j in found if j != x_index]
-            if not found:
-                message = f"no column matches '{name}'. {nearest(name, table.names())}"
-                raise vp.InputError(complain(document, (*section, "y", i), message))
-        else:
-            found = [column(name, "y", i)]
-        y_indices += [j for j in found if j not in y_indices]
 
-    _equally_long(table, x_index, y_indices)
+    def columns_of(key: str, names: list[str]) -> list[int]:
+        indices: list[int] = []
+        for i, name in enumerate(names):
+            if any(sign in name for sign in "*?[") and table.find(name) is None:
+                found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
+                found = [j for j in found if j != x_index]
+                if not found:
+                    message = f"no column matches '{name}'. {nearest(name, table.names())}"
+                    raise vp.InputError(complain(document, (*section, key, i), message))
+            else:
+                found = [column(name, key, i)]
+            indices += [j for j in found if j not in indices]
+        return indices
+
+    y_indices, imag_indices = columns_of("y", data.y), columns_of("imag", data.imag)
+    if imag_indices and len(imag_indices) != len(y_indices):
+        message = f"{len(imag_indices)} columns for the {len(y_indices)} of y."
+        raise vp.InputError(complain(document, (*section, "imag"), message))
+    of_y = [*y_indices, *imag_indices]
+    _equally_long(table, x_index, of_y)
     whole = len(table.rows)
     table = _finite(table, [x_index], data.nan)
     if data.range is not None:
@@ -75,15 +83,17 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         weigh["sigma"] = column(data.sigma, "sigma")
     if data.weights is not None:
         weigh["weights"] = column(data.weights, "weights")
-    table = _finite(table, [*y_indices, *weigh.values()], data.nan)
+    table = _finite(table, [*of_y, *weigh.values()], data.nan)
     if not table.rows:
         raise vp.InputError(complain(document, section, "no row is left to fit."))
 
     y = np.stack([table.numbers(j) for j in y_indices], axis=1)
+    if imag_indices:
+        y = y + 1j * np.stack([table.numbers(j) for j in imag_indices], axis=1)
     sigma: np.ndarray | float | None = data.sigma if isinstance(data.sigma, float) else None
     if data.sigma == "poisson":
-        if y.shape[1] > 1:
-            message = "poisson needs a single y column."
+        if y.shape[1] > 1 or imag_indices:
+            message = "poisson needs a single y column of counts."
             raise vp.InputError(complain(document, (*section, "sigma"), message))
         _refuse(table, y_indices[0], y[:, 0] < 0, "is negative, so it is no Poisson count")
         sigma = np.sqrt(np.maximum(y[:, 0], 1.0))
@@ -102,7 +112,7 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         sigma=sigma,
         weights=weights,
         x_name=names[x_index],
-        y_names=tuple(names[j] for j in y_indices),
+        y_names=paired([names[j] for j in y_indices], [names[j] for j in imag_indices]),
         x_unit=data.units.x or table.unit(x_index),
         y_unit=data.units.y or table.unit(y_indices[0]),
         dropped=whole - len(table.rows),

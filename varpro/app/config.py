@@ -45,7 +45,7 @@ class Config(Section):
     datasets: dict[Word, Dataset] = {}
     """several data sets by name, each with the keys of data."""
     responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
-    """Instrument responses by name, which components take as irf."""
+    """Instrument responses by name, which components take as irf; and receivers, taken as receiver."""
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
     """The components by name, each with its kind."""
     parameters: Word | None = None

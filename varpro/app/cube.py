@@ -19,7 +19,7 @@ from .data_keys import Data
 from .formats import read_arrays
 from .loader import Document
 from .messages import complain, nearest
-from .samples import Columns
+from .samples import Columns, paired
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +34,13 @@ class Source:
     dtype: np.dtype
     unit: str
     renamed: Mapping[str, str]  # dims by what they are called in the file
+    imag: str | None = None  # the array of imaginary parts, if they are in one of their own
 
     def __getitem__(self, index: Any) -> np.ndarray:
         try:
-            return np.asarray(_opened(self.path).array(self.name)[index])
+            array = _opened(self.path).array
+            found = np.asarray(array(self.name)[index])
+            return found if self.imag is None else found + 1j * np.asarray(array(self.imag)[index])
         except (OSError, ValueError, KeyError) as error:
             raise vp.InputError(f"{self.path}: '{self.name}' cannot be read ({error}).") from error
 
@@ -78,6 +81,7 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
     name = data.variable or next(iter(data.y), None)
     try:
         source = open_cube(path, name, data.x, data.dims, data.spacing, data.origin)
+        source = _with_imag(source, *data.imag) if data.imag else source
     except vp.InputError as error:
         raise vp.InputError(complain(document, ("data",), str(error))) from error
     along = source.coords[data.x]
@@ -88,12 +92,23 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
         sigma=None,
         weights=None,
         x_name=data.x,
-        y_names=(source.name,),
+        y_names=paired([source.name], data.imag),
         x_unit=data.units.x or str(along.attrs.get("units", "")),
         y_unit=data.units.y or source.unit,
         dropped=0,
     )
     return columns, source
+
+
+def _with_imag(source: Source, imag: str) -> Source:
+    other = source.moved(imag)
+    if other.shape != source.shape or "c" in (other.dtype.kind, source.dtype.kind):
+        raise vp.InputError(
+            f"imag: '{imag}' {other.shape} {other.dtype} and '{source.name}' {source.shape} "
+            f"{source.dtype} are not real and imaginary parts of one array."
+        )
+    dtype = np.result_type(source.dtype, other.dtype, np.complex64)
+    return dataclasses.replace(source, dtype=dtype, imag=imag)
 
 
 def open_cube(

@@ -7,7 +7,7 @@ import pydantic
 from pydantic import BeforeValidator, Field
 
 from .messages import wrong
-from .scalars import Delimiter, Number, Word, Words, to_word_or_number
+from .scalars import Delimiter, Number, Word, Words, to_word_or_number, to_words
 from .section import Section
 
 
@@ -27,6 +27,8 @@ class Data(Section):
     """The column or array of sample positions."""
     y: Words = []
     """One or more columns, or patterns such as "4*"; or an array on the axis of x and one more."""
+    imag: Annotated[list[Word], BeforeValidator(to_words)] = []
+    """Imaginary parts, one column, pattern or array for each of y, which are then the real parts; arrays of complex numbers need none."""
     variable: Word | None = None
     """The array of curves of an image or a cube, on any axes; another word for y."""
     dims: Words | None = None
@@ -64,6 +66,8 @@ class Data(Section):
             raise wrong("range is [lowest x, highest x].")
         if self.variable is not None and self.y:
             raise wrong("give y or variable, not both.")
+        if self.imag and len(self.imag) != max(len(self.y), 1):
+            raise wrong(f"imag has {len(self.imag)} names, but there are {len(self.y)} real parts.")
         return self
 
 

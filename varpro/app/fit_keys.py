@@ -39,6 +39,8 @@ class Constraints(Section):
     """true for all coefficients, or names and patterns of columns."""
     bounds: dict[Word, Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
     """{name: [lower, upper]} of parameters or coefficients."""
+    real_coefficients: Truth = False
+    """Coefficients of complex data are real, where phases are parameters (receiver)."""
     relations: dict[
         Word, Annotated[float | str | dict[str, float], BeforeValidator(to_relation)]
     ] = {}

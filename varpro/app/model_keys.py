@@ -92,21 +92,30 @@ class BasisComponent(Component):
     basis: ClassVar[type]
 
     def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
-        """The basis; a response that it names is looked up among `responses`."""
+        """The basis; a response or receiver that it names is looked up among `responses`."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
         given: dict[str, Any] = {
             k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
         }
         if self.below:
             given[self.below] = {k: v.param() for k, v in given[self.below].items()}
-        if given.get("irf") is not None:
-            known = responses or {}
-            if given["irf"] not in known:
+        for key, (kind, what) in _SHARED.items():
+            if given.get(key) is None:
+                continue
+            known = {k: one for k, one in (responses or {}).items() if isinstance(one, kind)}
+            if given[key] not in known:
                 raise vp.InputError(
-                    f"irf: no response '{given['irf']}'. {nearest(given['irf'], known)}"
+                    f"{key}: no {what} '{given[key]}'. {nearest(given[key], known)}"
                 )
-            given["irf"] = known[given["irf"]]
+            given[key] = known[given[key]]
         return self.basis(name, **given)
+
+
+# What components name and share, by the key under which they do.
+_SHARED: dict[str, tuple[type, str]] = {
+    "irf": (vp.basis.AbstractResponse, "response"),
+    "receiver": (vp.Receiver, "receiver"),
+}
 
 
 class CustomComponent(Component):
@@ -195,6 +204,7 @@ def _kind_of_response(data: Any) -> str:
 RESPONSES = {
     "gaussian": _component("gaussian", vp.GaussianIRF, "gaussian"),
     "measured": MeasuredResponse,
+    "receiver": _component("receiver", vp.Receiver),
 }
 Response = Annotated[
     functools.reduce(

@@ -100,6 +100,7 @@ class Plan:
             "nonnegative": rules.nonnegative,
             "bounds": {name: tuple(ends) for name, ends in rules.bounds.items()},
             "relations": rules.relations,
+            "real_coefficients": rules.real_coefficients,
             "ridge": rules.ridge,
             "smooth": rules.smooth,
             "solver": vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
@@ -252,7 +253,7 @@ def _build(
     component: Component,
     folder: Path,
     x: np.ndarray,
-    responses: Mapping[str, vp.basis.AbstractResponse],
+    responses: Mapping[str, vp.basis.Shared],
 ) -> tuple[vp.basis.AbstractBasis, Path | None]:
     """A term of the model, and the file of the function that it names."""
     if isinstance(component, BasisComponent):
@@ -275,7 +276,8 @@ def _units(
         given |= {f"{name}.{key}": unit for key, unit in response.units().items()}
     own = {local: local.rpartition(".")[2].rstrip("23") for local in part.parameters}
     units = {
-        part.parameter_name(local): given.get(local) or parameter_unit(bare, columns.x_unit)
+        part.parameter_name(local): given.get(local)
+        or parameter_unit(component.kind, bare, columns.x_unit)
         for local, bare in own.items()
     }
     for name in part.column_names:

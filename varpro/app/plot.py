@@ -56,7 +56,8 @@ def labels_of(data: Columns, y: Sequence[str]) -> vp.Labels:
 def labels_in(plan: Plan) -> vp.Labels:
     """Those of the first, or only, data set of a plan."""
     name, data = next(iter(plan.sets.items()))
-    return labels_of(data, plan.config.sections[name].y)
+    section = plan.config.sections[name]
+    return labels_of(data, data.y_names if section.imag else section.y)
 
 
 def pictures(fit: vp.FitResult, labels: vp.Labels, panels: Sequence[str]) -> list[Picture]:
@@ -134,7 +135,8 @@ def pictures_of_batch(fit: vp.BatchFit, y: Any, labels: vp.Labels) -> list[Pictu
 def write_maps(plan: Plan, fit: vp.BatchFit, path: Path) -> None:
     """`maps.png`, of one or two batch axes."""
     picture = pictures_of_batch(fit, None, labels_in(plan))[0]
-    rows = len(fit.names) + len(fit.columns) + 1
+    phases = len(fit.columns) if np.iscomplexobj(fit.coef) else 0
+    rows = len(fit.names) + len(fit.columns) + 1 + -(-phases // 2)
     write_picture(picture, path, 7.4, 2.0 * rows + 0.4)
 
 

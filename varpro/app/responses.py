@@ -15,9 +15,9 @@ from .readers import read_table
 
 def build_responses(
     document: Document, config: Config, folder: Path
-) -> tuple[Mapping[str, vp.basis.AbstractResponse], dict[str, Path]]:
+) -> tuple[Mapping[str, vp.basis.Shared], dict[str, Path]]:
     """The responses by name, and the files that they were read from by their role."""
-    found: dict[str, vp.basis.AbstractResponse] = {}
+    found: dict[str, vp.basis.Shared] = {}
     files: dict[str, Path] = {}
     problems: list[str] = []
     for name, section in config.responses.items():

@@ -1,6 +1,7 @@
 """What is fitted, however it was stored."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,3 +26,10 @@ class Columns:
     mask: np.ndarray | None = None
     labels: np.ndarray | None = None
     labels_name: str = ""
+
+
+def paired(real: Sequence[str], imag: Sequence[str]) -> tuple[str, ...]:
+    """What curves are called, of real and imaginary parts of which each has a name."""
+    if not imag:
+        return tuple(real)
+    return tuple(f"{re} + i {im}" for re, im in zip(real, imag, strict=True))

@@ -43,9 +43,10 @@ def quantile_rows(plan: Plan, fit: vp.BatchFit) -> list[tuple[str, ...]]:
     for name in (*fit.names, *fit.columns):
         value, error = (np.asarray(a)[fit.success] for a in (fit[name].value, fit[name].stderr))
         known = error[np.isfinite(error)]
+        shown, value = (f"|{name}|", np.abs(value)) if np.iscomplexobj(value) else (name, value)
         cells = [f"{q:.5g}" for q in np.percentile(value, (5, 50, 95))] if value.size else [""] * 3
         middle = f"{np.median(known):.2g}" if known.size else ""
-        rows.append((name, *cells, middle, plan.units.get(name, "")))
+        rows.append((shown, *cells, middle, plan.units.get(name, "")))
     return rows
 
 

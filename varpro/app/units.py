@@ -1,8 +1,10 @@
 """The unit of every fitted number, from the units of the axes."""
 
 # A parameter's name says what it is: along x, or per x. What is not listed has no derived unit.
-_ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale", "period"}
+_ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale", "period", "delay"}
 _PER_X = {"rate", "freq", "frequency"}
+# Widths of lines in the spectrum of what is a wave along x.
+_OF_LINES = {"fwhm", "gaussian"}
 
 
 def power(unit: str, exponent: int) -> str:
@@ -20,8 +22,12 @@ def per(top: str, bottom: str) -> str:
     return f"{top or '1'}/{bottom}"
 
 
-def parameter_unit(local: str, x_unit: str) -> str:
-    """The unit of a nonlinear parameter by its local name, such as `tau`."""
+def parameter_unit(kind: str, local: str, x_unit: str) -> str:
+    """The unit of a nonlinear parameter by its kind of component and its local name, such as `tau`."""
+    if kind == "complex_exp" and local in _OF_LINES:
+        return per("", power(x_unit, 1))
+    if local == "phase":
+        return "rad"
     if local in _ALONG_X:
         return x_unit
     # "A->B" is the rate of a transfer.

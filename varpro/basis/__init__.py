@@ -30,6 +30,7 @@ KINDS: dict[str, type[AbstractBasis]] = {
     "exp": Exp,
     "stretched_exp": StretchedExp,
     "oscillation": Oscillation,
+    "complex_exp": ComplexExp,
     "gaussian": Gaussian,
     "lorentzian": Lorentzian,
     "voigt": Voigt,
