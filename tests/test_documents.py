@@ -106,6 +106,12 @@ def test_files_that_a_page_names_exist(page):
         r"(?:scripts|configs|tests|examples)/[\w./]*\w|[A-Z]{3,}\.md|constraints\.txt", text
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+    tests = re.findall(r"(tests/[\w/]+\.py)::(\w+)", text)
+    assert [
+        f"{path}::{name}"
+        for path, name in tests
+        if f"\ndef {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ] == []
     linked = re.findall(r"\]\(([^)#:]+?\.(?:md|rst))(?:#[\w-]+)?\)", text)
     # The gallery and the reference of configurations are written when the pages are built.
     missing = [

@@ -9,6 +9,7 @@ surrogate that the iteration uses: with g(theta, problem) = 0 at the optimum,
 on the coordinates that are not on a bound; one on a bound moves with its bound.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import get_args
 
@@ -16,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, PyTree, Shaped
@@ -89,7 +91,6 @@ class Found(eqx.Module):
     stats: dict[str, Array]
 
 
-@eqx.filter_jit
 def solve(
     basis: Callable[[PyTree, PyTree], Inexact[Array, "m n"]],
     y: Shaped[ArrayIn, "m *k"],
@@ -132,6 +133,27 @@ def solve(
     **Raises:** `InputError` if shapes do not fit or a solver cannot keep the bounds given.
     """
     how = search(solver, linear_solver, jacobian, max_steps)
+    if getattr(y, "dtype", None) in (np.float64, np.complex128) and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        warnings.warn(
+            f"y is {y.dtype}, but JAX computes in float32 here. Set jax.config.update("  # pyright: ignore[reportAttributeAccessIssue]
+            "'jax_enable_x64', True), or give y in single precision.",
+            stacklevel=2,
+        )
+    return _solve(basis, y, alpha0, args, weights, offset, lower, upper, how)
+
+
+@eqx.filter_jit
+def _solve(
+    basis: Callable[[PyTree, PyTree], Inexact[Array, "m n"]],
+    y: Shaped[ArrayIn, "m *k"],
+    alpha0: PyTree[ArrayLike],
+    args: PyTree,
+    weights: Float[ArrayIn, " m"] | None,
+    offset: Callable[[PyTree, PyTree], Inexact[Array, " m"]] | None,
+    lower: PyTree[ArrayLike] | None,
+    upper: PyTree[ArrayLike] | None,
+    how: Search,
+) -> Solution:
     alpha0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), alpha0)
     theta0, unravel = jax.flatten_util.ravel_pytree(alpha0)
     y = jnp.asarray(y, jnp.result_type(y, float))

@@ -256,8 +256,10 @@ def test_starter_schema_and_reference_come_from_the_same_models(varpro):
         keys = {f.alias or n for n, f in section.model_fields.items()}
         assert set(definitions[section.__name__]["properties"]) == keys
         assert all(f"`{key}`" in page for key in keys)
-        undocumented = [n for n, f in section.model_fields.items() if not f.description]
+        undocumented = set(section.model_fields) - set(section.texts())
         assert not undocumented, section.__name__
+        told = definitions[section.__name__]["properties"].values()
+        assert {key["description"] for key in told} == set(section.texts().values())
     for kind in COMPONENTS:
         assert f"### {kind}" in page
     assert Config.model_fields.keys() >= {"data", "datasets", "responses", "model"}

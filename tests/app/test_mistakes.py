@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import h5py
@@ -241,7 +243,7 @@ CONFIGURATION = {
     ),
     "code in a relation": (
         add("constraints: {relations: {bg: '__import__(\"os\").getpid()'}}"),
-        r"decay\.yaml: relations: no column '__import__\(",
+        r"decay\.yaml:6 constraints\.relations: relations: no column '__import__\(",
     ),
     "a name with a dot": (config("bg:", "b.g:"), r"decay\.yaml:3 model: the name 'b\.g' has a dot"),
     "a tolerance below zero": (
@@ -420,7 +422,67 @@ DATA_FILES = {
     ),
     "a start that overflows": (
         config("init: 0.7, lower: 0.01", "init: -1e-3, lower: -1"),
-        r"decay\.yaml: Column 'decay' is not finite at the start",
+        r"decay\.yaml:4 model\.decay: Column 'decay' is not finite at the start",
+    ),
+    "two starts alike": (
+        component(f"{DECAY}\n  slow: {{kind: exp, tau: 0.7}}"),
+        r"decay\.yaml:4 model\.decay: Phi has rank 2 of 3 at the starting point",
+    ),
+    "a component out of sight": (
+        component(f"{DECAY}\n  far: {{kind: gaussian, center: 900, width: 1}}"),
+        r"decay\.yaml:5 model\.far: Column 'far' is zero at every sample at the start",
+    ),
+    "a tie to itself": (
+        both(
+            component(f"{DECAY}\n  slow: {{kind: exp, tau: 5}}"),
+            add("constraints:\n  tie:\n    slow.tau: decay.tau\n    decay.tau: slow.tau"),
+        ),
+        r"decay\.yaml:\d+ constraints\.tie\.(slow|decay)\.tau: tie: '.*' is tied to itself",
+    ),
+    "an order against the starts": (
+        both(
+            component(f"{DECAY}\n  slow: {{kind: exp, tau: 0.1}}"),
+            add("constraints:\n  order: [decay.tau, slow.tau]"),
+        ),
+        r"decay\.yaml:8 constraints\.order: order: the start of 'decay\.tau' \(0\.7\) must be below",
+    ),
+    "two penalties of two kinds": (
+        add("constraints:\n  ridge: {bg: gcv, decay: 1.0}"),
+        r"decay\.yaml:7 constraints\.ridge: Either all penalties are given or all are 'gcv'",
+    ),
+    "a penalty to be found for counts": (
+        add("constraints: {ridge: gcv}\nfit:\n  noise: poisson"),
+        r"decay\.yaml:\d constraints\.ridge: A penalty of strength 'gcv' is for noise='normal'",
+    ),
+    "a coefficient that follows what follows": (
+        both(
+            component(f"{DECAY}\n  slow: {{kind: exp, tau: 5}}"),
+            add("constraints:\n  relations:\n    bg: {slow: 2}\n    slow: {decay: 2}"),
+        ),
+        r"decay\.yaml:9 constraints\.relations\.bg: relations: 'bg' follows 'slow', which follows",
+    ),
+    "counts below zero": (
+        both(line(5, "1,-3"), add("fit:\n  noise: poisson")),
+        r"decay\.yaml:7 fit\.noise: noise='poisson' is for counts, but y has negative values",
+    ),
+    "a scale of nothing": (
+        add("fit:\n  noise: huber\n  loss_scale: 0"),
+        r"decay\.yaml:8 fit\.loss_scale: loss_scale must be positive",
+    ),
+    "a slash in the name of a data set": (
+        config(DATA, "datasets:\n  a/b: {path: decay.csv, x: t, y: counts}"),
+        r"decay\.yaml:2 datasets: the name 'a/b' has ",
+    ),
+    "a name that leads out of the folder": (
+        config(DATA, "datasets:\n  ../../b: {path: decay.csv, x: t, y: counts}"),
+        r"decay\.yaml:2 datasets: the name '\.\./\.\./b' has a dot",
+    ),
+    "starts alike in one of several data sets": (
+        both(
+            component(f"{DECAY}\n  slow: {{kind: exp, tau: 0.7}}"),
+            config(DATA, "datasets:\n  one: {path: decay.csv, x: t, y: counts}"),
+        ),
+        r"decay\.yaml:\d+ model\.decay: ",
     ),
 }
 
@@ -584,3 +646,45 @@ def test_a_fault_of_the_machine_is_told_and_leaves_nothing(here, varpro, monkeyp
     assert done.exit_code == 2, done.output
     assert re.match(said, done.stderr) and done.stderr.count("\n") == 1
     assert tree(here) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
+    ids=["Ctrl-C", "terminate"],
+)
+def test_a_signal_ends_a_run_in_one_line_and_leaves_nothing(
+    here, varpro, monkeypatch, kind, code, said
+):
+    before = tree(here)
+    monkeypatch.setattr(run_module, "write_json", lambda *_: os.kill(os.getpid(), kind))
+    done = varpro("run", "decay.yaml")
+    assert done.exit_code == code
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert tree(here) == before
+
+
+def test_a_run_folder_that_is_a_link_is_not_written_through(here, varpro):
+    """What a link leads to is somebody else's: an overwrite replaces the link and nothing behind it."""
+    Path("else").mkdir()
+    Path("else/notes.txt").write_text("mine")
+    Path("run").symlink_to("else", target_is_directory=True)
+    done = varpro("run", "decay.yaml", "--overwrite")
+    assert done.exit_code == 2 and "notes.txt" in done.stderr
+    assert [p.name for p in Path("else").iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_file_does_not_complain_when_it_goes(monkeypatch):
+    import types
+
+    import h5netcdf
+
+    from varpro.app.cli import _unraisable
+
+    told = []
+    monkeypatch.setattr(sys, "__unraisablehook__", told.append)
+    _unraisable(types.SimpleNamespace(object=h5netcdf.File.close))
+    assert told == []
+    other = types.SimpleNamespace(object=json.dumps)
+    _unraisable(other)
+    assert told == [other]
