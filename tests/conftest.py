@@ -34,7 +34,7 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 _OWN_CHECKS = {
     *("app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"),
     *("_compress", "_dmd", "_dmd_limits", "_dmd_start", "_figures", "_batch_data", "_batch_own"),
-    *("_batch_ready", "_batch_starts", "_ties"),
+    *("_batch_ready", "_batch_starts", "_ties", "_starts", "_set_names"),
 }
 _PACKAGE = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
 _CORE = sorted({path.stem for path in _PACKAGE.iterdir()} - _OWN_CHECKS)

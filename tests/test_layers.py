@@ -27,6 +27,7 @@ ROWS = [
     *(
         "_report _store _compare _figures",
         "_fit_result",
+        "_assemble _fit_program _starts",
         "_single _global_fit _batch_fit _compressed_fit",
         "_set_names _batch_program _batch_data",
         "_global",

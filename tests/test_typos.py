@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro import _single
+from varpro import _fit_program
 
 X = np.linspace(0, 5, 40)
 Y = np.exp(-X) + 0.1
@@ -28,7 +28,7 @@ TYPOS = [
 
 @pytest.mark.parametrize(("given", "hint"), TYPOS)
 def test_fit_suggests_the_name_that_was_meant(given, hint, monkeypatch):
-    monkeypatch.setattr(_single, "_program", None)
+    monkeypatch.setattr(_fit_program, "_program", None)
     with pytest.raises(vp.InputError) as caught:
         vp.fit(MODEL, X, Y, **given)
     assert hint in str(caught.value) and next(iter(given)) in str(caught.value)

@@ -17,7 +17,7 @@ from ._batch_ready import prepare
 from ._batch_starts import Start, improved, started
 from ._mixed import fit_mixed
 from ._noise import Noise
-from ._single import ModelLike
+from ._starts import ModelLike
 from ._ties import TieLike
 
 Progress = Callable[[int, int], None]

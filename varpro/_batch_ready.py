@@ -26,7 +26,7 @@ from ._precision import precision
 from ._problem import Assembled
 from ._results import InputError
 from ._rows import Rows, Weighing
-from ._single import ModelLike, as_basis, check_distinct, starts_of
+from ._starts import ModelLike, as_basis, check_distinct, starts_of
 from ._ties import TieLike
 from .basis import bare, build_model
 

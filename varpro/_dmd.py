@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ._assemble import message
 from ._compress import Compressed, column_blocks, compress, is_stream
 from ._dmd_bags import draw_bags, gathered
 from ._dmd_columns import Exponentials, Spectrum
@@ -20,11 +21,11 @@ from ._dmd_limits import Band, Rules, box, check_bands, guess
 from ._dmd_result import DmdResult, Errors
 from ._dmd_search import optimise
 from ._dmd_start import candidates, leading
+from ._fit_program import typed
 from ._levenberg import STOP_NAMES
 from ._precision import precision
 from ._problem import Problem
 from ._results import RESULT_NAMES, FitError, InputError
-from ._single import message, typed
 from ._solve import Solver, search
 
 Start = Literal["auto", "dmd", "pencil"]

@@ -10,7 +10,7 @@ from ._guess import guess_starts
 from ._params import Param
 from ._precision import precision
 from ._results import InputError
-from ._single import as_basis, starts_of
+from ._starts import as_basis, starts_of
 from .basis import AbstractBasis
 
 

@@ -20,8 +20,9 @@ from ._noise import Noise
 from ._params import Param
 from ._reduced import Jacobian
 from ._results import FitError, InputError
-from ._single import ModelLike, fit_one
+from ._single import fit_one
 from ._solve import Solver, search
+from ._starts import ModelLike
 from ._ties import TieLike
 from .linalg import AbstractPinvSolver
 

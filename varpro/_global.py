@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ._assemble import assemble, history, message
 from ._data import Data, NanPolicy, prepare_data
+from ._fit_program import as_typed, check_columns, typed
 from ._fit_result import FitResult
 from ._fitted import prior_chisq
 from ._global_fit import GlobalFit
@@ -36,19 +38,8 @@ from ._set_names import (
     ties_of_all,
 )
 from ._several import Several, local_layout, stacked
-from ._single import (
-    ModelLike,
-    as_basis,
-    as_typed,
-    assemble,
-    check_columns,
-    check_distinct,
-    history,
-    message,
-    starts_of,
-    typed,
-)
 from ._solve import Search
+from ._starts import ModelLike, as_basis, check_distinct, starts_of
 from ._stats import Spread, coefficients, heard, joined, spread
 from ._ties import TieLike
 from ._types import ArrayIn

@@ -11,7 +11,7 @@ from ._dmd_result import DmdResult
 from ._fit_result import FitResult
 from ._global_fit import GlobalFit
 from ._results import InputError
-from ._single import ModelLike
+from ._starts import ModelLike
 from ._store import ForeignCode, read
 from .basis import AbstractBasis, Custom, build_model
 

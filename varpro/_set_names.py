@@ -14,7 +14,7 @@ from ._guess import guess_starts
 from ._linear import Linear, Wishes
 from ._params import Param
 from ._results import InputError, suggestion
-from ._single import ModelLike
+from ._starts import ModelLike
 from ._ties import Tie, as_tie
 from .basis import Model
 

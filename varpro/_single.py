@@ -5,34 +5,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ._columnwise import reduction
+from ._assemble import assemble
 from ._compress import Compressed, compress
 from ._data import Data, NanPolicy, prepare_data
+from ._fit_program import run_program, typed
 from ._fit_result import FitResult
-from ._fitted import prior_chisq
 from ._guess import guess_starts
-from ._joint import Optimum, Quantity, scaled, unit_covariance
-from ._levenberg import STOP, STOP_NAMES
 from ._linear import Linear, Wishes
-from ._multistart import best_of, start_points
+from ._multistart import start_points
 from ._noise import Noise, Reweighting, check_noise
-from ._params import Coordinates, Layout, Numbers, Param, build_layout, expand
+from ._params import Param, build_layout
 from ._precision import precision
-from ._problem import Assembled, Problem
-from ._programs import kept
-from ._results import REAL_DATA, RESULT_NAMES, RESULTS, InputError, code, explained
+from ._results import InputError
 from ._solve import Search
-from ._stats import covariance_blocks
-from ._strength import best_strength
+from ._starts import ModelLike, as_basis, check_distinct, check_enough, starts_of
 from ._ties import TieLike
 from ._types import ArrayIn
-from .basis import AbstractBasis, Custom, Model, Sum, bare, build_model
-from .linalg import column_scale
+from .basis import Model, build_model
 
 # Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
 # below which they have settled.
@@ -41,10 +34,6 @@ _ROUNDS, _SETTLED = 50, 1e-5
 _STRENGTH = 1e-4
 # Right-hand sides for each sample from which on several starts are searched with compressed ones.
 _PAYS = 2
-# Numbers of data from which on nothing of their size is made beside them.
-_LARGE = 2**22
-
-ModelLike = AbstractBasis | Callable[[dict[str, Array], PyTree], object]
 
 
 def fit_one(
@@ -101,13 +90,15 @@ def fit_one(
             order=order,
             alike=() if linear.sought else built.alike,
         )
-        _enough_data(data, len(layout.free), len(linear.sought or built.columns), linear)
+        check_enough(data, len(layout.free), len(linear.sought or built.columns), linear)
         if starts == 1:
             check_distinct(built, layout, numbers, params, data)
         prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
 
         def run(points, data, linear):
-            return _checked(built, layout, numbers, coordinates, points, data, how, prior, linear)
+            return run_program(
+                built, layout, numbers, coordinates, points, data, how, prior, linear
+            )
 
         points = start_points(coordinates, starts, seed)
         pays = starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
@@ -204,328 +195,3 @@ def _reweighted(
     weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
 ) -> Float[Array, " m"]:
     return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype))
-
-
-def typed(how: Search, real: np.dtype) -> Search:
-    """Tolerances as arrays: they enter compiled programs, and new ones do not compile anew."""
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf, real) if isinstance(leaf, float) else leaf, how
-    )
-
-
-def as_typed(linear: Linear, real: np.dtype) -> Linear:
-    """Rules in the precision of the data, without names."""
-    return jax.tree.map(lambda a: np.asarray(a, real), linear)
-
-
-def as_basis(model: ModelLike, init: Mapping[str, Param | float]) -> AbstractBasis:
-    if isinstance(model, AbstractBasis):
-        return model
-    if callable(model):
-        return Custom("", model, init)  # pyright: ignore[reportArgumentType]
-    raise InputError(
-        f"model must be a basis such as vp.Exp('decay', tau=1.0), a sum of them, or a function "
-        f"f(theta, x); {type(model).__name__} was given."
-    )
-
-
-def starts_of(
-    basis: AbstractBasis,
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
-) -> dict[str, Param]:
-    """All parameters by full name, with what was given on top of what the model says."""
-    parts = basis.parts if isinstance(basis, Sum) else (basis,)
-    params: dict[str, Param] = {}
-    for part in parts:
-        own = part.parameters
-        params |= zip(map(part.parameter_name, own), own.values(), strict=True)
-    for pattern, value in init.items():
-        for name in expand(pattern, tuple(params), "init"):
-            old = params[name]
-            if isinstance(value, Param):
-                params[name] = value
-            else:
-                params[name] = dataclasses.replace(old, init=float(value))
-    for pattern, (lower, upper) in bounds.items():
-        for name in expand(pattern, tuple(params), "bounds"):
-            old = params[name]
-            params[name] = dataclasses.replace(old, lower=float(lower), upper=float(upper))
-    return params
-
-
-def _enough_data(data: Data, nonlinear: int, columns: int, linear: Linear) -> None:
-    if linear.penalty is not None:
-        return
-    parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
-    if data.keep.ndim == 2:
-        used = data.keep.sum(axis=0)
-        least = int(np.argmin(used))
-        if used[least] < columns:
-            raise InputError(
-                f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
-                f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
-            )
-    count = columns * data.sides * parts
-    if data.effective < nonlinear + count:
-        raise InputError(
-            f"{data.effective} data points cannot determine {nonlinear + count} parameters "
-            f"({nonlinear} nonlinear, {count} linear). Give more data or a smaller model."
-        )
-
-
-def check_distinct(
-    built: Model, layout: Layout, numbers: Numbers, params: Mapping[str, Param], data: Data
-) -> None:
-    """Refuse starts from which two components would stay the same for ever.
-
-    Equal columns have equal derivatives, so no step tells their parameters apart if all are free.
-    """
-    inits = [param.init for param in params.values()]
-    values = np.array([inits[source] for source in layout.source], dtype=float)
-    values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
-    for first, second, index in built.twins(values):
-        apart = [(layout.source[i], layout.source[j]) for i, j in index]
-        free = [len({i, j}.intersection(layout.free)) for i, j in apart if i != j]
-        if 1 in free or 2 not in free:
-            continue
-        phi = np.asarray(built.evaluate(data.x, jnp.asarray(values, data.real)))
-        size = np.linalg.norm(phi, axis=0)
-        rank = np.linalg.matrix_rank(phi / np.where(size > 0, size, 1.0))
-        at = ", ".join(f"{layout.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
-        raise InputError(
-            f"Phi has rank {rank} of {phi.shape[1]} at the starting point: columns '{first}' and "
-            f"'{second}' are identical ({at}). Give distinct starts."
-        )
-
-
-def _checked(
-    built: Model,
-    layout: Layout,
-    numbers: Numbers,
-    coordinates: Coordinates,
-    points: np.ndarray,
-    data: Data,
-    how: Search,
-    prior: tuple[int, ...],
-    linear: Linear,
-) -> dict[str, PyTree]:
-    """Run the compiled program, after a look at the basis where it starts."""
-    real = data.real
-    numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
-    problem = Problem(
-        Assembled(bare(built), bare(layout), numbers, data.x, prior),
-        data.y,  # pyright: ignore[reportArgumentType]
-        data.common,  # pyright: ignore[reportArgumentType]
-        as_typed(linear, real),  # pyright: ignore[reportArgumentType]
-        data.apart,  # pyright: ignore[reportArgumentType]
-    )
-    bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
-    points = points.astype(real)
-    out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
-    out = jax.device_get(out)
-    if out["fitted"] is None:
-        coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
-        empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
-        out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
-    if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
-        raise InputError(REAL_DATA)
-    # Of several starts another may do better.
-    check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
-    return out
-
-
-def check_columns(
-    built: Model,
-    out: Mapping[str, PyTree],
-    moved: np.ndarray,
-    names: Sequence[str],
-    where: str = "",
-) -> None:
-    """Refuse columns that are not finite at the start, and those among `moved` that no sample sees
-    from there: such a component never moves."""
-    finite = np.isfinite(out["start_size"])
-    good = finite & ((out["start_size"] > 0) | ~moved)
-    if not np.all(good):
-        column = built.columns[int(np.argmin(good))]
-        what = "zero at every sample" if np.all(finite) else "not finite"
-        values = dict(zip(names, np.asarray(out["start"]).tolist(), strict=True))
-        at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-        raise InputError(
-            f"Column '{column}' is {what} at the start{where} ({at}). Give other starts."
-        )
-
-
-@eqx.filter_jit
-def _curve(problem: Problem, theta: ArrayIn, coef: ArrayIn) -> Array:
-    return problem.curve(jnp.asarray(theta), jnp.asarray(coef))
-
-
-@kept
-def _program(
-    problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
-) -> dict[str, PyTree]:
-    """Everything that is computed for a fit, one program per shape."""
-    columns = problem.columns
-    assert isinstance(columns, Assembled)
-    start = jnp.asarray(coordinates.start)
-    lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
-    limits = (lower, upper) if bounded else (None, None)
-    used = problem.weighted(columns.phi(start))
-    reduced = reduction(problem, how.linear_solver, how.jacobian)
-    theta, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
-    if columns.layout.exchange:
-        theta = columns.layout.arranged(theta)
-        _, point = reduced.evaluate(theta)
-    on_bound = (theta <= lower) | (theta >= upper)
-    blocks = covariance_blocks(reduced, theta, point, on_bound)
-    transform = (
-        jax.jacfwd(columns.values)(theta)
-        if theta.size
-        else jnp.zeros((columns.numbers.start.size, 0))
-    )
-    large = problem.y.size > _LARGE
-    stats = dict(found.stats)
-    return {
-        "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
-        "start": columns.values(start),
-        "values": columns.values(theta),
-        "coef": problem.linear.all_of(point.coef),
-        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
-        "num_linear": blocks.count,
-        "strength": best_strength(problem, theta),
-        # Of large data after this program, when its copy of them is gone.
-        "fitted": None if large else problem.curve(theta, point.coef),
-        "cost": reduced.cost(theta, point),
-        "chisq": problem.chisq(theta, point.coef, _LARGE if large else None),
-        "start_costs": start_costs,
-        "status": code(found.result, RESULTS, RESULT_NAMES),
-        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
-        "stats": stats,
-        "value_variance": blocks.value_variance(transform),
-        "coef_variance": blocks.coef_variance(),
-        "theta": theta,
-        "transform": transform,
-        "blocks": blocks,
-        "on_bound": (transform != 0) @ on_bound,
-        "rank": blocks.rank,
-        "cond": blocks.cond,
-        "cond_jac": blocks.cond_jac,
-    }
-
-
-def assemble(
-    built: Model,
-    layout: Layout,
-    params: dict[str, Param],
-    data: Data,
-    numbers: Numbers,
-    coordinates: Coordinates,
-    out: dict[str, PyTree],
-    linear: Linear,
-    pooled: tuple[float, int | float] | None = None,
-) -> FitResult:
-    """Names back on numbers, on the host. `pooled`: see `FitResult`."""
-    order = list(built.order)
-    parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
-    # Compressed columns stand for more right-hand sides, each with as many coefficients.
-    num_linear = parts * float(out["num_linear"]) * data.sides / data.y.shape[1]
-    num_linear = num_linear if linear.penalty is not None else round(num_linear)
-    free = [i for i in layout.free if not out["on_bound"][i]]
-    # A prior is one more observation, of a parameter that is free to follow it.
-    prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
-    observed = sum(layout.source[i] in layout.free for i in prior)
-    dof = data.effective + observed - len(free) - num_linear
-    chisq = float(out["chisq"])
-    total = chisq + prior_chisq(layout, params, out["values"])
-    scale = 1.0 if data.absolute else (total / dof if dof > 0 else np.nan)
-    scale = scale if pooled is None else pooled[0]
-    fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
-    alpha_stderr = np.where(fixed, 0.0, _root(out["value_variance"], scale))
-    real = data.real
-    optimum = Optimum(
-        out["theta"],
-        coordinates.lower.astype(real),  # pyright: ignore[reportArgumentType]
-        coordinates.upper.astype(real),  # pyright: ignore[reportArgumentType]
-        jax.tree.map(lambda a: a.astype(real), numbers),
-        prior,
-        out["transform"],
-        out["blocks"],
-    )
-    joint = [Quantity(layout.names[i], i) for i in layout.free]
-    for i in order:
-        name = built.columns[i]
-        if parts == 1:
-            joint.append(Quantity(name, i, 0))
-        else:
-            joint += [Quantity(f"{name}.real", i, 0), Quantity(f"{name}.imag", i, 0, imag=True)]
-    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
-    stats = out["stats"]
-
-    def shaped(a: np.ndarray) -> np.ndarray:
-        return a[:, 0] if data.vector else a
-
-    columns = tuple(built.columns[i] for i in order)
-    return FitResult(
-        names=layout.names,
-        columns=columns,
-        alpha=out["values"],
-        coef=shaped(out["coef"][order]),
-        x=data.x,
-        y=shaped(data.y),
-        fitted=shaped(out["fitted"]),
-        weights=data.weights,
-        success=status == "successful",
-        status=status,
-        message=message(status, stop, int(stats["num_steps"])),
-        stop=stop,
-        cost=float(out["cost"]),
-        start_costs=out["start_costs"],
-        chisq=chisq,
-        num_data=data.effective,
-        num_free=len(layout.free),
-        dof=dof,
-        absolute_sigma=data.absolute,
-        cov_names=tuple(one.label for one in joint),
-        covariance=scaled(unit_covariance(optimum, joint), scale),
-        num_steps=int(stats["num_steps"]),
-        num_residuals=int(stats.get("num_residuals", -1)),
-        num_jacobians=int(stats.get("num_jacobians", -1)),
-        rank=int(out["rank"]),
-        cond=float(out["cond"]),
-        cond_jac=float(out["cond_jac"]),
-        params=params,
-        layout=layout,
-        model=built,
-        alpha_stderr=alpha_stderr,
-        coef_stderr=shaped(_root(out["coef_variance"][order], scale)),
-        at_bound=np.asarray(out["on_bound"]),
-        optimum=optimum,
-        num_linear=num_linear,
-        coef_at_bound=shaped(out["coef_at_bound"][order]),
-        linear=linear,
-        pooled=pooled,
-        costs=history(stats),
-    )
-
-
-def history(stats: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The costs of the steps that were done."""
-    costs = stats.get("costs", np.zeros(0))
-    return np.asarray(costs[: int(stats["num_steps"])])
-
-
-def _root(variance: np.ndarray, scale: float) -> np.ndarray:
-    return np.sqrt(scaled(variance, scale))
-
-
-def message(status: str, stop: str, steps: int) -> str:
-    """One sentence on how the run ended."""
-    if status == "nonlinear_max_steps_reached":
-        return (
-            f"The limit of {steps} steps came before any test was met. Give better starts or a "
-            "larger max_steps."
-        )
-    if stop:
-        return explained(STOP, stop)
-    return "" if status == "failed" else explained(RESULTS, status)
