@@ -34,6 +34,7 @@ ROWS = [
         "_batch_job _batch_own",
         "_batch_ready",
         "_batch_starts _batch_dask",
+        "_mixed_curves",
         "_mixed",
         "_batch",
     ),
