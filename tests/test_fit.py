@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 import varpro as vp
-from varpro import _fit_program
+from varpro import _problem
 
 T = np.linspace(0.0, 20.0, 120)
 RNG = np.random.default_rng(7)
@@ -407,7 +407,7 @@ def test_large_data_are_judged_in_blocks(rng, monkeypatch, options):
     y += 0.01 * rng.standard_normal(y.shape)
     if "sigma" in options:
         options = {"sigma": rng.uniform(0.5, 2.0, y.shape)}
-    monkeypatch.setattr(_fit_program, "_LARGE", 31 * 10)
+    monkeypatch.setattr(_problem, "LARGE", 31 * 10)
     fit = vp.fit(vp.Exp("a", tau=0.5) + vp.Exp("b", tau=6.0), t, y, **options)
     parts = fit.components()
     np.testing.assert_allclose(fit.fitted, parts["a"] + parts["b"], atol=1e-12)

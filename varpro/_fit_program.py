@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from . import _problem
 from ._columnwise import reduction
 from ._data import Data
 from ._levenberg import STOP, STOP_NAMES
@@ -24,9 +25,6 @@ from ._strength import best_strength
 from ._types import ArrayIn
 from .basis import Model, bare
 from .linalg import column_scale
-
-# Numbers of data from which on nothing of their size is made beside them.
-_LARGE = 2**22
 
 
 def typed(how: Search, real: np.dtype) -> Search:
@@ -126,7 +124,7 @@ def _program(
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    large = problem.y.size > _LARGE
+    large = problem.y.size > _problem.LARGE
     stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
@@ -139,7 +137,7 @@ def _program(
         # Of large data after this program, when its copy of them is gone.
         "fitted": None if large else problem.curve(theta, point.coef),
         "cost": reduced.cost(theta, point),
-        "chisq": problem.chisq(theta, point.coef, _LARGE if large else None),
+        "chisq": problem.chisq(theta, point.coef),
         "start_costs": start_costs,
         "status": code(found.result, RESULTS, RESULT_NAMES),
         "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),

@@ -19,6 +19,9 @@ from ._params import Layout, Numbers
 from ._types import ArrayIn
 from .basis import Model
 
+# Numbers of data from which on nothing of their size is made beside them.
+LARGE = 2**22
+
 
 class AbstractColumns(eqx.Module):
     """`Phi` as a function of the free coordinates `theta` (p,), in one of two forms."""
@@ -222,13 +225,10 @@ class Problem(eqx.Module):
         offset = self.columns.offset(theta)
         return curve if offset is None else curve + offset[:, None]
 
-    def chisq(
-        self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"], size: int | None = None
-    ) -> Float[Array, ""]:
-        """The weighted sum of squares of the residual of the data alone; with `size`, no more than
-        so many numbers of it at a time."""
+    def chisq(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
+        """The weighted sum of squares of the residual of the data alone."""
         k = self.y.shape[1]
-        width = k if size is None else max(size // self.y.shape[0], 1)
+        width = max(LARGE // self.y.shape[0], 1)
 
         def some(first, problem, coef):
             # The last block begins early enough to be full, and leaves out what was counted.
