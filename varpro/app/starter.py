@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,6 +33,13 @@ _X = re.compile(r"(?i)(x|t|time|times|delay|wavelength|wl|nu|energy|freq|frequen
 _COLUMNS, _SAMPLES = 16, 2000
 _DECAYS, _PEAKS = 3, 6
 _POSITIVE = ("tau", "rate", "width", "fwhm", "sigma", "gamma")
+_SHARES = ("eta",)  # between nothing and all
+# Evaluations that each candidate is given, what BIC must gain for a component more, and the condition
+# number beyond which components are one too many.
+_POLISH, _WORTH, _CONDITION = 40, 10.0, 1e4
+# The share of the variance below which a model is no more than a place to start from.
+_EXPLAINED = 0.8
+_SPOKEN: dict[type, str] = {vp.PseudoVoigt: "pseudo-Voigt"}
 _COUNTED = re.compile(r"(?i).*(count|photon|intens|adc|events).*")
 
 
@@ -254,6 +262,7 @@ def _guess(found: Found) -> tuple[list[str], list[str], str]:
             starts = known | vp.find_starts(model, x, y, init=known, sigma=sigma)
         except vp.InputError:
             continue
+        starts = _polished(model, starts, x, y, sigma)
         tried.append((_bic(model, starts, x, y, sigma), name, model, starts))
     tried = [one for one in tried if math.isfinite(one[0])]
     if not tried:
@@ -261,11 +270,56 @@ def _guess(found: Found) -> tuple[list[str], list[str], str]:
         return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], said
     least = tried[0]
     for one in tried[1:]:
-        # A component more must be worth it by far, as these are starts and not yet fits.
-        least = one if one[0] < least[0] - 20.0 else least
+        # A component more must be worth it by far, as these are not yet fits.
+        least = one if one[0] < least[0] - _WORTH else least
     _, name, model, starts = least
     responses, lines = _as_lines(model, starts)
-    return responses, lines, f"The model with the least BIC is {name}, with starts from the data."
+    said = f"The model with the least BIC is {name}, with starts from the data."
+    left = _left(model, starts, x, y, sigma) / max(float(np.sum((y - y.mean(axis=0)) ** 2)), 1e-300)
+    if sigma is None and left > 1.0 - _EXPLAINED:
+        said += f" It explains {1 - left:.0%} of the variance: take it as a place to start from."
+    return responses, lines, said
+
+
+def _polished(
+    model: vp.basis.AbstractBasis,
+    starts: Mapping[str, float],
+    x: np.ndarray,
+    y: np.ndarray,
+    sigma: np.ndarray | None,
+) -> dict[str, float]:
+    """Starts after a few steps towards the optimum: those found in data are of different quality, and a
+    component too many would make up for bad ones."""
+    from scipy.optimize import least_squares
+
+    names = list(starts)
+    weight = 1.0 if sigma is None else 1.0 / sigma[:, None]
+    target = y * weight
+    evaluate = jax.jit(model.evaluate)
+
+    def resid(values: np.ndarray) -> np.ndarray:
+        phi = np.asarray(evaluate(x, dict(zip(names, values, strict=True)))) * weight
+        if not np.isfinite(phi).all():
+            return np.full(target.size, 1e150)
+        left = np.linalg.qr(phi)[0]
+        return (target - left @ (left.T @ target)).ravel()
+
+    begin = np.array([starts[name] for name in names], float)
+    if not names or not np.isfinite(begin).all():
+        return dict(starts)
+    local = [name.rpartition(".")[2] for name in names]
+    share = np.array([one in _SHARES for one in local])
+    positive = np.array([one in _POSITIVE for one in local])
+    lower = np.where(share, 0.0, np.where(positive, 1e-3 * np.abs(begin), -np.inf))
+    upper = np.where(share, 1.0, np.inf)
+    scale = np.where(begin == 0, 1.0, np.abs(begin))
+    try:
+        found = least_squares(
+            resid, begin, bounds=(lower, upper), x_scale=scale, max_nfev=_POLISH, diff_step=1e-6
+        )
+    except ValueError:  # whatever a start far out does to it
+        return dict(starts)
+    return dict(zip(names, found.x.tolist(), strict=True))
 
 
 def _bic(
@@ -276,16 +330,26 @@ def _bic(
     sigma: np.ndarray | None,
 ) -> float:
     """Schwarz' criterion at the starts, with the best coefficients."""
+    chisq = _left(model, starts, x, y, sigma)
+    count = len(starts) + len(model.column_names) * y.shape[1]
+    return y.size * math.log(max(chisq, 1e-300) / y.size) + count * math.log(y.size)
+
+
+def _left(
+    model: vp.basis.AbstractBasis,
+    starts: Mapping[str, float],
+    x: np.ndarray,
+    y: np.ndarray,
+    sigma: np.ndarray | None,
+) -> float:
+    """The weighted sum of squares at the starts; infinite where the columns depend on each other."""
     values = {name: jnp.asarray(value) for name, value in starts.items()}
     phi = np.asarray(model.evaluate(jnp.asarray(x), values))
     weight = 1.0 if sigma is None else 1.0 / sigma[:, None]
     phi, y = phi * weight, y * weight
-    if not np.isfinite(phi).all() or np.linalg.cond(phi) > 1e10:
+    if not np.isfinite(phi).all() or np.linalg.cond(phi) > _CONDITION:
         return math.inf
-    resid = y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
-    count = len(starts) + phi.shape[1] * y.shape[1]
-    chisq = max(float(np.sum(resid**2)), 1e-300)
-    return y.size * math.log(chisq / y.size) + count * math.log(y.size)
+    return float(np.sum((y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]) ** 2))
 
 
 def _candidates(
@@ -312,12 +376,15 @@ def _candidates(
         for n in range(1, _DECAYS + 1):
             parts = [vp.Exp(f"decay{i + 1}") for i in range(n)]
             yield _number(n, "decay"), sum(parts, background), {}
-    for kind in (vp.Gaussian, vp.Lorentzian) if count else ():
-        parts = [kind(f"peak{i + 1}") for i in range(count)]
-        name = _number(count, f"{kind.__name__} peak")
-        yield name, sum(parts, background), {}
-        if x[0] >= 0:
-            yield f"{name} on a decaying background", sum(parts, vp.Exp("background")), {}
+    kinds = (vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt)[: 3 if count < 3 else 2]
+    # A maximum may be noise: one peak less is tried first.
+    for n in (max(1, count - 1), count) if count > 1 else (count,) * (count > 0):
+        for kind in kinds:
+            parts = [kind(f"peak{i + 1}") for i in range(n)]
+            name = _number(n, f"{_SPOKEN.get(kind, kind.__name__)} peak")
+            yield name, sum(parts, background), {}
+            if x[0] >= 0 and kind is not vp.PseudoVoigt:
+                yield f"{name} on a decaying background", sum(parts, vp.Exp("background")), {}
 
 
 def _number(n: int, what: str) -> str:
@@ -352,6 +419,8 @@ def _as_lines(
             owner, _, own = local.rpartition(".")
             value = f"{starts[part.parameter_name(local)]:.4g}"
             given = f"{{init: {value}, lower: 0}}" if own in _POSITIVE else value
+            if own in _SHARES:
+                given = f"{{init: {value}, lower: 0, upper: 1}}"
             if not owner:
                 keys.append(f"{own}: {given}")
             elif f"{own}: " not in responses.get(owner, ""):
