@@ -137,3 +137,26 @@ def test_it_prints_aligned_and_gives_html_and_a_frame():
     assert str(found) == str(
         vp.compare(*[vp.fit(m, T, Y) for m in (ONE, TWO)], names=["<one>", "two"])
     )
+
+
+def test_models_of_counts_are_weighed_by_their_likelihood():
+    t = np.linspace(0.1, 10, 80)
+    counts = np.random.default_rng(5).poisson(60 * np.exp(-t / 2.0) + 3).astype(float)
+    one = vp.Exp("a", tau=1.5) + vp.Constant("bg")
+    two = vp.Exp("a", tau=1.5)
+    fits = [vp.fit(m, t, counts, noise="poisson") for m in (one, two)]
+    found = vp.compare(*fits, names=["with", "without"])
+    exact = []
+    for fit, count in zip(fits, (3, 2), strict=True):
+        log = scipy.stats.poisson.logpmf(counts, fit.fitted).sum()
+        exact.append(-2 * log + 2 * count)
+    np.testing.assert_allclose(found.aic[0] - found.aic[1], exact[0] - exact[1], rtol=1e-8)
+    assert found.best == "with" and found.tests == ()
+    with pytest.raises(vp.InputError, match="noise='poisson', the other with 'normal'"):
+        vp.compare(fits[0], vp.fit(one, t, counts))
+    robust = [vp.fit(m, t, counts, noise="huber") for m in (one, two)]
+    with pytest.raises(vp.InputError, match="noise='huber' forgives outliers"):
+        vp.compare(*robust)
+    masked = vp.fit(one, t, counts, noise="poisson", mask=t > 1)
+    with pytest.raises(vp.InputError, match="masks differ"):
+        vp.compare(fits[0], masked)

@@ -155,7 +155,18 @@ def _comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
             raise InputError(
                 f"{where}: their data y have the shapes {one.y.shape} and {fit.y.shape}."
             )
-        if not same(_weights(one), _weights(fit)):
+        if one.noise != fit.noise:
+            raise InputError(
+                f"{where}: one was fitted with noise={one.noise!r}, the other with {fit.noise!r}."
+            )
+        if one.noise not in ("normal", "poisson"):
+            raise InputError(
+                f"{where}: noise={one.noise!r} forgives outliers, other ones for each model. Compare "
+                "fits with normal noise, of which outliers are left out with mask=."
+            )
+        # Weights of counts follow the model; which are left out does not.
+        seen = np.sign if one.noise == "poisson" else np.asarray
+        if not same(seen(_weights(one)), seen(_weights(fit))):
             raise InputError(f"{where}: their weights, sigma or masks differ.")
         if not np.array_equal(one.y, fit.y):
             count = int(np.sum(one.y != fit.y))
@@ -170,8 +181,8 @@ def _weights(fit: Fitted) -> np.ndarray:
 
 def _tests(fits: Sequence[Fitted], labels: Sequence[str], nested: bool | None) -> list[FTest]:
     """Each fit against the largest one that it contains."""
-    if nested is False:
-        return []
+    if nested is False or fits[0].noise != "normal":
+        return []  # the F test is one of sums of squares with common weights
     order = sorted(range(len(fits)), key=lambda i: fits[i].num_params)
     found = []
     for position, j in enumerate(order):

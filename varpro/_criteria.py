@@ -15,10 +15,16 @@ AIC and BIC leave the fitted noise variance out of K, as lmfit does: it would ad
 In the correction it is no constant, so K' = K + 1 there when the variance is fitted (Burnham and
 Anderson, Model Selection and Multimodel Inference, 2002, sections 2.2 and 2.4) and K' = K otherwise.
 Priors are not part of the likelihood.
+
+Of counts that were fitted with `noise="poisson"` it is the deviance, 2 sum(y ln(y / mu) - y + mu), without
+weights: those of least squares follow each model, so that their sums are of different things (McCullagh
+and Nelder 1989, section 2.3).
 """
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 
 @runtime_checkable
@@ -53,8 +59,20 @@ def bic(fit: Counted) -> float:
 
 
 def _deviance(fit: Counted) -> float:
+    if getattr(fit, "noise", "normal") == "poisson":
+        return poisson_deviance(fit)
     if fit.absolute_sigma:
         return fit.chisq
     if fit.chisq <= 0:
         return -math.inf
     return fit.num_data * math.log(fit.chisq / fit.num_data)
+
+
+def poisson_deviance(fit: Any) -> float:
+    """How much less likely counts are under the model than under themselves; infinite where the model
+    has nothing and something was counted."""
+    used = fit.weights_of_all > 0
+    y, mean = np.asarray(fit.y)[used], np.asarray(fit.fitted)[used]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.where(y > 0, y * np.log(y / np.maximum(mean, 0.0)), 0.0)
+    return float(2.0 * np.sum(log - y + np.maximum(mean, 0.0)))

@@ -57,6 +57,7 @@ class FitResult(Fitted):
     - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
         degrees of freedom of the whole fit, from which errors come; else None.
     - `compressed`: as how many columns the right-hand sides were searched, None for as they are.
+    - `noise`: which noise the weights stand for, as it was given.
     - `costs`: the cost after each step, that of the start first; of the first 512 steps, and of the
         last run where several followed each other. Empty for solvers of others.
 

@@ -126,6 +126,7 @@ class Fitted(eqx.Module):
     pooled: tuple[float, int | float] | None = None
     compressed: int | None = None
     costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
+    noise: str = "normal"
 
     @property
     def resid(self) -> np.ndarray:

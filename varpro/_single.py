@@ -122,7 +122,7 @@ def fit_one(
     if ended is not None:
         out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
     fit = assemble(built, layout, params, data, numbers, coordinates, out, linear)
-    return fit if searched is None else dataclasses.replace(fit, compressed=searched)
+    return dataclasses.replace(fit, compressed=searched, noise=noise)
 
 
 def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,3 +284,34 @@ def test_a_starter_of_counts_fits_their_likelihood(here, varpro):
     assert "noise: poisson" in varpro("new", "photons.yaml", "--from", "photons.csv").stdout
     plan = make_plan("photons.yaml")
     assert plan.config.fit.noise == "poisson" and plan.config.data.sigma is None
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_starter_finds_the_model_of_a_reference_problem(tmp_path, monkeypatch, varpro):
+    """Of NIST's Gauss1 two peaks on a decay, though its noise has a third maximum."""
+    monkeypatch.chdir(tmp_path)
+    done = varpro("new", "a.yaml", "--from", str(ROOT / "configs/data/gauss1.csv"))
+    assert "two Gaussian peaks on a decaying background" in done.stdout
+    found = load("a.yaml").tree["model"]
+    assert found.keys() == {"background", "peak1", "peak2"}
+    # The published centres, of which a start is not far.
+    assert abs(float(found["peak1"]["center"]) - 67.48) < 1
+    assert abs(float(found["peak2"]["center"]) - 178.998) < 1
+
+
+def test_a_starter_knows_mixed_peaks_and_says_what_it_cannot_explain(tmp_path, monkeypatch, varpro):
+    monkeypatch.chdir(tmp_path)
+    x = np.linspace(0.0, 20.0, 200)
+    noise = np.random.default_rng(4).normal(size=x.size)
+    u = (x - 9.0) / 1.4
+    peak = 10 * (0.6 / (1 + u**2) + 0.4 * 2.0 ** -(u**2)) + 0.02 * noise
+    np.savetxt("peak.csv", np.c_[x, peak], delimiter=",", header="x,y", comments="# ")
+    assert "one pseudo-Voigt peak" in varpro("new", "p.yaml", "--from", "peak.csv").stdout
+    eta = load("p.yaml").tree["model"]["peak1"]["eta"]
+    assert abs(float(eta["init"]) - 0.6) < 0.1 and eta["upper"] == "1"
+    assert varpro("check", "p.yaml").exit_code == 0
+    np.savetxt("noise.csv", np.c_[x, noise], delimiter=",", header="x,y", comments="")
+    said = varpro("new", "n.yaml", "--from", "noise.csv").stdout
+    assert re.search(r"explains -?\d+% of the variance: take it as a place to start from", said)

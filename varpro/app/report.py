@@ -25,6 +25,7 @@ from .tables import (
 )
 
 _MOST_SETS = 12
+_MAIN = ("fit", "components")
 # Steps up to which nobody asks how a search that converged went.
 _QUICK = 12
 # Figures of single axes whose labels are short.
@@ -148,9 +149,12 @@ def _sections(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> tuple[list[Sectio
     sets = fit.sets if isinstance(fit, vp.GlobalFit) else {"": fit}
     numbers = itertools.count()
     for name, one in list(sets.items())[:_MOST_SETS]:
-        first, *rest = pictures(one, labels_in(plan.only(name)), panels)
+        found = pictures(one, labels_in(plan.only(name)), panels)
+        # Spectra are what a global analysis is made for, no detail of it.
+        first = [picture for picture in found if picture.name in _MAIN]
+        rest = [picture for picture in found if picture.name not in _MAIN]
         rest += [] if name else _of_all(fit)
-        main.append((name, [_figure(first, numbers)]))
+        main.append((name, [_figure(picture, numbers) for picture in first]))
         details.append((name, [_figure(picture, numbers) for picture in rest]))
     if "" not in sets:
         details.append(("All data sets", [_figure(picture, numbers) for picture in _of_all(fit)]))

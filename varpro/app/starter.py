@@ -1,18 +1,12 @@
-"""`varpro new`: a commented configuration to start from, its model guessed from data if there are some.
+"""`varpro new`: a commented configuration to start from, its model guessed from data if there are some."""
 
-A guess looks at the shape of the data for peaks, a rise, or neither; tries sums of decays or of peaks
-with starts that are found in the data; and takes the one of least BIC at those starts, without a fit.
-"""
-
-import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 import varpro as vp
@@ -22,29 +16,14 @@ from .data_keys import Data
 from .fit_keys import Constraints, Fit, Solver
 from .folder import replace_file
 from .formats import read_arrays
+from .guess import Found, guess
 from .kinds import is_table
 from .readers import read_table
 from .reference import keys_of
 
 _SIGMA = re.compile(r"(?i)(sigma|std|sd|err|error|unc|uncertainty|dy|y_?err|e_?y)")
 _X = re.compile(r"(?i)(x|t|time|times|delay|wavelength|wl|nu|energy|freq|frequency|position|ppm)")
-# Columns of Y, and samples, that a guess looks at.
-_COLUMNS, _SAMPLES = 16, 2000
-_DECAYS, _PEAKS = 3, 6
-_POSITIVE = ("tau", "rate", "width", "fwhm", "sigma", "gamma")
 _COUNTED = re.compile(r"(?i).*(count|photon|intens|adc|events).*")
-
-
-@dataclasses.dataclass
-class Found:
-    """What a data file seems to hold: names for the configuration, and numbers for a guess."""
-
-    x_name: str
-    y_names: list[str]
-    sigma: str | None
-    x: np.ndarray
-    y: np.ndarray
-    more: dict[str, str]
 
 
 def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[str]:
@@ -82,7 +61,7 @@ def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[st
             said.append("noise: poisson (y holds counts)")
         elif found.sigma:
             said.append(f"sigma: {found.sigma}")
-        responses, model, why = _guess(found)
+        responses, model, why = guess(found)
         said.append(why)
     text = "\n".join(_lines(config.stem, data, responses, model, counted)) + "\n"
     replace_file(config, text)
@@ -233,132 +212,3 @@ def _counts(y: np.ndarray, name: str) -> bool:
     return bool(
         good.size and (good >= 0).all() and (good == np.round(good)).all() and good.max() > 5
     )
-
-
-def _guess(found: Found) -> tuple[list[str], list[str], str]:
-    """Responses and components as lines of a configuration, and what was guessed in a sentence."""
-    keep = np.isfinite(found.x) & np.isfinite(found.y).all(axis=1)
-    x, y = found.x[keep], found.y[keep]
-    if np.iscomplexobj(y):
-        said = "y is complex; the model is a place to start from, not a guess."
-        return [], ["decay: {kind: exp, tau: 1.0}"], said
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
-    step = -(-len(x) // _SAMPLES)
-    x, y = x[::step], y[::step]
-    sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
-    tried = []
-    for name, model, known in _candidates(x, y):
-        try:
-            starts = known | vp.find_starts(model, x, y, init=known, sigma=sigma)
-        except vp.InputError:
-            continue
-        tried.append((_bic(model, starts, x, y, sigma), name, model, starts))
-    tried = [one for one in tried if math.isfinite(one[0])]
-    if not tried:
-        said = "No model of decays or peaks fits; the one written is a place to start from."
-        return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], said
-    least = tried[0]
-    for one in tried[1:]:
-        # A component more must be worth it by far, as these are starts and not yet fits.
-        least = one if one[0] < least[0] - 20.0 else least
-    _, name, model, starts = least
-    responses, lines = _as_lines(model, starts)
-    return responses, lines, f"The model with the least BIC is {name}, with starts from the data."
-
-
-def _bic(
-    model: vp.basis.AbstractBasis,
-    starts: Mapping[str, float],
-    x: np.ndarray,
-    y: np.ndarray,
-    sigma: np.ndarray | None,
-) -> float:
-    """Schwarz' criterion at the starts, with the best coefficients."""
-    values = {name: jnp.asarray(value) for name, value in starts.items()}
-    phi = np.asarray(model.evaluate(jnp.asarray(x), values))
-    weight = 1.0 if sigma is None else 1.0 / sigma[:, None]
-    phi, y = phi * weight, y * weight
-    if not np.isfinite(phi).all() or np.linalg.cond(phi) > 1e10:
-        return math.inf
-    resid = y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
-    count = len(starts) + phi.shape[1] * y.shape[1]
-    chisq = max(float(np.sum(resid**2)), 1e-300)
-    return y.size * math.log(chisq / y.size) + count * math.log(y.size)
-
-
-def _candidates(
-    x: np.ndarray, y: np.ndarray
-) -> Iterator[tuple[str, vp.basis.AbstractBasis, dict[str, float]]]:
-    """Models from the simplest on, and the starts that are known."""
-    strength = np.abs(y - np.median(y, axis=0)).sum(axis=1)
-    count, rise = _peak_count(strength), int(np.argmax(strength))
-    background = vp.Constant("background")
-    if count <= 1 and 3 < rise < len(x) // 3:
-        half = int(np.argmax(strength >= 0.5 * strength[rise]))
-        width = max(float(x[rise] - x[half]) / 1.2, float(x[1] - x[0]) / 2)
-        span = float(x[-1] - x[rise])
-        irf = vp.GaussianIRF("irf", center=vp.Param(float(x[half])), width=vp.Param(width))
-        for n in range(1, _DECAYS + 1):
-            taus = np.geomspace(2 * width, span / 2, n + 2)[1:-1] if n > 1 else [span / 4]
-            parts = [
-                vp.Exp(f"decay{i + 1}", tau=vp.Param(float(tau)), irf=irf)
-                for i, tau in enumerate(taus)
-            ]
-            yield f"{_number(n, 'decay')} after a Gaussian response", sum(parts, background), {}
-        return
-    if count == 0 or (count == 1 and rise <= 3):
-        for n in range(1, _DECAYS + 1):
-            parts = [vp.Exp(f"decay{i + 1}") for i in range(n)]
-            yield _number(n, "decay"), sum(parts, background), {}
-    for kind in (vp.Gaussian, vp.Lorentzian) if count else ():
-        parts = [kind(f"peak{i + 1}") for i in range(count)]
-        name = _number(count, f"{kind.__name__} peak")
-        yield name, sum(parts, background), {}
-        if x[0] >= 0:
-            yield f"{name} on a decaying background", sum(parts, vp.Exp("background")), {}
-
-
-def _number(n: int, what: str) -> str:
-    return f"{('one', 'two', 'three', 'four', 'five', 'six')[n - 1]} {what}{'s' * (n > 1)}"
-
-
-def _peak_count(y: np.ndarray) -> int:
-    """Maxima inside the range that stand out of the noise."""
-    from scipy.signal import find_peaks
-
-    noise = np.median(np.abs(np.diff(y))) * 1.05
-    wide = max(1, len(y) // 100)
-    smooth = np.convolve(
-        np.pad(y, wide, mode="edge"), np.ones(2 * wide + 1) / (2 * wide + 1), "valid"
-    )
-    at, _ = find_peaks(
-        smooth, prominence=max(0.08 * np.ptp(smooth), 4 * noise / math.sqrt(2 * wide + 1))
-    )
-    return min(len(at), _PEAKS)
-
-
-def _as_lines(
-    model: vp.basis.AbstractBasis, starts: Mapping[str, float]
-) -> tuple[list[str], list[str]]:
-    """Responses and components with rounded starts, as lines of a configuration."""
-    responses: dict[str, str] = {}
-    lines = []
-    kinds = {basis: kind for kind, basis in vp.basis.KINDS.items()}
-    for part in model.parts if isinstance(model, vp.basis.Sum) else (model,):
-        keys = [f"kind: {kinds[type(part)]}"]
-        for local in part.parameters:
-            owner, _, own = local.rpartition(".")
-            value = f"{starts[part.parameter_name(local)]:.4g}"
-            given = f"{{init: {value}, lower: 0}}" if own in _POSITIVE else value
-            if not owner:
-                keys.append(f"{own}: {given}")
-            elif f"{own}: " not in responses.get(owner, ""):
-                responses[owner] = ", ".join(
-                    [*filter(None, [responses.get(owner)]), f"{own}: {given}"]
-                )
-            if owner and f"irf: {owner}" not in keys:
-                keys.append(f"irf: {owner}")
-        lines.append(f"{part.name}: {{{', '.join(keys)}}}")
-    return [f"{name}: {{{keys}}}" for name, keys in responses.items()], lines
