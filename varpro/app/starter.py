@@ -239,13 +239,10 @@ def _guess(found: Found) -> tuple[list[str], list[str], str]:
     """Responses and components as lines of a configuration, and what was guessed in a sentence."""
     keep = np.isfinite(found.x) & np.isfinite(found.y).all(axis=1)
     x, y = found.x[keep], found.y[keep]
-    if np.iscomplexobj(y):
-        said = "y is complex; the model is a place to start from, not a guess."
-        return [], ["decay: {kind: exp, tau: 1.0}"], said
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
-    step = -(-len(x) // _SAMPLES)
+    step = 1 if np.iscomplexobj(y) else -(-len(x) // _SAMPLES)
     x, y = x[::step], y[::step]
     sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
     tried = []
@@ -283,15 +280,23 @@ def _bic(
     if not np.isfinite(phi).all() or np.linalg.cond(phi) > 1e10:
         return math.inf
     resid = y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
-    count = len(starts) + phi.shape[1] * y.shape[1]
-    chisq = max(float(np.sum(resid**2)), 1e-300)
-    return y.size * math.log(chisq / y.size) + count * math.log(y.size)
+    chisq = max(float(np.sum(np.abs(resid) ** 2)), 1e-300)
+    size, parts = y.size, 1
+    if np.iscomplexobj(y):
+        size, parts = 2 * y.size, 2
+    count = len(starts) + parts * phi.shape[1] * y.shape[1]
+    return size * math.log(chisq / size) + count * math.log(size)
 
 
 def _candidates(
     x: np.ndarray, y: np.ndarray
 ) -> Iterator[tuple[str, vp.basis.AbstractBasis, dict[str, float]]]:
     """Models from the simplest on, and the starts that are known."""
+    if np.iscomplexobj(y):
+        for n in range(1, _PEAKS + 1):
+            parts = [vp.ComplexExp(f"line{i + 1}", rate=vp.Param(lower=0.0)) for i in range(n)]
+            yield _number(n, "decaying wave"), vp.basis.Sum(tuple(parts)), {}
+        return
     strength = np.abs(y - np.median(y, axis=0)).sum(axis=1)
     count, rise = _peak_count(strength), int(np.argmax(strength))
     background = vp.Constant("background")
