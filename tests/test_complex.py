@@ -140,6 +140,35 @@ def test_a_gaussian_line_has_the_width_that_it_says():
     assert f[np.argmax(line)] == pytest.approx(30.0, abs=0.02)
 
 
+def test_the_complex_covariance_is_the_spread_over_repeated_data():
+    model = vp.ComplexExp("a", freq=10.0, rate=20.0) + vp.ComplexExp("b", freq=-40.0, rate=30.0)
+    rng = np.random.default_rng(11)
+    clean = signal(noise=0.0)
+    noise = rng.normal(size=(4000, T.size)) + 1j * rng.normal(size=(4000, T.size))
+    drawn = vp.fit_many(model, T, clean + 0.05 * noise, fix="*.rate")
+    assert drawn.success.all()
+    d = drawn.coef - drawn.coef.mean(axis=0)
+    spread, relation = d.T @ d.conj() / len(d), d.T @ d / len(d)
+    known = {"sigma": 0.05, "absolute_sigma": True}
+    fit = vp.fit(model, T, clean + 0.05 * noise[0], fix="*.rate", **known)
+    found, seen = fit.complex_covariance()
+    scale = np.sqrt(np.outer(np.diag(spread).real, np.diag(spread).real))
+    # Of 4000 draws a correlation is known to 0.016.
+    assert np.abs((found - spread) / scale).max() < 0.07
+    assert np.abs((seen - relation) / scale).max() < 0.07
+    # The frequency turns the phase, so that errors are by no means circular.
+    assert np.abs(np.diag(seen)).max() > 0.2 * np.diag(found).real.max()
+    np.testing.assert_allclose(np.sqrt(np.diag(found).real), fit.coef_stderr, rtol=1e-12)
+    parts = fit.covariance_of(["a", "b"])
+    np.testing.assert_allclose(np.real(found + seen) / 2, parts[::2, ::2], atol=1e-12)
+    np.testing.assert_allclose(np.imag(seen - found) / 2, parts[::2, 1::2], atol=1e-12)
+    # Where rates are free too the model is an analytic function of complex parameters.
+    free = vp.fit(model, T, clean + 0.05 * noise[0], **known)
+    assert np.abs(free.complex_covariance("a")[1]).max() < 1e-9 * free["a"].stderr ** 2
+    with pytest.raises(vp.InputError, match="The coefficients are real"):
+        vp.fit(lines(), T, signal(), real_coefficients=True).complex_covariance()
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(vp.InputError, match="the model is complex|The model is complex"):
         vp.fit(vp.ComplexExp("a", freq=10.0, rate=20.0), T, signal().real)

@@ -19,7 +19,7 @@ ROWS = [
         "linalg basis _data _compress _rows",
         "_linear _sought",
     ),
-    *("_problem _pursuit", "_reduced _guess", "_columnwise", "_several _moments _levenberg"),
+    *("_problem _pursuit _waves", "_reduced _guess", "_columnwise", "_several _moments _levenberg"),
     "_lanes",
     "_solve _simulate _strength",
     *("_multistart _stats", "_joint _table _same", "_fitted", "_quantities _criteria _residuals"),

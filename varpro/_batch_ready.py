@@ -30,6 +30,9 @@ from ._starts import ModelLike, as_basis, check_distinct, starts_of
 from ._ties import TieLike
 from .basis import bare, build_model
 
+# Complex curves in which starts are found.
+_SIDES = 256
+
 
 def prepare(
     cube: Cube,
@@ -86,7 +89,7 @@ def prepare(
             params = guess_starts(
                 basis,
                 params,
-                prepare_data(cube.x, mean_curve(rows, dtype), weights=common, absolute_sigma=True),
+                prepare_data(cube.x, _typical(rows, dtype), weights=common, absolute_sigma=True),
                 fix=fix,
                 tie=tie,
                 order=chains,
@@ -136,15 +139,28 @@ def _priors(layout: Layout, params: Mapping[str, Param]) -> tuple[int, ...]:
     return tuple(i for i in priors if i in layout.free)
 
 
+def _typical(rows: Rows, dtype: np.dtype) -> np.ndarray:
+    """What starts are found in: the mean of the curves; of complex ones, whose phases may cancel, some
+    of them side by side (m, k)."""
+    if dtype.kind != "c":
+        return mean_curve(rows, dtype)
+    some = _finite_ones(rows)
+    return some[:: -(-len(some) // _SIDES)].T.astype(dtype)
+
+
 def mean_curve(rows: Rows, dtype: np.dtype) -> np.ndarray:
     """The mean of the curves that are finite, of at most some thousands of them."""
+    return _finite_ones(rows).mean(axis=0).astype(dtype)
+
+
+def _finite_ones(rows: Rows) -> np.ndarray:
     some = rows.some()
     good = np.isfinite(some).all(axis=1)
     if not good.any():
         raise InputError(
             "Every curve has values that are not finite, so that no start can be found."
         )
-    return some[good].mean(axis=0).astype(dtype)
+    return some[good]
 
 
 def _weighing(

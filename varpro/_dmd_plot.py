@@ -106,17 +106,18 @@ def _row(ax: "Axes", result: Drawn) -> None:
     where = np.unravel_index(at, result.modes.shape[:-1]) if result.modes.ndim > 1 else ()
     t = np.linspace(result.t.min(), result.t.max(), 800)
     model = (flat[at] * result.amplitudes) @ np.exp(np.outer(result.eigenvalues, t - result.t0))
-    if result.X is not None:
-        data = np.real(np.asarray(result.X[where] if where else result.X))
-        label = "data" if result.real else "real part"
-        ax.plot(result.t, data, ".", ms=4, color=_BLUE, label=label)
-    ax.plot(t, model.real, lw=1.2, color=_BLUE)
+    data = None if result.X is None else np.asarray(result.X[where] if where else result.X)
+    parts = [("data", np.real, _BLUE)]
     if not result.real:
-        ax.plot(result.t, np.imag(data), ".", ms=4, color=_ORANGE, label="imaginary part")
-        ax.plot(t, model.imag, lw=1.2, color=_ORANGE)
+        parts = [("real part", np.real, _BLUE), ("imaginary part", np.imag, _ORANGE)]
+    for label, part, color in parts:
+        if data is not None:
+            ax.plot(result.t, part(data), ".", ms=4, color=color, label=label)
+        ax.plot(t, part(model), lw=1.2, color=color)
     place = ", ".join(map(str, where))
     ax.set(xlabel="t", title=f"row {place}: data and model" if place else "data and model")
-    ax.legend(loc="best", frameon=False)
+    if data is not None:
+        ax.legend(loc="best", frameon=False)
 
 
 def _mode(ax: "Axes", result: Drawn, i: int) -> None:

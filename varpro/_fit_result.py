@@ -18,7 +18,7 @@ from ._intervals import Intervals, Method, covariance_intervals
 from ._joint import Quantity
 from ._netcdf import Contents
 from ._profile import Contour, Profile, contour, profile, profile_intervals
-from ._quantities import check_choice, covariance, quantities
+from ._quantities import check_choice, complex_covariance, covariance, quantities
 from ._report import CORRELATION, ROWS, html_report, line, report
 from ._residuals import Spectrum, spectrum
 from ._results import InputError
@@ -185,6 +185,25 @@ class FitResult(Fitted):
         **Raises:** `InputError` for unknown names or right-hand sides.
         """
         return covariance(self, quantities(self, names, rhs))
+
+    def complex_covariance(
+        self, names: str | Sequence[str] | None = None, rhs: int | Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Covariance `C = E[d d^H]` and relation `P = E[d d^T]` (r, r) of complex coefficients, d their
+        deviations.
+
+        The diagonal of C holds the squares of `stderr`. P, also called the pseudo-covariance, is zero
+        for circular errors: those of lines whose frequencies and rates are both free are, for the
+        model is then an analytic function of complex parameters; others need not be. Real and imaginary parts have the covariances Re(C + P) / 2 and
+        Re(C - P) / 2, and Im(P - C) / 2 with each other, as `covariance_of` gives them (Picinbono,
+        IEEE Trans. Signal Process. 44, 2637 (1996)).
+
+        **Arguments:** `names` of coefficients, or patterns, all by default; `rhs` as in
+        `covariance_of`. Scale and order are those of it.
+
+        **Raises:** `InputError` for real coefficients, unknown names or right-hand sides.
+        """
+        return complex_covariance(self, names, rhs)
 
     def ci(
         self,

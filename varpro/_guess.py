@@ -19,6 +19,7 @@ from ._results import InputError
 from ._sought import Box, Slot, Sought, Values, on_host
 from ._ties import Tie, TieLike, followed
 from ._types import ArrayIn
+from ._waves import Waves
 from .basis import AbstractBasis, Constant, Offset, Polynomial, Sum, bare
 
 # Samples are averaged into at most about this many rows, right-hand sides condensed into this many.
@@ -71,14 +72,13 @@ def guess_starts(
     if not wanting or np.unique(rows.x).size < 3:
         return params
     given = {n: _through(s, params[s.name].init) for n, s in source.items()}
-    fixed = _known_columns(known, given, data, rows)
     # First as if nothing were tied; then what components share is held at the middle of their wishes.
     for _ in range(2):
         slots = [
             Slot(part, {k: _box(source[part.parameter_name(k)], boxes) for k in part.parameters})
             for part in wanting
         ]
-        found = _in_order(slots, Pursuit(Sought(slots, rows.x, rows.scale, *fixed)).solve(), order)
+        found = _in_order(slots, _solved(slots, known, given, data, rows), order)
         wishes: dict[str, list[float]] = {name: [] for name in missing}
         for slot, values in zip(slots, found, strict=True):
             for local, value in (values or {}).items():
@@ -98,6 +98,37 @@ def guess_starts(
         old = params[name]
         params[name] = dataclasses.replace(old, init=start)
     return params
+
+
+def _solved(
+    slots: Sequence[Slot],
+    known: Sequence[AbstractBasis],
+    given: Mapping[str, float | None],
+    data: Data,
+    rows: "_Rows",
+) -> list[Values | None]:
+    """Values for every slot: decays and peaks first, then waves in what those leave, and the first
+    once more without the waves."""
+    found: list[Values | None] = [None] * len(slots)
+    groups = [[i for i, s in enumerate(slots) if s.part.wave == wave] for wave in (False, True)]
+    turns = [0, 1, 0] if all(groups) else [1] if groups[1] else [0]
+    for turn in turns:
+        mine = [slots[i] for i in groups[turn]]
+        # An average over neighbours would leave nothing of a wave.
+        seen = _Rows(data, data.x.size) if turn else rows
+        parts, starts = list(known), dict(given)
+        for i in groups[1 - turn]:
+            if (values := found[i]) is not None:
+                parts.append(slots[i].part)
+                starts |= {slots[i].part.parameter_name(k): v for k, v in values.items()}
+        fixed = _known_columns(parts, starts, data, seen)
+        if turn:
+            new = Waves(mine, seen.x, seen.scale, *fixed).solve()
+        else:
+            new = Pursuit(Sought(mine, seen.x, seen.scale, *fixed)).solve()
+        for i, values in zip(groups[turn], new, strict=True):
+            found[i] = values
+    return found
 
 
 def _through(tie: Tie, value: float | None) -> float | None:
@@ -147,7 +178,7 @@ class _Rows:
     from the first where that makes them smaller, for what decays there.
     """
 
-    def __init__(self, data: Data):
+    def __init__(self, data: Data, most: int = _ROWS):
         keep = np.flatnonzero(data.keep if data.keep.ndim == 1 else data.keep.any(axis=1))
         x = data.x[keep].astype(float)
         m = keep.size
@@ -158,9 +189,9 @@ class _Rows:
             weights = np.sqrt(squares.mean(axis=1))
         self.index, self.edges = keep, None
         self.x, self.weights, self.scale = x, weights, weights
-        if m > _ROWS:
+        if m > most:
             by_x = np.argsort(x, kind="stable")
-            half = _ROWS // 2
+            half = most // 2
             edges = np.r_[np.linspace(0, m, half + 1), np.geomspace(1, m, half)].astype(int)
             self.edges = np.unique(edges[edges < m])
             self.index, self.weights = keep[by_x], weights[by_x]
@@ -249,11 +280,12 @@ def _deal(
 ) -> bool:
     """Deal the values of `members` in order, if that keeps them inside their boxes."""
     first = slots[members[0]]
-    key = next(iter(first.box))
-    grid = first.part.candidates(
-        np.linspace(1.0, 2.0, 9), dict.fromkeys(first.box, (-np.inf, np.inf))
-    )
-    sign = 1.0 if grid[key][0] <= grid[key][-1] else -1.0
+    key, sign = next(iter(first.box)), 1.0
+    if not first.part.wave:
+        grid = first.part.candidates(
+            np.linspace(1.0, 2.0, 9), dict.fromkeys(first.box, (-np.inf, np.inf))
+        )
+        sign = 1.0 if grid[key][0] <= grid[key][-1] else -1.0
     sequence = list(members)
     for chain in order:
         for local in first.box:

@@ -93,6 +93,27 @@ def covariance(fit: Fitted, chosen: Sequence[Quantity]) -> np.ndarray:
     return scaled(unit_covariance(fit.optimum, chosen), noise_variance(fit))
 
 
+def complex_covariance(
+    fit: Fitted, names: str | Sequence[str] | None, rhs: int | Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`E[d d^H]` and `E[d d^T]` (r, r) of deviations d of complex coefficients."""
+    if not np.iscomplexobj(fit.coef):
+        raise InputError("The coefficients are real: covariance_of has their covariance.")
+    words = fit.columns if names is None else [names] if isinstance(names, str) else list(names)
+    chosen = [n for word in words for n in expand(word, fit.columns, "names")]
+    found = covariance(fit, quantities(fit, list(dict.fromkeys(chosen)), rhs))
+    parts = found.reshape(len(found) // 2, 2, len(found) // 2, 2)
+    rr, ri, ir, ii = (parts[:, a, :, b] for a in (0, 1) for b in (0, 1))
+    with np.errstate(invalid="ignore"):  # what the data do not determine has no relation
+        return _complex(rr + ii, ir - ri), _complex(rr - ii, ir + ri)
+
+
+def _complex(real: np.ndarray, imag: np.ndarray) -> np.ndarray:
+    out = np.empty(real.shape, complex)
+    out.real, out.imag = real, imag
+    return out
+
+
 def quantile(fit: Fitted, level: float) -> float:
     """How many standard errors an interval of this level reaches to either side.
 

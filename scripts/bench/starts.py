@@ -4,7 +4,8 @@
 
 Each row is a kind of random problem. `found`: the fit without any start ends at the cost of the fit
 that starts at the truth (within 1e-6, or lower). `naive`: the same for starts that a person without
-a look at the data gives: lifetimes spread by logarithm over x, peaks spread evenly. Times are medians.
+a look at the data gives: lifetimes spread by logarithm over x, peaks and frequencies spread evenly. Times
+are medians.
 """
 
 import argparse
@@ -67,6 +68,30 @@ def peaks(kind, count, noise, m=600):
     return make
 
 
+def waves(kind, count, noise, m=256):
+    def make(rng):
+        x = 4e-3 * np.arange(m)
+        real = kind is vp.Oscillation
+        low, gap = (5.0, 110.0 / count) if real else (-110.0, 220.0 / count)
+        freq = low + gap * (np.arange(count) + rng.uniform(0.1, 0.9, count))
+        truth = np.stack([freq, rng.uniform(5.0, 30.0, count)], 1)
+        even = low + gap * (np.arange(count) + 0.5)
+        naive = np.stack([even, np.full(count, 15.0)], 1)
+
+        def model(values=None):
+            free = [(vp.Param(), vp.Param())] * count
+            some = free if values is None else values
+            parts = [kind(f"w{i}", freq=v[0], rate=v[1]) for i, v in enumerate(some)]
+            return sum(parts[1:], parts[0])
+
+        size = rng.uniform(0.5, 2.0, count) * np.exp(2j * np.pi * rng.uniform(size=count))
+        y = np.exp(np.outer(x, 2j * np.pi * freq - truth[:, 1])) @ size
+        y = y + noise * np.abs(y).max() * (rng.normal(size=m) + 1j * rng.normal(size=m))
+        return model, truth, naive, x, y.real if real else y
+
+    return make
+
+
 KINDS = {
     **{
         f"{n} decay{'s' * (n > 1)}, noise {noise:g}": decays(n, noise)
@@ -76,6 +101,12 @@ KINDS = {
     **{
         f"{n} {kind.__name__.lower()}{'s' * (n > 1)}, noise {noise:g}": peaks(kind, n, noise)
         for kind in (vp.Gaussian, vp.Lorentzian)
+        for n in (1, 3, 8)
+        for noise in (0.01, 0.05)
+    },
+    **{
+        f"{n} {what}{'s' * (n > 1)}, noise {noise:g}": waves(kind, n, noise)
+        for kind, what in ((vp.ComplexExp, "wave"), (vp.Oscillation, "oscillation"))
         for n in (1, 3, 8)
         for noise in (0.01, 0.05)
     },

@@ -183,3 +183,12 @@ def test_what_cannot_be_is_named_with_its_line(folder, varpro, data, rest, words
     config(folder / "bad.yaml", data, rest)
     done = varpro("check", "bad.yaml")
     assert done.exit_code == 2 and words in " ".join(done.output.split()), done.output
+
+
+def test_a_new_configuration_of_complex_data_has_the_lines_that_are_there(folder, varpro):
+    np.savez("fid.npz", t=T, fid=FID)
+    done = varpro("new", "new.yaml", "--from", "fid.npz")
+    assert done.exit_code == 0 and "two decaying waves" in done.output, done.output
+    starts = {name: p.init for name, p in make_plan("new.yaml").parameters.items()}
+    assert starts["line1.freq"] == pytest.approx(-40.0, abs=0.5)
+    assert starts["line2.freq"] == pytest.approx(10.0, abs=0.5)

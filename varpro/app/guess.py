@@ -44,13 +44,10 @@ def guess(found: Found) -> tuple[list[str], list[str], str]:
     """Responses and components as lines of a configuration, and what was guessed in a sentence."""
     keep = np.isfinite(found.x) & np.isfinite(found.y).all(axis=1)
     x, y = found.x[keep], found.y[keep]
-    if np.iscomplexobj(y):
-        said = "y is complex; the model is a place to start from, not a guess."
-        return [], ["decay: {kind: exp, tau: 1.0}"], said
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
-    step = -(-len(x) // _SAMPLES)
+    step = 1 if np.iscomplexobj(y) else -(-len(x) // _SAMPLES)
     x, y = x[::step], y[::step]
     sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
     tried = []
@@ -72,7 +69,9 @@ def guess(found: Found) -> tuple[list[str], list[str], str]:
     _, name, model, starts = least
     responses, lines = _as_lines(model, starts)
     said = f"The model with the least BIC is {name}, with starts from the data."
-    left = _left(model, starts, x, y, sigma) / max(float(np.sum((y - y.mean(axis=0)) ** 2)), 1e-300)
+    left = _left(model, starts, x, y, sigma) / max(
+        float(np.sum(np.abs(y - y.mean(axis=0)) ** 2)), 1e-300
+    )
     if sigma is None and left > 1.0 - _EXPLAINED:
         said += f" It explains {1 - left:.0%} of the variance: take it as a place to start from."
     return responses, lines, said
@@ -86,7 +85,8 @@ def _polished(
     sigma: np.ndarray | None,
 ) -> dict[str, float]:
     """Starts after a few steps towards the optimum: those found in data are of different quality, and a
-    component too many would make up for bad ones."""
+    component too many would make up for bad ones. By scipy and not by `vp.fit`, which would compile each
+    candidate for seconds."""
     from scipy.optimize import least_squares
 
     names = list(starts)
@@ -97,9 +97,10 @@ def _polished(
     def resid(values: np.ndarray) -> np.ndarray:
         phi = np.asarray(evaluate(x, dict(zip(names, values, strict=True)))) * weight
         if not np.isfinite(phi).all():
-            return np.full(target.size, 1e150)
+            return np.full(target.size * (2 if np.iscomplexobj(target) else 1), 1e150)
         left = np.linalg.qr(phi)[0]
-        return (target - left @ (left.T @ target)).ravel()
+        rest = (target - left @ (left.conj().T @ target)).ravel()
+        return np.concatenate([rest.real, rest.imag]) if np.iscomplexobj(rest) else rest
 
     begin = np.array([starts[name] for name in names], float)
     if not names or not np.isfinite(begin).all():
@@ -128,8 +129,10 @@ def _bic(
 ) -> float:
     """Schwarz' criterion at the starts, with the best coefficients."""
     chisq = _left(model, starts, x, y, sigma)
-    count = len(starts) + len(model.column_names) * y.shape[1]
-    return y.size * math.log(max(chisq, 1e-300) / y.size) + count * math.log(y.size)
+    parts = 2 if np.iscomplexobj(y) else 1
+    size = parts * y.size
+    count = len(starts) + parts * len(model.column_names) * y.shape[1]
+    return size * math.log(max(chisq, 1e-300) / size) + count * math.log(size)
 
 
 def _left(
@@ -146,13 +149,19 @@ def _left(
     phi, y = phi * weight, y * weight
     if not np.isfinite(phi).all() or np.linalg.cond(phi) > _CONDITION:
         return math.inf
-    return float(np.sum((y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]) ** 2))
+    resid = y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
+    return float(np.sum(np.abs(resid) ** 2))
 
 
 def _candidates(
     x: np.ndarray, y: np.ndarray
 ) -> Iterator[tuple[str, vp.basis.AbstractBasis, dict[str, float]]]:
     """Models from the simplest on, and the starts that are known."""
+    if np.iscomplexobj(y):
+        for n in range(1, _PEAKS + 1):
+            parts = [vp.ComplexExp(f"line{i + 1}", rate=vp.Param(lower=0.0)) for i in range(n)]
+            yield _number(n, "decaying wave"), vp.basis.Sum(tuple(parts)), {}
+        return
     strength = np.abs(y - np.median(y, axis=0)).sum(axis=1)
     count, rise = _peak_count(strength), int(np.argmax(strength))
     background = vp.Constant("background")

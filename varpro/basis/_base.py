@@ -86,6 +86,9 @@ class AbstractBasis(eqx.Module):
     # Whether the columns take a loop to compute, which is then run once for the derivatives by all
     # parameters, and not once for each.
     together: ClassVar[bool] = False
+    # Waves of a frequency `freq` that decay by `rate`, `tau`, `fwhm` or `gaussian`: what is left out is
+    # sought in the spectrum of the data.
+    wave: ClassVar[bool] = False
 
     @abc.abstractmethod
     def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
@@ -125,7 +128,7 @@ class AbstractBasis(eqx.Module):
     @property
     def finds_start(self) -> bool:
         """Whether starts may be left out."""
-        return type(self).candidates is not AbstractBasis.candidates
+        return self.wave or type(self).candidates is not AbstractBasis.candidates
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "AbstractBasis":
         """The basis made ready for data `x`: what can only be known then is filled in and checked."""

@@ -54,7 +54,9 @@ class ComplexExp(AbstractBasis):
         `exp(-(pi gaussian x)^2 / (4 ln 2))`. With an exponential decay the line is a Voigt profile.
     - `receiver`: a `Receiver`.
 
-    Without any decay the wave goes on for ever. A start of `freq` is needed.
+    Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
+    found in the spectrum of the data (`varpro._waves`); several waves get increasing frequencies in the
+    order in which they stand in the model.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ComplexExp(AbstractBasis):
     gaussian: Param | None = parameter()
     receiver: Receiver | None = eqx.field(default=None, kw_only=True)
     elementwise: ClassVar[bool] = True
+    wave: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.freq is None:

@@ -1,6 +1,7 @@
 """Oscillations."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -32,6 +33,9 @@ class Oscillation(AbstractBasis):
     - `envelope`: "exponential" (default) or "gaussian".
     - `irf`: the response through which it is seen. It then begins where that is, with the phases of
         cosine and sine counted from there.
+
+    Starts that are left out, of frequency and decay, are found in the spectrum of the data
+    (`varpro._waves`); not through a response.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Oscillation(AbstractBasis):
     rate: Param | None = parameter()
     envelope: str = eqx.field(static=True, default="exponential")
     irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
+    wave: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.freq is None:
@@ -53,6 +58,10 @@ class Oscillation(AbstractBasis):
                 f"Oscillation '{self.name}' needs envelope 'exponential' or 'gaussian', not "
                 f"{self.envelope!r}."
             )
+
+    @property
+    def finds_start(self) -> bool:
+        return self.irf is None
 
     @property
     def column_names(self) -> tuple[str, ...]:
