@@ -171,21 +171,7 @@ class Fitted(eqx.Module):
 
     def __getitem__(self, name: str) -> Estimate:
         if name in self.names:
-            i = self.names.index(name)
-            param = self.params[name]
-            source = self.layout.source[i]
-            return Estimate(
-                name,
-                "nonlinear",
-                float(self.alpha[i]),
-                float(self.alpha_stderr[i]),
-                None if param.init is None else float(param.init),
-                float(param.lower),
-                float(param.upper),
-                source == i and i not in self.layout.free,
-                bool(self.at_bound[i]),
-                self.layout.follows(i),
-            )
+            return nonlinear(self, name)
         if name in self.columns:
             i = self.columns.index(name)
             value, error, held = self.coef[i], self.coef_stderr[i], self.coef_at_bound[i]
@@ -241,6 +227,24 @@ class Fitted(eqx.Module):
         out["parameters"] = parameters
         out["covariance"] = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
         return out
+
+
+def nonlinear(fit: Any, name: str) -> Estimate:
+    """A nonlinear parameter of a fit."""
+    i = fit.names.index(name)
+    param, source = fit.params[name], fit.layout.source[i]
+    return Estimate(
+        name,
+        "nonlinear",
+        float(fit.alpha[i]),
+        float(fit.alpha_stderr[i]),
+        None if param.init is None else float(param.init),
+        float(param.lower),
+        float(param.upper),
+        source == i and i not in fit.layout.free,
+        bool(fit.at_bound[i]),
+        fit.layout.follows(i),
+    )
 
 
 def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) -> float:

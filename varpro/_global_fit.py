@@ -12,7 +12,7 @@ import numpy as np
 from ._criteria import aic, aicc, bic
 from ._figures import Labels
 from ._fit_result import FitResult
-from ._fitted import Estimate, plain, prior_chisq
+from ._fitted import Estimate, nonlinear, plain, prior_chisq
 from ._netcdf import Contents
 from ._params import Layout, Param
 from ._report import PARAMETERS, criteria_text, outcome, parameter_row
@@ -107,20 +107,7 @@ class GlobalFit(eqx.Module):
 
     def __getitem__(self, name: str) -> "Estimate | FitResult":
         if name in self.names:
-            i = self.names.index(name)
-            param, source = self.params[name], self.layout.source[i]
-            return Estimate(
-                name,
-                "nonlinear",
-                float(self.alpha[i]),
-                float(self.alpha_stderr[i]),
-                None if param.init is None else float(param.init),
-                float(param.lower),
-                float(param.upper),
-                source == i and i not in self.layout.free,
-                bool(self.at_bound[i]),
-                self.layout.follows(i),
-            )
+            return nonlinear(self, name)
         if name in self.sets:
             return self.sets[name]
         for key, one in self.sets.items():
