@@ -1,7 +1,7 @@
 """What a fit found: arrays under names, frozen. The verbs on it stand in `_fit_result`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
