@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from varpro._starts import starts_of
 
 import varpro as vp
 from varpro._data import prepare_data
 from varpro._guess import guess_starts
+from varpro._starts import starts_of
 
 T = np.linspace(0.0, 10.0, 200)
 X = np.linspace(0.0, 100.0, 400)

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from varpro._fit_program import _program
 
 import varpro as vp
+from varpro._fit_program import _program
 from varpro._ties import followed
 
 X = np.linspace(0.0, 10.0, 120)
