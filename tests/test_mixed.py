@@ -166,3 +166,16 @@ def test_what_cannot_be_shared_is_named(options, message):
     with pytest.raises(vp.InputError) as caught:
         vp.fit_many(model, T, Y, **options)
     assert message in str(caught.value)
+
+
+def test_curves_that_share_every_parameter_are_one_fit_of_many_columns():
+    t = np.linspace(0.0, 8.0, 60)
+    rng = np.random.default_rng(11)
+    y = rng.uniform(1, 3, (5, 1)) * np.exp(-t / 2.0) + 0.4 + 0.02 * rng.normal(size=(5, 60))
+    model = vp.Exp("a", tau=1.5) + vp.Constant("bg")
+    shared = vp.fit_many(model, t, y, share=["a.tau"])
+    together = vp.fit(model, t, y.T)
+    np.testing.assert_allclose(shared["a.tau"].value, together["a.tau"].value, rtol=1e-6)
+    np.testing.assert_allclose(shared["a.tau"].stderr, together["a.tau"].stderr, rtol=1e-4)
+    np.testing.assert_allclose(shared["a"].value, together["a"].value, rtol=1e-6)
+    assert shared.success.all()

@@ -97,6 +97,8 @@ def solve(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
 def inverse(a: Inexact[Array, "p p"]) -> tuple[Inexact[Array, "p p"], Bool[Array, " p"]]:
     """The inverse of a positive definite matrix, and which columns depend on earlier ones."""
     p = a.shape[0]
+    if not p:  # curves that share every nonlinear parameter
+        return a, jnp.zeros(0, bool)
     if p > _UNROLLED:
         return _by_eigenvalues(a)
     factor = cholesky([[a[i, j] for j in range(p)] for i in range(p)])

@@ -262,3 +262,112 @@ def test_the_key_of_a_run_ignores_where_it_is_and_who_computes(cube, tmp_path):
     assert batch.run_key(make_plan("deep/a.yaml")) == key
     (tmp_path / "b.yaml").write_text(CONFIG.replace("poisson", "huber"))
     assert batch.run_key(make_plan("b.yaml")) != key
+
+
+def with_maps(array):
+    """The cube with maps beside it, one of them with its axes in another order."""
+    tau = xr.DataArray(np.linspace(1.4, 2.6, 80).reshape(8, 10), dims=("row", "col"))
+    rows = xr.DataArray(np.linspace(0.5, 0.7, 8), dims="row")
+    return xr.Dataset({"counts": array, "tau0": tau.transpose("col", "row"), "least": rows})
+
+
+@pytest.mark.parametrize(
+    ("fit", "rules", "asked"),
+    [
+        ("share: [decay.tau], noise: poisson", "", {"share": ["decay.tau"]}),
+        ("share: none, noise: poisson, start: neighbours", "", {"start": "neighbours"}),
+        (
+            "share: none, noise: poisson, init: {decay.tau: tau0}",
+            "constraints: {fix: [decay.tau]}",
+            {"init": {"decay.tau": "tau0"}, "fix": ["decay.tau"]},
+        ),
+        (
+            "share: none, noise: poisson",
+            "constraints: {bounds: {decay.tau: [least, 2.0]}}",
+            {"bounds": {"decay.tau": ("least", 2.0)}},
+        ),
+    ],
+    ids=["shared", "neighbours", "held at a map", "bounds of each"],
+)
+def test_what_python_says_of_each_curve_a_file_says_too(cube, varpro, fit, rules, asked):
+    maps = with_maps(cube)
+    maps.transpose("time", ...).to_netcdf("maps.nc", engine="h5netcdf")
+    text = CONFIG.replace("cube.nc", "maps.nc").replace(
+        "fit: {share: none, noise: poisson, block: 16}", f"{rules}\nfit: {{{fit}}}"
+    )
+    with open("maps.yaml", "w") as file:
+        file.write(text)
+    done = varpro("run", "maps.yaml", "--quiet")
+    assert done.exit_code == 3, done.output  # one curve is broken
+    plain = {
+        "tau0": maps["tau0"].transpose("row", "col").values,
+        "least": np.broadcast_to(maps["least"].values[:, None], (8, 10)),
+    }
+    for what in ("init", "bounds"):
+        if what in asked:
+            value = asked[what]["decay.tau"]
+            pair = isinstance(value, tuple)
+            value = tuple(plain.get(v, v) for v in value) if pair else plain[value]
+            asked = {**asked, what: {"decay.tau": value}}
+    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **OPTIONS, **asked))
+    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    assert again.exit_code == 3, again.output
+    equal(vp.load("again/result.nc"), vp.load("run/result.nc"))
+    if not {"init", "bounds"} & set(asked):
+        status = json.loads(open("run/status.json").read())
+        assert (status["state"], status["curves"], status["failed"]) == ("finished", 80, 1)
+
+
+def test_an_interrupted_run_of_curves_that_share_begins_anew(cube, varpro, monkeypatch):
+    text = CONFIG.replace("share: none", "share: [decay.tau]").replace(", block: 16", "")
+    with open("cube.yaml", "w") as file:
+        file.write(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.vp, "fit_many", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        assert varpro("run", "cube.yaml", "--quiet").exit_code == 143
+    assert json.loads(open("run/status.json").read())["state"] == "interrupted"
+    assert varpro("resume", "run", "--quiet").exit_code == 3
+    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, share=["decay.tau"], **OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("fit", "rules", "message"),
+    [
+        ("share: [decay.tua]", "", "fit.share.0: no parameter matches 'decay.tua'. Did you mean"),
+        (
+            "share: none, init: {decay.tua: counts}",
+            "",
+            "fit.init.decay.tua: no parameter is called",
+        ),
+        ("share: none, init: {decay.tau: nomap}", "", "fit.init.decay.tau: .*no array 'nomap'"),
+        ("share: none, init: {decay.tau: counts}", "", "fit.init.decay.tau: 'counts' lies on"),
+        (
+            "share: none",
+            "constraints: {bounds: {decay.tau: [1, nomap]}}",
+            "constraints.bounds.decay.tau: .*no array 'nomap'",
+        ),
+        ("share: all, init: {decay.tau: counts}", "", "maps of 'decay.tau' are for curves with"),
+        (
+            "share: [decay.tau], start: neighbours",
+            "",
+            "neighbours is for curves that share nothing",
+        ),
+        (
+            "share: [decay.tau]",
+            "compute: {engine: dask}",
+            "dask fits blocks of curves one by one, but these know of each other",
+        ),
+    ],
+)
+def test_what_is_wrong_with_maps_and_shares_is_said(cube, varpro, fit, rules, message):
+    import re
+
+    text = CONFIG.replace(
+        "fit: {share: none, noise: poisson, block: 16}", f"{rules}\nfit: {{{fit}}}"
+    )
+    with open("cube.yaml", "w") as file:
+        file.write(text)
+    done = varpro("run", "cube.yaml")
+    assert done.exit_code == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert done.stderr.startswith("cube.yaml:") and done.stderr.count("\n") == 1

@@ -26,7 +26,7 @@ from .cluster import run_on_cluster
 from .export import versions, write_json
 from .fit_keys import Solver
 from .folder import RunFolder, flush
-from .loader import dump, read_text
+from .loader import Key, dump, read_text
 from .messages import complain
 from .outcome import BatchOutcome
 from .plan import Plan, make_plan
@@ -38,6 +38,15 @@ _GOOD = (1, 2)
 
 def make_job(plan: Plan) -> vp.BatchJob:
     """Everything checked and starts decided, for the curves of the plan's data."""
+    y, options = _asked(plan)
+    try:
+        return vp.prepare_many(plan.model, None, y, **options)
+    except vp.InputError as error:
+        raise blamed(plan, error) from error
+
+
+def _asked(plan: Plan) -> tuple[Any, dict[str, Any]]:
+    """The data, and the arguments of `varpro.fit_many` but for what only that has."""
     config, data = plan.config, plan.columns
     section, rules = config.sections[""], config.constraints
     for word in ("nonnegative", "relations", "ridge", "smooth"):
@@ -56,33 +65,63 @@ def make_job(plan: Plan) -> vp.BatchJob:
         found = {k: y.moved(v) if isinstance(v, str) else v for k, v in parts.items()}
         sigma, weights, mask = found["sigma"], found["weights"], found["mask"]
     solver = config.fit.solver
+    bounds = {
+        name: tuple(_of_each(plan, end, ("constraints", "bounds", name)) for end in ends)
+        for name, ends in rules.bounds.items()
+    }
+    starts = {
+        name: _of_each(plan, array, ("fit", "init", name))
+        for name, array in config.fit.init.items()
+    }
+    options = {
+        "dim": data.x_name,
+        "sigma": sigma,
+        "weights": weights,
+        "mask": mask,
+        "absolute_sigma": config.fit.absolute_sigma,
+        "noise": config.fit.noise,
+        "loss_scale": config.fit.loss_scale,
+        "init": {**plan.listed, **starts},
+        "bounds": bounds,
+        "fix": rules.fix,
+        "tie": rules.tie,
+        "order": rules.order,
+        "real_coefficients": rules.real_coefficients,
+        "start": config.fit.start,
+        "binning": config.fit.binning,
+        # What is the default of one curve is not that of many.
+        "ftol": None if solver.ftol == Solver().ftol else solver.ftol,
+        "max_steps": solver.max_steps,
+        "block": config.fit.block,
+    }
+    return y, options
+
+
+def _of_each(plan: Plan, value: float | str, key: Key) -> Any:
+    """A number, or what an array of the data file says of each curve, over the axes of the curves."""
+    if not isinstance(value, str):
+        return value
+    source, x = plan.source, plan.columns.x_name
+
+    def wrong(message: str) -> vp.InputError:
+        return vp.InputError(complain(plan.document, key, message))
+
+    if source is None:
+        raise wrong(f"'{value}' is a map, which columns of a table have none of. Give a number.")
     try:
-        return vp.prepare_many(
-            plan.model,
-            None,
-            y,
-            dim=data.x_name,
-            sigma=sigma,
-            weights=weights,
-            mask=mask,
-            absolute_sigma=config.fit.absolute_sigma,
-            noise=config.fit.noise,
-            loss_scale=config.fit.loss_scale,
-            init=plan.listed,
-            bounds={name: (ends[0], ends[1]) for name, ends in rules.bounds.items()},
-            fix=rules.fix,
-            tie=rules.tie,
-            order=rules.order,
-            real_coefficients=rules.real_coefficients,
-            start=config.fit.start,
-            binning=config.fit.binning,
-            # What is the default of one curve is not that of many.
-            ftol=None if solver.ftol == Solver().ftol else solver.ftol,
-            max_steps=solver.max_steps,
-            block=config.fit.block,
-        )
+        found = source.moved(value)
     except vp.InputError as error:
-        raise blamed(plan, error) from error
+        raise wrong(str(error)) from error
+    axes = [d for d in source.dims if d != x]
+    if not set(found.dims) <= set(axes):
+        raise wrong(f"'{value}' lies on {found.dims}, but the curves are on {tuple(axes)}.")
+    array = np.asarray(found[(slice(None),) * len(found.dims)], float)
+    array = array.transpose([found.dims.index(d) for d in axes if d in found.dims])
+    at = iter(array.shape)
+    array = array.reshape([next(at) if d in found.dims else 1 for d in axes])
+    return np.broadcast_to(
+        array, [n for d, n in zip(source.dims, source.shape, strict=True) if d != x]
+    )
 
 
 def run_batch(plan: Plan, target: Path, overwrite: bool, progress: bool) -> BatchOutcome:
@@ -133,6 +172,8 @@ def run_key(plan: Plan) -> str:
 def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
     gc.enable()
     key = run_key(plan)
+    if plan.config.at_once:
+        return _at_once(plan, folder, key, progress)
     with stage("Looking for starts", progress):
         job = make_job(plan)
     journal = Journal(folder, key, tuple(ranges(job.shape, plan.config.fit.block or job.size)))
@@ -170,6 +211,30 @@ def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
         _write(plan, fit, folder)
         say("finished")
         journal.discard()
+    return BatchOutcome(plan, fit, folder)
+
+
+def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome:
+    """Curves that know of each other: nothing is finished before all are, and a run that was
+    interrupted begins anew."""
+    y, options = _asked(plan)
+    share = [] if plan.config.fit.share == "none" else plan.config.fit.share
+    status = {"schema": 1, "key": key, "state": "running"}
+    write_status(folder, status)
+    try:
+        with stage("Fitting", progress):
+            fit = vp.fit_many(
+                plan.model, None, y, share=share, workers=plan.config.compute.workers, **options
+            )
+    except vp.InputError as error:
+        raise blamed(plan, error) from error
+    except BaseException:
+        write_status(folder, status | {"state": "interrupted"})
+        raise
+    with stage("Writing the results", progress):
+        _write(plan, fit, folder)
+        done = {"curves": int(fit.success.size), "failed": int((~fit.success).sum())}
+        write_status(folder, status | done | {"state": "finished"})
     return BatchOutcome(plan, fit, folder)
 
 

@@ -42,6 +42,9 @@ def _complex(plan: "Plan", parts: Parts) -> Iterator[str]:
 def _without_start(plan: "Plan", parts: Parts) -> Iterator[str]:
     document, rules = plan.document, plan.config.constraints
     listed = {name for name, param in plan.listed.items() if param.init is not None}
+    listed |= {
+        n for pattern in plan.config.fit.init for n in fnmatch.filter(plan.parameters, pattern)
+    }
     for name, component in plan.config.model.items():
         part = parts[name]
         above = (component.below,) if component.below else ()
@@ -106,6 +109,10 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
             if not fnmatch.filter(names, word):
                 message = f"no parameter matches '{word}'. {nearest(word, names)}"
                 yield complain(plan.document, ("fit", "share", i), message)
+    for name in plan.config.fit.init:
+        if not fnmatch.filter(names, name):
+            message = f"no parameter is called '{name}'. {nearest(name, names)}"
+            yield complain(plan.document, ("fit", "init", name), message)
     for name in plan.listed:
         if name not in names and name not in of_sets:
             yield (

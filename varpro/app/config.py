@@ -19,6 +19,11 @@ from .sentences import sentence
 
 _NAME = re.compile(r"[^\s.*?\[\]/\\]+")
 
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 Panel = Literal["fit", "components", "residuals"]
 
 
@@ -63,16 +68,33 @@ class Config(Section):
     def _check_data(self) -> "Config":
         if (self.data is None) == (not self.datasets):
             raise wrong("give either data, for one data set, or datasets, for several by name.")
-        if self.data is not None and self.fit.share not in ("all", "none"):
-            raise wrong("fit.share: patterns of names are for several data sets.")
         if self.each and self.fit.starts > 1:
             raise wrong("fit.starts: every curve of share: none has one start.")
+        if self.each and self.fit.share != "none" and self.fit.start == "neighbours":
+            raise wrong("fit.start: neighbours is for curves that share nothing.")
+        if self.at_once and self.compute.engine == "dask":
+            raise wrong(
+                "compute.engine: dask fits blocks of curves one by one, but these know of each other "
+                "(fit.share, or fit.start: neighbours). Leave it out."
+            )
+        maps = [n for n, ends in self.constraints.bounds.items() if any(map(_is_text, ends))]
+        maps += list(self.fit.init)
+        if maps and not self.each:
+            raise wrong(
+                f"maps of '{maps[0]}' are for curves with parameters of their own, fit.share: none or "
+                "a list of names."
+            )
         return self
 
     @property
     def each(self) -> bool:
         """Whether every curve of the one data set has parameters of its own."""
-        return self.data is not None and self.fit.share == "none"
+        return self.data is not None and self.fit.share != "all"
+
+    @property
+    def at_once(self) -> bool:
+        """Whether such curves know of each other, so that no block of them is done before all are."""
+        return self.each and (self.fit.share != "none" or self.fit.start == "neighbours")
 
     @property
     def sections(self) -> dict[str, Data]:

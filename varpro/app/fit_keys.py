@@ -10,6 +10,7 @@ import varpro as vp
 from .messages import wrong
 from .scalars import (
     Number,
+    NumberOrWord,
     Truth,
     Whole,
     Word,
@@ -37,8 +38,8 @@ class Constraints(Section):
     """A chain of names that must increase, or several."""
     nonnegative: Annotated[bool | list[Word], BeforeValidator(to_truth_or_words)] = False
     """true for all coefficients, or names and patterns of columns."""
-    bounds: dict[Word, Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
-    """{name: [lower, upper]} of parameters or coefficients."""
+    bounds: dict[Word, Annotated[list[NumberOrWord], Field(min_length=2, max_length=2)]] = {}
+    """{name: [lower, upper]} of parameters or coefficients; of curves with parameters of their own also names of arrays of the data file, maps of bounds."""
     real_coefficients: Truth = False
     """Coefficients of complex data are real, where phases are parameters (receiver)."""
     relations: dict[
@@ -84,13 +85,15 @@ class Solver(Section):
 
 class Fit(Section):
     share: Annotated[str | list[Word], BeforeValidator(to_share)] = "all"
-    """all: one set of nonlinear parameters for everything; of several data sets also none, or names and patterns of what they share."""
+    """all: one set of nonlinear parameters for everything; none: every curve of an image or table, or every data set, has its own; or names and patterns of what they share."""
     starts: Whole = 1
     """How many starts to try; the fit of least cost is kept."""
     seed: Whole = 0
     """Of the starting points."""
-    start: Literal["mean", "global", "binned"] = "mean"
-    """Where each curve of share: none begins: given or found starts, a fit of the mean curve, or fits of bins."""
+    start: Literal["mean", "global", "binned", "neighbours"] = "mean"
+    """Where each curve with parameters of its own begins: given or found starts, a fit of the mean curve, fits of bins, or also where its neighbours ended."""
+    init: dict[Word, Word] = {}
+    """{name: array}: starts of such curves, maps in the data file; constraints.fix holds a parameter at its map."""
     binning: Annotated[Whole, Field(ge=1)] = 8
     """Neighbours in a bin, along every axis."""
     block: Annotated[Whole, Field(ge=1)] | None = None

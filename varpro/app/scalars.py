@@ -99,6 +99,7 @@ def to_strengths(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(to_whole)]
+NumberOrWord = Annotated[float | str, BeforeValidator(to_word_or_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Word = Annotated[str, BeforeValidator(to_word)]
 Words = Annotated[list[Word], BeforeValidator(to_words), Field(min_length=1)]
