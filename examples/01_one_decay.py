@@ -10,7 +10,6 @@ stays. No starts are given; they are found in the data.
 import pathlib
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 import varpro as vp
@@ -44,23 +43,8 @@ for name in ("fast.tau", "slow.tau"):
     print(f"{coarse[name].stderr:.2f} ps")
 
 # %%
-# Components, the band within which the curve lies with 95 % confidence, and residuals:
+# Data, fit, components and residuals:
 
-band = fit.predict(band=0.95)
-parts = fit.components()
-fig, (above, below) = plt.subplots(
-    2, 1, figsize=(7, 5), sharex=True, height_ratios=[3, 1], layout="constrained"
-)
-above.plot(t, y, ".", color="0.6", ms=3, label="counts at 690 nm")
-floor = np.zeros_like(t)
-for name, color in (("rest", "#0072b2"), ("slow", "#009e73"), ("fast", "#e69f00")):
-    above.fill_between(t, floor, floor + parts[name], color=color, alpha=0.35, lw=0, label=name)
-    floor = floor + parts[name]
-above.plot(t, band.value, color="#d55e00", label="fit")
-above.fill_between(t, band.lower, band.upper, color="#d55e00", alpha=0.3, lw=0)
-above.set(ylabel="counts", ylim=(0, None), xlim=(0, t[-1]))
-above.legend(frameon=False)
-below.plot(t, fit.resid, color="0.4", lw=0.7)
-below.axhline(0, color="k", lw=0.5)
-below.set(xlabel="time after the pulse (ps)", ylabel="residual")
+labels = vp.Labels(x="time after the pulse (ps)", y="counts at 690 nm")
+fit.plot(labels=labels, fig=plt.figure(figsize=(7, 5)))
 plt.show()

@@ -50,23 +50,5 @@ for name in ("first", "second"):
     print(f"area of {name}: {slope[0] * height:.0f} +/- {np.sqrt(slope @ cov @ slope):.0f}")
 
 # %%
-parts = fit.components()
-wide = fit.predict(band=0.95, kind="prediction")
-fig, (above, below) = plt.subplots(
-    2, 1, figsize=(7, 5), sharex=True, height_ratios=[3, 1], layout="constrained"
-)
-above.fill_between(
-    x, wide.lower, wide.upper, color="#56b4e9", alpha=0.3, lw=0, label="95 % of data"
-)
-above.plot(x, y, ".", color="0.4", ms=3)
-above.plot(x, parts["background"], color="#0072b2", ls="--", label="background")
-for name, color in (("first", "#009e73"), ("second", "#e69f00")):
-    both = parts["background"] + parts[name]
-    above.fill_between(x, parts["background"], both, color=color, alpha=0.4, lw=0, label=name)
-above.plot(x, fit.fitted, color="#d55e00", label="fit")
-above.set(ylabel="y", xlim=(0, 250))
-above.legend(frameon=False)
-below.plot(x, fit.resid, ".", color="0.4", ms=3)
-below.axhline(0, color="k", lw=0.5)
-below.set(xlabel="x", ylabel="residual")
+fit.plot(fig=plt.figure(figsize=(7, 5)))
 plt.show()

@@ -56,19 +56,12 @@ for name, true in (("fast.tau", 0.42), ("slow.tau", 2.6)):
 print(f"reduced chi-square {fit.redchi:.3f} and {rough.redchi:.1f}")
 
 # %%
-fig, axes = plt.subplots(
-    3, 1, figsize=(7.5, 6.5), sharex=True, height_ratios=[3, 1, 1], layout="constrained"
-)
-axes[0].semilogy(t, counts, ".", color="0.6", ms=2, label="counts")
-axes[0].semilogy(t, response / 2.5, color="#56b4e9", lw=0.8, label="response, measured")
-axes[0].semilogy(t, fit.fitted, color="#d55e00", label="fit")
-for name, color in (("fast", "#e69f00"), ("slow", "#009e73")):
-    axes[0].semilogy(t, fit.components()[name], color=color, ls="--", lw=1, label=name)
-axes[0].set(ylabel="counts", ylim=(2, 2e4))
-axes[0].legend(frameon=False)
-for ax, one, title in ((axes[1], fit, "measured response"), (axes[2], rough, "Gaussian response")):
-    ax.plot(t, (counts - one.fitted) / np.sqrt(one.fitted.clip(1)), color="0.4", lw=0.5)
-    ax.set(ylim=(-6, 6), ylabel="residual / sigma")
-    ax.set_title(title, fontsize=9)
-axes[2].set(xlabel="time (ns)", xlim=(0, t[-1]))
+# Residuals show what the numbers say: on the right they follow the response.
+
+whole = plt.figure(figsize=(11, 5), layout="constrained")
+for part, one, title in zip(
+    whole.subfigures(1, 2), (fit, rough), ("measured", "Gaussian"), strict=True
+):
+    one.plot(log="y", labels=vp.Labels(x="time (ns)", y="counts"), fig=part)
+    part.suptitle(f"{title} response", fontsize=10)
 plt.show()

@@ -10,7 +10,6 @@ and the response of the camera. 6 nonlinear parameters are sought; 245 amplitude
 import pathlib
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 import varpro as vp
@@ -31,31 +30,20 @@ fit = vp.fit(decays + vp.Constant("dark"), t, y, nonnegative=["dark"])
 print(fit)
 
 # %%
+# Six of the wavelengths, with what was fitted to all:
+
+labels = vp.Labels(x="time (ps)", y="counts", rhs="wavelength (nm)", at=wavelength)
+fit.plot(labels=labels, fig=plt.figure(figsize=(8, 5)))
+
+# %%
 # The coefficients of a component, one per wavelength, are its decay-associated spectrum. A negative
 # one is a rise: there, what another state lost arrives.
 
-fig, ax = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained", width_ratios=[1, 1.15])
-zero = fit["irf.center"].value
-picture = ax[0, 0].pcolormesh(wavelength, t - zero, y, rasterized=True, cmap="magma")
-ax[0, 0].set(xlabel="wavelength (nm)", ylabel="time (ps)", title="counts")
-fig.colorbar(picture, ax=ax[0, 0])
-most = np.abs(fit.resid).max() / 3
-picture = ax[1, 0].pcolormesh(
-    wavelength, t - zero, fit.resid, rasterized=True, cmap="RdBu", vmin=-most, vmax=most
-)
-ax[1, 0].set(xlabel="wavelength (nm)", ylabel="time (ps)", title="residual")
-fig.colorbar(picture, ax=ax[1, 0])
-for name, color in zip(lifetimes, ("#0072b2", "#009e73", "#d55e00", "#cc79a7"), strict=True):
-    one, tau = fit[name], fit[f"{name}.tau"]
-    label = " ± ".join(tau.rounded) + " ps"
-    ax[0, 1].errorbar(wavelength, one.value, one.stderr, color=color, label=label, ms=3, marker=".")
-ax[0, 1].axhline(0, color="k", lw=0.5)
-ax[0, 1].set(xlabel="wavelength (nm)", title="decay-associated spectra")
-ax[0, 1].legend(frameon=False)
-for nm, color in (("690.45", "#0072b2"), ("720.94", "#009e73"), ("741.26", "#d55e00")):
-    j = table.columns.get_loc(nm)
-    ax[1, 1].plot(t - zero, y[:, j], ".", color=color, ms=2, alpha=0.5)
-    ax[1, 1].plot(t - zero, fit.fitted[:, j], color=color, label=f"{nm} nm")
-ax[1, 1].set(xlabel="time (ps)", title="traces", xlim=(-10, 80))
-ax[1, 1].legend(frameon=False)
+fit.plot_components(labels=labels, fig=plt.figure(figsize=(9, 4)))
+
+# %%
+# What is left, everywhere. The stripes at early times are what the camera's response has beside a
+# Gaussian.
+
+fit.plot_residuals(panels=["x"], labels=labels, fig=plt.figure(figsize=(8, 4)))
 plt.show()

@@ -46,13 +46,5 @@ for kind in (1.1, 2.2, 3.4):
     print(f"{kind} ns: {np.median(found[these]):.3f}, spread over error {pull.std():.2f}")
 
 # %%
-fig, ax = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
-for a, image, title, limits in (
-    (ax[0], counts.sum(axis=-1), "photons", (0, None)),
-    (ax[1], found, "lifetime (ns)", (0.8, 4.2)),
-    (ax[2], error, "its standard error (ns)", (0, 0.8)),
-):
-    picture = a.imshow(image, cmap="viridis", vmin=limits[0], vmax=limits[1])
-    a.set(title=title, xticks=[], yticks=[])
-    fig.colorbar(picture, ax=a)
+fit.plot_maps(["cell", "cell.tau"], fig=plt.figure(figsize=(9, 7)))
 plt.show()

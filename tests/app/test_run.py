@@ -192,14 +192,14 @@ def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(here, varpro):
-    change("decay:", '"<b>decay</b>":')
+    change("decay:", '"<b>decay<b>":')
     assert varpro("run", "decay.yaml").exit_code == 0
     page = (here / "run" / "report.html").read_text(encoding="utf-8")
     assert "Converged after" in page
     # Data and fit in two sizes, and three figures that judge it; for one decade no second scale, and
     # of a quick search no figure.
     assert page.count("<svg") == 5
-    assert "&lt;b&gt;decay&lt;/b&gt;.tau" in page
+    assert "&lt;b&gt;decay&lt;b&gt;.tau" in page
     assert "<b>decay" not in page
     for outside in ("<script", "<link", "@import", "src="):
         assert outside not in page
@@ -369,7 +369,7 @@ BAD = {
     "ragged": (spoil_data("", "1,2,3"), "decay.csv:6:5 found 3 fields where the header has 2."),
     "start that overflows": (
         lambda: change("init: 0.7, lower: 0.01", "init: -1e-3, lower: -1"),
-        "decay.yaml: Column 'decay' is not finite at the start",
+        "decay.yaml:4 model.decay: Column 'decay' is not finite at the start",
     ),
     "output below a file": (
         lambda: change("dir: run", "dir: decay.csv/run"),

@@ -140,7 +140,8 @@ def _look_at_table(source: Path) -> Found:
             continue
     if len(numbers) < 2:
         raise vp.InputError(
-            f"{source}: has {len(numbers)} columns of numbers; a fit takes x and y."
+            f"{source}: has {len(numbers)} column{'s' * (len(numbers) != 1)} of numbers; a fit takes x "
+            "and y. Where samples are evenly spaced, write their positions beside them."
         )
     named = [j for j in numbers if _X.fullmatch(names[j])]
     x = (named or [j for j in numbers if _monotonic(numbers[j])] or list(numbers))[0]
