@@ -67,8 +67,8 @@ def spectrum(found):
     row = found["row"]
     assert row.success.all()
     wanted = {"PCr": 10.0 - found["used"], "receiver.phase": found["turn"]}
-    for name, value in ({"Pi.freq": 251.0 + found["shift"]} | wanted).items():
-        assert np.all(np.abs(row[name].value - value) < 4 * row[name].stderr)
+    for name, value in ({"Pi.freq": 251.0 + found["moved"]} | wanted).items():
+        assert np.all(np.abs(row[name].value - value[:, 0]) < 4 * row[name].stderr)
 
 
 def flow(found):
