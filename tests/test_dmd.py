@@ -11,6 +11,8 @@ import xarray as xr
 from scipy.optimize import approx_fprime, least_squares
 
 import varpro as vp
+from varpro._dmd import _directions
+from varpro._dmd_start import leading_exactly
 
 FOLDER = pathlib.Path(__file__).parent / "oracles" / "dmd"
 
@@ -278,6 +280,21 @@ def test_rows_on_disk_stay_there_and_compressed_ones_are_saved(tmp_path):
     packed = vp.dmd(vp.compress([X.T]), t, 4)
     packed.save(tmp_path / "packed.nc")
     assert vp.load(tmp_path / "packed.nc").equals(packed)
+
+
+@pytest.mark.parametrize("tall", [True, False])
+def test_leading_directions_are_those_of_the_singular_values(tall):
+    X, _, _ = flow(k=200, m=150, noise=0.05, real=False)
+    y = X if tall else X.T
+    found = leading_exactly(y, 2)
+    exact = np.linalg.svd(y)[2][:2].conj().T
+    np.testing.assert_allclose(found @ found.conj().T, exact @ exact.conj().T, atol=1e-12)
+    # Where no gap tells them apart the long way is taken.
+    noise = np.random.default_rng(0).normal(size=(150, 200))
+    assert leading_exactly(noise, 3) is None
+    directions = _directions(noise, 3)
+    exact = np.linalg.svd(noise)[2][:3].T
+    np.testing.assert_allclose(directions @ directions.T, exact @ exact.T, atol=1e-10)
 
 
 def test_single_precision():

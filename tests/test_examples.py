@@ -63,6 +63,12 @@ def spectrum(found):
         assert abs(fit[name].value - amplitude) < 3 * fit[name].stderr
     # Prior knowledge tells overlapping lines apart.
     assert fit["alpha1"].stderr < 0.1 * plain["alpha1"].stderr
+    # Every voxel of the row for itself.
+    row = found["row"]
+    assert row.success.all()
+    wanted = {"PCr": 10.0 - found["used"], "receiver.phase": found["turn"]}
+    for name, value in ({"Pi.freq": 251.0 + found["moved"]} | wanted).items():
+        assert np.all(np.abs(row[name].value - value[:, 0]) < 4 * row[name].stderr)
 
 
 def flow(found):

@@ -1,5 +1,6 @@
 """Rules for coefficients, and weights of single values: against dense problems solved by SciPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import scipy.optimize
 
 import varpro as vp
 from varpro._columnwise import reduction
-from varpro._linear import Wishes
+from varpro._dmd_columns import Exponentials, Spectrum
+from varpro._linear import Linear, Wishes
 from varpro._problem import Opaque, Problem
+from varpro._reduced import Reduced
 from varpro.linalg import SVD
 
 T = np.linspace(0.0, 20.0, 80)
@@ -364,3 +367,30 @@ def test_a_penalty_and_weights_of_single_values_go_together(rng):
         a = phi / sigma[:, [j]]
         expected = np.linalg.solve(a.T @ a + 50.0 * np.eye(2), a.T @ (y[:, j] / sigma[:, j]))
         np.testing.assert_allclose(fit.coef[:, j], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["plain", "weights", "penalty", "complex"])
+def test_the_turned_jacobian_of_many_right_hand_sides_has_few_rows_and_the_same_products(kind, rng):
+    """Where a table says which column depends on what; with the dense one as its slow twin."""
+    m, k, w = 60, 14, 3
+    t = np.linspace(0.0, 3.0, m)
+    spectrum = Spectrum(w, 0, kind != "complex")
+    theta = jnp.asarray(np.r_[-0.5 - np.arange(w), 5.0 + 4 * np.arange(w)])
+    columns = Exponentials(t, spectrum)
+    phi = np.asarray(columns.phi(theta * 1.03))
+    y = phi @ rng.normal(size=(spectrum.count, k)) + 0.1 * rng.normal(size=(m, k))
+    y = y + 0.1j * rng.normal(size=(m, k)) if kind == "complex" else y
+    weights = rng.uniform(0.5, 2.0, m) if kind == "weights" else None
+    linear = Linear()
+    if kind == "penalty":
+        names = tuple("abcdef")
+        linear = Wishes(ridge=0.3).rules(names, k, range(len(names)), False)
+        linear = jax.tree.map(jnp.asarray, linear)
+    reduced = Reduced(Problem(columns, y, weights, linear), SVD(), "auto")
+    rows, point = reduced.evaluate(theta)
+    jac = np.asarray(reduced.jacobian(theta, point))
+    turned, head = reduced.turned(theta, point)
+    assert len(turned) < len(jac) / 2
+    scale = np.abs(jac.T @ jac).max()
+    np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, atol=1e-10 * scale)
+    np.testing.assert_allclose(turned.T @ head, jac.T @ rows, atol=1e-10 * scale)

@@ -20,7 +20,7 @@ from ._dmd_columns import Exponentials, Spectrum
 from ._dmd_limits import Band, Rules, box, check_bands, guess
 from ._dmd_result import DmdResult, Errors
 from ._dmd_search import optimise
-from ._dmd_start import candidates, leading
+from ._dmd_start import candidates, leading, leading_exactly
 from ._fit_program import typed
 from ._levenberg import STOP_NAMES
 from ._precision import precision
@@ -251,6 +251,9 @@ def _given(init: np.ndarray, r: int) -> np.ndarray:
 
 def _directions(y: np.ndarray, count: int) -> np.ndarray:
     """The leading right singular directions (k, count)."""
+    found = leading_exactly(y, count)
+    if found is not None:
+        return found
     if y.shape[1] > len(y):
         q, upper = np.linalg.qr(y.conj().T)
         return q @ np.linalg.svd(upper, full_matrices=False)[0][:, :count]

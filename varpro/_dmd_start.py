@@ -14,6 +14,8 @@ from jaxtyping import Float, Inexact
 _STACKED = 96
 # Directions beyond those asked for in which the range of the data is sought.
 _MORE = 8
+# Passes in which leading directions are found, and how far off they may be.
+_PASSES, _OFF = 12, 1e-12
 # Relative deviation from even spacing that rounding may make.
 _EVEN = 1e-6
 
@@ -32,6 +34,39 @@ def leading(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.ndarray, "m
     seen = along(y, basis.conj().T @ y)
     basis = np.linalg.qr(seen)[0]
     return along(y, basis.conj().T @ y)
+
+
+def leading_exactly(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.ndarray, "k r"] | None:
+    """The leading `count` right singular directions to rounding, or None where this is not the way.
+
+    Subspace iteration with `Y Y^H` and some more directions, each one product with Y there and back:
+    what is wrong shrinks by the ratio of the squares of singular values outside and inside. By the
+    theorem of Davis and Kahan (1970) the subspace is off by no more than the residual over the gap
+    between them, which is why nothing is returned where that is not small, or shrinks too slowly.
+    """
+    m, k = y.shape
+    q = count + _MORE
+    if min(m, k) <= 4 * q:
+        return None
+    if m > k:
+        found = leading_exactly(y.conj().T, count)
+        return None if found is None else np.linalg.qr((found.conj().T @ y).conj().T)[0]
+    real = np.finfo(y.dtype)
+    basis = np.random.default_rng(0).normal(size=(m, q)).astype(y.dtype)
+    for _ in range(_PASSES):
+        basis = np.linalg.qr(basis)[0]
+        back = (basis.conj().T @ y).conj().T
+        square, turn = np.linalg.eigh(back.conj().T @ back)
+        square, turn = square[::-1], turn[:, ::-1]
+        back, basis = back @ turn, basis @ turn
+        after = y @ back
+        off = np.linalg.norm(after[:, :count] - basis[:, :count] * square[:count])
+        gap = square[count - 1] - square[count]
+        if off <= max(_OFF * gap, 4 * q * real.eps * square[0]):
+            small = off <= np.sqrt(real.eps) * gap
+            return np.linalg.qr(back[:, :count])[0] if small else None
+        basis = after
+    return None
 
 
 def along(

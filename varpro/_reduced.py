@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from ._problem import Problem
+from ._problem import Problem, gather
 from .linalg import AbstractPinvSolver, Balanced, balanced
 
 Jacobian = Literal["auto", "kaufman", "full"]
@@ -154,13 +154,35 @@ class Reduced(AbstractReduced):
         self, theta: Float[Array, " p"], point: Point
     ) -> tuple[Float[Array, "M p"], Float[Array, " M"]]:
         # In the coordinates in which Phi is a triangle, with no way back from there.
-        v, r = self._moved(theta, point)
+        core = self._core(theta, point)
+        v, r = self._moved(theta, point) if core is None else core
         jac = self._with_priors(theta, point, v)
         rows = real_rows(r.reshape(-1))
         prior = self.problem.columns.prior(theta)
         # The rest of many right-hand sides meets a row of zeros: what it is does not matter.
         zeros = jnp.zeros(jac.shape[0] - rows.size - (0 if prior is None else prior.size))
         return jac, jnp.concatenate([rows, zeros, *([] if prior is None else [prior])])
+
+    def _core(self, theta: Array, point: Point) -> tuple[Array, Array] | None:
+        """The same in coordinates of what derivatives of columns leave the range of Phi in, (d, j, p) and
+        (d, j), where those are few: with D (m, d) these derivatives and (I - P) D = U S, Kaufman's R'
+        is -U (S_i Rc_i^T), and U^H R all that it meets. None where they are not, or Phi is not all that
+        moves."""
+        problem, factor = self.problem, point.factor
+        n, k = point.coef.shape
+        m, j = point.block.shape
+        if not self.compressed(n, k) or problem.target_derivative(theta) is not None:
+            return None
+        shape = jax.eval_shape(lambda t: problem.tangents(t)[0], theta)
+        d = shape.shape[1]
+        if 2 * d > min(m - n, j * theta.size):
+            return None
+        values, column, coordinate = problem.tangents(theta)
+        coef = point.turned if problem.linear.mix is None else problem.linear.mix @ point.turned
+        both = factor.turn(jnp.concatenate([values.astype(coef.dtype), point.block], axis=1))
+        u, s = jnp.linalg.qr(factor.reject(both[:, :d]))
+        v = gather(-s[:, None, :] * coef[column].T, coordinate, theta.size)
+        return v, u.conj().T @ both[:, d:]
 
     def _moved(self, theta: Array, point: Point) -> tuple[Array, Array]:
         """`R'` (m, j, p) and R (m, j) in turned coordinates."""
