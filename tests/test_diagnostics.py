@@ -228,3 +228,17 @@ def test_diagnostics_take_no_time():
         _ = fit.diagnostics
         times.append(time.perf_counter() - start)
     assert min(times) < 0.01  # 0.6 ms on an idle machine, without type checks
+
+
+def test_a_parameter_whose_change_the_data_do_not_mind_is_named(rng):
+    t = np.linspace(0.0, 10.0, 100)
+    flat = vp.fit(vp.Exp("a", tau=3.0), t, 1.0 + 0.01 * rng.normal(size=t.size))
+    assert flat["a.tau"].stderr > flat["a.tau"].value
+    assert [(d.code, d.names) for d in flat.diagnostics] == [("undetermined", ("a.tau",))]
+    # An error larger than the value says nothing where the value is about zero.
+    x = t - 5.0
+    y = np.exp(-(x**2) / 2) + 0.2 * rng.normal(size=x.size)
+    peak = vp.fit(vp.Gaussian("g", center=0.3, width=0.8), x, y)
+    moved = vp.fit(vp.Gaussian("g", center=0.3, width=0.8), x - peak["g.center"].value, y)
+    assert abs(moved["g.center"].value) < moved["g.center"].stderr
+    assert not [d for d in moved.diagnostics if d.code == "undetermined"]

@@ -153,6 +153,14 @@ def _sought(fit: Fitted, phi: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 def _undetermined(fit: Fitted) -> Iterator[Finding]:
     lost = [n for n, e in zip(fit.names, fit.alpha_stderr, strict=True) if np.isinf(e)]
     lost += [n for n, e in zip(fit.columns, fit.coef_stderr, strict=True) if np.isinf(e).any()]
+    flat = tuple(_flat(fit))
+    if flat:
+        yield Finding(
+            "undetermined",
+            f"The data hardly determine {listed(flat)}: a standard error away the fit is as good, so "
+            "that error says no more than that nothing is known. Fix or remove what is not needed.",
+            flat,
+        )
     if lost:
         yield Finding(
             "undetermined",
@@ -160,6 +168,43 @@ def _undetermined(fit: Fitted) -> Iterator[Finding]:
             "error is infinite. Fix or remove what is not needed.",
             tuple(lost),
         )
+
+
+def _flat(fit: Fitted) -> Iterator[str]:
+    """Parameters with errors larger than themselves to whose change the data do not object: where the
+    others are held, chi-square must rise by one, in units of the variance, within the error that is left."""
+    free, linear = fit.layout.free, fit.linear
+    plain = not linear.sought and linear.penalty is None and not linear.bounded
+    large = [i for i in free if np.abs(fit.alpha[i]) < fit.alpha_stderr[i] < np.inf]
+    if not large or not plain or many(fit) or fit.layout.above or fit.layout.tied:
+        return
+    variance = 1.0 if fit.absolute_sigma else fit.redchi
+    joint = fit.covariance[np.ix_(np.arange(len(free)), np.arange(len(free)))]
+    unit = np.sqrt(np.diag(joint))
+    held = np.linalg.pinv(joint / unit / unit[:, None])
+    for j, i in enumerate(free):
+        if i not in large:
+            continue
+        step = unit[j] / np.sqrt(max(held[j, j], 1.0))
+        rises = []
+        for side in (-1.0, 1.0):
+            alpha = fit.alpha.copy()
+            alpha[i] += side * step
+            rises.append((_squares(fit, alpha) - fit.chisq) / variance)
+        if not any(0.1 < rise < np.inf for rise in rises):
+            yield fit.names[i]
+
+
+def _squares(fit: Fitted, alpha: np.ndarray) -> float:
+    """Chi-square at other nonlinear parameters, with the best coefficients."""
+    phi, offset = fit._evaluate(fit.x, alpha)
+    y = fit.y if offset is None else fit.y - offset
+    if fit.weights is not None:
+        used = fit.weights > 0
+        phi, y = phi[used] * fit.weights[used, None], y[used] * fit.weights[used]
+    if not np.isfinite(phi).all():
+        return np.nan
+    return float(np.sum(np.abs(y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]) ** 2))
 
 
 def strong_pairs(fit: Fitted, above: float) -> list[tuple[str, str, float]]:

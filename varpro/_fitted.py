@@ -202,11 +202,14 @@ class Fitted(eqx.Module):
             return out
         return out + (offset if out.ndim == 1 else offset[:, None])
 
-    def _evaluate(self, x: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
+    def _evaluate(
+        self, x: PyTree, alpha: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         dtype = self.alpha.dtype
+        alpha = self.alpha if alpha is None else alpha.astype(dtype)
         with precision(dtype):
             x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-            phi, offset = _columns(self.model, x, self.alpha)  # pyright: ignore[reportArgumentType]
+            phi, offset = _columns(self.model, x, alpha)  # pyright: ignore[reportArgumentType]
         phi = np.asarray(phi)[:, list(self.model.order)]
         return phi, None if offset is None else np.asarray(offset)
 
