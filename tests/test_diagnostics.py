@@ -230,6 +230,16 @@ def test_diagnostics_take_no_time():
     assert min(times) < 0.01  # 0.6 ms on an idle machine, without type checks
 
 
+def test_an_error_that_is_withheld_beside_a_large_one_stops_nobody(rng):
+    x = np.linspace(-5.0, 5.0, 100)
+    y = np.exp(-(x**2) / 2) + 0.2 * rng.normal(size=x.size)
+    model = vp.Gaussian("g", center=0.3, width=vp.Param(0.5, upper=0.7))
+    moved = x - vp.fit(model, x, y)["g.center"].value
+    fit = vp.fit(model, moved, y)
+    assert fit["g.width"].at_bound and abs(fit["g.center"].value) < fit["g.center"].stderr
+    assert [d.code for d in fit.diagnostics if d.code in ("bound", "undetermined")] == ["bound"]
+
+
 def test_a_parameter_whose_change_the_data_do_not_mind_is_named(rng):
     t = np.linspace(0.0, 10.0, 100)
     flat = vp.fit(vp.Exp("a", tau=3.0), t, 1.0 + 0.01 * rng.normal(size=t.size))

@@ -179,10 +179,12 @@ def _flat(fit: Fitted) -> Iterator[str]:
     if not large or not plain or many(fit) or fit.layout.above or fit.layout.tied:
         return
     variance = 1.0 if fit.absolute_sigma else fit.redchi
-    joint = fit.covariance[np.ix_(np.arange(len(free)), np.arange(len(free)))]
-    unit = np.sqrt(np.diag(joint))
-    held = np.linalg.pinv(joint / unit / unit[:, None])
-    for j, i in enumerate(free):
+    # The others are those with an error: on a bound, or not determined at all, a parameter has none.
+    unit = np.sqrt(np.diag(fit.covariance)[: len(free)])
+    known = np.flatnonzero(np.isfinite(unit) & (unit > 0))
+    unit = unit[known]
+    held = np.linalg.pinv(fit.covariance[np.ix_(known, known)] / unit / unit[:, None])
+    for j, i in enumerate(free[one] for one in known):
         if i not in large:
             continue
         step = unit[j] / np.sqrt(max(held[j, j], 1.0))
