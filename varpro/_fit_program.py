@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from . import _problem
 from ._columnwise import reduction
 from ._data import Data
 from ._levenberg import STOP, STOP_NAMES
@@ -124,7 +123,6 @@ def _program(
         if theta.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    large = problem.y.size > _problem.LARGE
     stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
@@ -135,7 +133,7 @@ def _program(
         "num_linear": blocks.count,
         "strength": best_strength(problem, theta),
         # Of large data after this program, when its copy of them is gone.
-        "fitted": None if large else problem.curve(theta, point.coef),
+        "fitted": None if problem.large else problem.curve(theta, point.coef),
         "cost": reduced.cost(theta, point),
         "chisq": problem.chisq(theta, point.coef),
         "start_costs": start_costs,

@@ -194,9 +194,10 @@ class FitResult(Fitted):
 
         The diagonal of C holds the squares of `stderr`. P, also called the pseudo-covariance, is zero
         for circular errors: those of lines whose frequencies and rates are both free are, for the
-        model is then an analytic function of complex parameters; others need not be. Real and imaginary parts have the covariances Re(C + P) / 2 and
-        Re(C - P) / 2, and Im(P - C) / 2 with each other, as `covariance_of` gives them (Picinbono,
-        IEEE Trans. Signal Process. 44, 2637 (1996)).
+        model is then an analytic function of complex parameters; others need not be. Real and
+        imaginary parts have the covariances Re(C + P) / 2 and Re(C - P) / 2, and Im(P - C) / 2 with
+        each other, as `covariance_of` gives them (Picinbono, IEEE Trans. Signal Process. 44, 2637
+        (1996)).
 
         **Arguments:** `names` of coefficients, or patterns, all by default; `rhs` as in
         `covariance_of`. Scale and order are those of it.

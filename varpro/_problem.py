@@ -149,6 +149,11 @@ class Problem(eqx.Module):
     linear: Linear = Linear()
     apart: Float[ArrayIn, "m k"] | None = None
 
+    @property
+    def large(self) -> bool:
+        """Whether nothing of the size of the data is to be made beside them."""
+        return self.y.size > LARGE
+
     def weighted(self, a: ArrayIn) -> Array:
         """Row i of `a` times weight i; a sample of weight zero may hold anything, even NaN."""
         if self.weights is None:

@@ -156,11 +156,11 @@ def _sought(a, t, lower, upper):
         c = jnp.clip(jnp.where(few & bounded, 0.0, start), lower, upper)
         return c, (c > lower) & (c < upper)
 
-    c, free = inside(cancels)
+    c, free = inside(False)
     found, where, done, weak = _in_blocks_of_sets(
         a, t, lower, upper, c, free, cancels | nan, tolerance
     )
-    c, free = inside(cancels | weak)
+    c, free = inside(weak)
     c, free = jnp.where(done, found, c), jnp.where(done, where, free)
     state = jax.lax.while_loop(
         lambda state: (state[-1] < 20 + 10 * n) & ~jnp.all(state[-2]),
@@ -221,7 +221,16 @@ def _in_blocks_of_sets(a, t, lower, upper, c, free, left_out, tolerance):
         )
 
     lanes = jnp.zeros(lower.shape[1:], jnp.int32)
-    state = (c, free, c <= lower, lanes + many, lanes, left_out & False, left_out, jnp.array(0))
+    state = (
+        c,
+        free,
+        c <= lower,
+        lanes + many,
+        lanes,
+        jnp.zeros_like(left_out),
+        left_out,
+        jnp.array(0),
+    )
     c, free, *_, done, weak, _ = jax.lax.while_loop(
         lambda state: (state[-1] < _BLOCKS) & ~jnp.all(state[-3] | state[-2]), body, state
     )
