@@ -2,10 +2,12 @@
 
 import copy
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
 import textwrap
+import zipfile
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -301,3 +303,37 @@ def test_fits_of_several_data_sets_and_of_many_curves_come_back_too(kind, tmp_pa
         np.testing.assert_array_equal(again["b"].predict(T), fit["b"].predict(T))
         with pytest.raises(vp.InputError, match="several models"):
             vp.load(path, model=MODEL)
+
+
+FORMAT_1 = pathlib.Path(__file__).parent / "saved" / "format_1.zip"
+KINDS_OF_FORMAT_1 = {"global": "GlobalFit", "batch": "BatchFit"}
+KINDS_OF_FORMAT_1 |= {"compressed": "CompressedFit", "modes": "DmdResult"}
+
+
+@pytest.mark.parametrize(
+    "name", [n.removesuffix(".nc") for n in zipfile.ZipFile(FORMAT_1).namelist()]
+)
+def test_what_version_0_1_0_saved_loads_and_equals(name, tmp_path):
+    with zipfile.ZipFile(FORMAT_1) as files:
+        path = pathlib.Path(files.extract(f"{name}.nc", tmp_path))
+    fit = vp.load(path)
+    assert type(fit).__name__ == KINDS_OF_FORMAT_1.get(name, "FitResult")
+    if isinstance(fit, vp.FitResult):
+        with xr.open_dataset(path, decode_cf=False) as file:
+            np.testing.assert_array_equal(fit.alpha, file["value"])
+            np.testing.assert_array_equal(fit.alpha_stderr, file["stderr"])
+            assert fit.chisq == file.attrs["chisq"]
+        # Computed on another processor, and columns may cancel: the square root of eps, as `load` asks.
+        scale = np.max(np.abs(fit.fitted))
+        np.testing.assert_allclose(fit.predict(fit.x), fit.fitted, rtol=0, atol=1.5e-8 * scale)
+    fit.save(tmp_path / "again.nc")
+    again = vp.load(tmp_path / "again.nc")
+    assert again == fit and again.equals(fit) and str(again) == str(fit)
+    text = xr.open_dataset(tmp_path / "again.nc", decode_cf=False)["varpro_state"].item()
+    assert "varpro." not in str(text) and '"format": 2' in str(text)
+
+
+def test_a_class_of_ours_without_a_word_cannot_be_saved(tmp_path):
+    fit = vp.fit(MODEL, T, Y)
+    with pytest.raises(vp.InputError, match="cannot store a QR of varpro"):
+        eqx.tree_at(lambda f: f.message, fit, vp.linalg.QR()).save(tmp_path / "fit.nc")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Float, Inexact
 
 from ._results import InputError, suggestion
 from ._types import ArrayIn
@@ -48,13 +48,13 @@ class Linear(eqx.Module):
         return self.lower is not None
 
     @property
-    def rows(self) -> Float[Array, "l n"] | None:
+    def rows(self) -> Float[ArrayIn, "l n"] | None:
         """The penalty as rows of the basis."""
         if self.penalty is None or self.strength is None:
             return None
         return self.penalty * self.strength**0.5
 
-    def all_of(self, coef: Inexact[Array, "n *k"]) -> Inexact[Array, "N *k"]:
+    def all_of(self, coef: Inexact[ArrayIn, "n *k"]) -> Inexact[ArrayIn, "N *k"]:
         """All coefficients from those that are sought."""
         if self.mix is None:
             return coef

@@ -2,9 +2,11 @@
 
 The file holds the dataset of `_frames.record`, every further array, and one text, `varpro_state`:
 all fields as JSON, in which an array is the name of a variable and an object is its class and
-fields. Nothing is pickled and no code is stored: classes of varpro are looked up by name, and what
-a function of the user's is called is written down as `module:name`, to be imported only on request.
-A digest over all of it tells a damaged file from a whole one.
+fields. Nothing is pickled and no code is stored: a class of varpro is a word of `_class_names`, and
+what a function or class of the user's is called is written down as `module:name`, to be imported only
+on request. A digest over all of it tells a damaged file from a whole one.
+
+Format 1, of varpro 0.1.0, wrote `module:name` for varpro's own classes too; it is read for good.
 """
 
 import dataclasses
@@ -22,13 +24,13 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import basis as bases
+from ._class_names import class_of, is_ours, word_in_format_1, word_of
 from ._frames import axes, record
 from ._netcdf import Contents
 from ._optional import needed
 from ._results import InputError
 
-FORMAT = 1
+FORMAT = 2
 _STATE = "varpro_state"
 # Fields that are variables of the dataset under a name that says more.
 _NAMES = {
@@ -128,7 +130,7 @@ def _encode(value: object, arrays: dict[str, np.ndarray], name: str) -> object:
     if isinstance(value, eqx.Module):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         coded = {key: _encode(v, arrays, f"{name}_{key}") for key, v in fields.items()}
-        return {"$object": _path_of(type(value)), "fields": coded}
+        return {"$object": _name_of(type(value)), "fields": coded}
     if callable(value):
         return {"$function": _path_of(value)}
     raise InputError(
@@ -138,11 +140,20 @@ def _encode(value: object, arrays: dict[str, np.ndarray], name: str) -> object:
 
 
 def _path_of(value: object) -> str:
-    """`module:name` of a class or function, by the public name for bases of varpro."""
+    """`module:name` of a class or function."""
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    if getattr(bases, name, None) is value:
-        return f"{bases.__name__}:{name}"
     return f"{getattr(value, '__module__', '?')}:{name}"
+
+
+def _name_of(kind: type[Any]) -> str:
+    """The word of a class of varpro, `module:name` of a class of the user's."""
+    path = _path_of(kind)
+    if not is_ours(path):
+        return path
+    word = word_of(kind)
+    if word is None:
+        raise InputError(f"save cannot store a {kind.__name__} of varpro: it has no name in files.")
+    return word
 
 
 def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
@@ -175,13 +186,9 @@ def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
 
 def _class(path: str, trust: bool) -> type[Any]:
     """A class of varpro, or of the user where that is trusted; always a module of equinox."""
-    ours = path.partition(":")[0].split(".")[0] == __package__
-    try:
-        found = _import(path, trust or ours)
-    except ForeignCode as error:
-        if ours:
-            raise ValueError(f"no class {path}") from error
-        raise
+    if is_ours(path):
+        path = word_in_format_1(path)
+    found = _import(path, trust) if ":" in path else class_of(path)
     if not (isinstance(found, type) and issubclass(found, eqx.Module)):
         raise ValueError(f"{path} is no basis")
     return found
@@ -211,9 +218,9 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 raise InputError(f"{path}: not a saved fit; 'fit.save' writes those.")
             text = str(file[_STATE].item())
             state = json.loads(text)
-            if state["format"] != FORMAT:
+            if state["format"] not in range(1, FORMAT + 1):
                 raise InputError(
-                    f"{path}: has format {state['format']}, but this varpro reads {FORMAT}."
+                    f"{path}: has format {state['format']}, but this varpro reads 1 to {FORMAT}."
                 )
             arrays = {}
             for name, (dtype, shape) in state["arrays"].items():

@@ -1,0 +1,71 @@
+"""Names of our classes in saved files: a file outlives the place of a class and what it is called here.
+
+A saved fit names a class of ours by a word of this table, and a basis by its public name. A class that
+moves or gets another name keeps its word; a class that is not listed cannot be saved.
+"""
+
+import importlib
+import operator
+from typing import Any
+
+from . import basis as bases
+
+# The word in a file: where the class stands now.
+_PLACES = {
+    "Param": "._params:Param",
+    "Layout": "._params:Layout",
+    "Numbers": "._params:Numbers",
+    "Group": ".basis._compose:_Group",
+    "Linear": "._linear:Linear",
+    "Blocks": "._stats:Blocks",
+    "Optimum": "._joint:Optimum",
+    "FitResult": "._fit_result:FitResult",
+    "DmdSpectrum": "._dmd_columns:Spectrum",
+    "DmdErrors": "._dmd_result:Errors",
+    "DmdBags": "._dmd_bags:DmdBags",
+}
+
+# Format 1 named a class by the module that defined it in varpro 0.1.0.
+FORMAT_1 = {
+    "varpro._params:Param": "Param",
+    "varpro._params:Layout": "Layout",
+    "varpro._params:Numbers": "Numbers",
+    "varpro.basis._compose:_Group": "Group",
+    "varpro._linear:Linear": "Linear",
+    "varpro._stats:Blocks": "Blocks",
+    "varpro._joint:Optimum": "Optimum",
+    "varpro._fit_result:FitResult": "FitResult",
+    "varpro._dmd_columns:Spectrum": "DmdSpectrum",
+    "varpro._dmd_result:Errors": "DmdErrors",
+    "varpro._dmd_bags:DmdBags": "DmdBags",
+}
+
+
+def is_ours(path: str) -> bool:
+    """Whether `module:name` lies in this package."""
+    return path.partition(":")[0].split(".")[0] == __package__
+
+
+def word_of(kind: type[Any]) -> str | None:
+    """The word of a class of ours; None if it has none."""
+    if getattr(bases, kind.__name__, None) is kind:
+        return kind.__name__
+    path = f"{kind.__module__.removeprefix(__package__)}:{kind.__qualname__}"
+    return next((word for word, place in _PLACES.items() if place == path), None)
+
+
+def class_of(word: str) -> type[Any]:
+    """The class that a word of a file names. **Raises:** `ValueError` for a word that is not known."""
+    if word not in _PLACES:
+        kind = getattr(bases, word, None)
+        if not isinstance(kind, type):
+            raise ValueError(f"no class {word}")
+        return kind
+    module, _, name = _PLACES[word].partition(":")
+    return operator.attrgetter(name)(importlib.import_module(module, __package__))
+
+
+def word_in_format_1(path: str) -> str:
+    """The word for what format 1 called `module:name`."""
+    module, _, name = path.partition(":")
+    return name if module == bases.__name__ else FORMAT_1.get(path, path)
