@@ -30,14 +30,20 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # Before the first import of varpro: annotations of shapes and types are checked at every call.
 # Not in `app`, where pydantic and typer read the annotations and check by rules of their own, and
-# not at the doors of `fit`, `_data` and `_compress`, whose own answer to wrong types is what tests look at.
+# not at doors, whose own answer to wrong types is what tests look at.
 _OWN_CHECKS = {
-    *("app", "__main__", "_fit", "_fit_result", "_single", "_global", "_batch", "_data"),
-    *("_compress", "_dmd", "_dmd_limits", "_dmd_start", "_figures", "_batch_data", "_batch_own"),
-    *("_batch_ready", "_batch_starts", "_ties", "_starts", "_set_names"),
+    *("app", "__main__", "_fit", "_figures", "_results.fit_result", "_single.fit_single"),
+    *("_problem.data", "_problem.compress", "_problem.checks", "_problem.model_like"),
+    *("_global.fit_global", "_global.parameter_names", "_parameters.tie"),
+    *("_batch.fit_many", "_batch.labelled", "_batch.per_curve", "_batch.prepare", "_batch.starts"),
+    *("_dmd.dmd", "_dmd.constraints", "_dmd.initial"),
 }
 _PACKAGE = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
-_CORE = sorted({path.stem for path in _PACKAGE.iterdir()} - _OWN_CHECKS)
+_FILES = [path.relative_to(_PACKAGE).with_suffix("") for path in _PACKAGE.rglob("*.py")]
+_MODULES = {".".join(path.parts) for path in _FILES if path.name != "__init__"}
+_CORE = sorted(
+    name for name in _MODULES if name not in _OWN_CHECKS and name.split(".")[0] not in _OWN_CHECKS
+)
 jaxtyping.install_import_hook([f"varpro.{name}" for name in _CORE], "beartype.beartype")
 
 hypothesis.settings.register_profile("varpro", derandomize=_SEED == 0, deadline=None)

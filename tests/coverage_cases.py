@@ -16,15 +16,16 @@ import numpy as np
 import scipy.stats
 
 import varpro as vp
-from varpro._bands import _variance
-from varpro._held import _Pulled, again, holder
-from varpro._joint import Optimum
-from varpro._problem import Assembled, Problem
-from varpro._quantities import quantities
-from varpro._reduced import Reduced
-from varpro._results import RESULTS
-from varpro._solve import locate
-from varpro._stats import covariance_blocks
+from varpro._problem.columns import Assembled
+from varpro._problem.problem import Problem
+from varpro._reduced.common_basis import Reduced
+from varpro._search.minimise import locate
+from varpro._statistics.bands import _variance
+from varpro._statistics.constrained_refit import _Pulled, again, holder
+from varpro._statistics.covariance import covariance_blocks
+from varpro._statistics.joint_covariance import Optimum
+from varpro._statistics.quantities import quantities
+from varpro._status import RESULTS
 
 LEVEL = 0.95
 LANES = 100

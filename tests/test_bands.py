@@ -10,7 +10,7 @@ import scipy.stats
 from test_published import assert_as_printed
 
 import varpro as vp
-from varpro._bands import leverage
+from varpro._statistics.bands import leverage
 
 T = np.linspace(0.0, 20.0, 80)
 SIGMA = 0.02 * (1.0 + T / 20.0)

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares, minimize
 
 import varpro as vp
-from varpro._batch_program import run_block
+from varpro._batch.program import run_block
 
 T = (np.arange(64) + 0.5) * 0.15
 MODEL = vp.Exp("fast", tau=1.0) + vp.Exp("slow", tau=5.0)

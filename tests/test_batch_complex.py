@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import least_squares, minimize
 
 import varpro as vp
-from varpro._batch_program import run_block
-from varpro._moments import moments
+from varpro._batch.program import run_block
+from varpro._reduced.normal_equations import moments
 
 T = np.arange(64) * 8e-3
 FREE = vp.ComplexExp("a", freq=11.0, rate=18.0) + vp.ComplexExp("b", freq=-39.0, rate=25.0)

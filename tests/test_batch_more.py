@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 import varpro as vp
-from varpro._batch_job import FIELDS
-from varpro._rows import Rows
+from varpro._batch.curves import Rows
+from varpro._batch.job import FIELDS
 
 T = (np.arange(48) + 0.5) * 0.2
 MODEL = vp.Exp("fast", tau=1.0) + vp.Exp("slow", tau=5.0)
@@ -155,7 +155,7 @@ def test_starts_from_the_mean_or_from_bins_take_fewer_steps_and_end_in_the_same_
 
 
 def test_bins_are_means_of_neighbours():
-    from varpro._batch_starts import _binned
+    from varpro._batch.starts import _binned
 
     cube = CUBE.copy()
     cube[0, 0, 3] = np.nan

@@ -7,8 +7,8 @@ import pytest
 from test_bands import CLEAN, MODEL, ORDER, SIGMA, T, Y, curve
 
 import varpro as vp
-from varpro import _bootstrap
-from varpro._held import again
+from varpro._statistics import bootstrap as _bootstrap
+from varpro._statistics.constrained_refit import again
 
 KINDS = ["residual", "wild", "case"]
 COUNTS = np.random.default_rng(4).poisson(200 * CLEAN).astype(float)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro import _single
+from varpro._single import fit_single as _single
 
 T = np.linspace(0.0, 12.0, 40)
 MODEL = vp.Exp("a", tau=0.5) + vp.Exp("b", tau=6.0)

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 import varpro as vp
-from varpro._residuals import chisq_tail, lag_test, runs_test
+from varpro._statistics.residual_tests import chisq_tail, lag_test, runs_test
 
 T = np.linspace(0.0, 20.0, 120)
 NOISE = np.random.default_rng(7).normal(size=(T.size, 4))

@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.optimize import approx_fprime, least_squares
 
 import varpro as vp
-from varpro._dmd import _directions
-from varpro._dmd_start import leading_exactly
+from varpro._dmd.dmd import _directions
+from varpro._dmd.initial import leading_exactly
 
 FOLDER = pathlib.Path(__file__).parent / "oracles" / "dmd"
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import varpro as vp
-from varpro._figures import _residuals, _style
+from varpro._figures import residuals, style
 
 MODEL = vp.Exp("fast", tau=0.5) + vp.Exp("slow", tau=5.0) + vp.Constant("bg")
 AT = np.array([500.0, 530, 520, 510, 540, 550, 560, 570])
@@ -142,14 +142,14 @@ def test_the_distribution_of_residuals_is_a_density_in_standard_deviations(one):
     spread = one.plot_residuals().axes[1]
     area = sum(bar.get_width() * bar.get_height() for bar in spread.patches)
     assert area == pytest.approx(1.0)
-    resid = _residuals.standardised(one)
+    resid = residuals.standardised(one)
     assert np.sum(resid**2) / one.dof == pytest.approx(1.0)
 
 
 def test_autocorrelation_is_the_textbook_one(rng):
     resid = np.cumsum(rng.normal(size=100))
     whole = np.correlate(resid, resid, "full")[99:]
-    found = _residuals.autocorrelation(resid[:, None], 12)
+    found = residuals.autocorrelation(resid[:, None], 12)
     np.testing.assert_allclose(found, whole[1:13] / whole[0], rtol=1e-12)
 
 
@@ -328,7 +328,7 @@ VISION = {
 
 @pytest.mark.parametrize("kind", VISION)
 def test_colours_can_be_told_apart_by_all_kinds_of_vision(kind):
-    srgb = np.array([matplotlib.colors.to_rgb(c) for c in (_style.FIT, *_style.OTHERS)])
+    srgb = np.array([matplotlib.colors.to_rgb(c) for c in (style.FIT, *style.OTHERS)])
     linear = np.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
     seen = lab(np.clip(linear @ np.transpose(VISION[kind]), 0, 1))
     apart = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]

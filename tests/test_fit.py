@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 import varpro as vp
-from varpro import _problem
+from varpro._problem import problem as _problem
 
 T = np.linspace(0.0, 20.0, 120)
 RNG = np.random.default_rng(7)
@@ -272,7 +272,7 @@ def test_integer_data_equal_their_float_copy():
 
 
 def test_new_values_do_not_compile_anew():
-    from varpro._fit_program import _program
+    from varpro._single.program import _program
 
     vp.fit(MODEL, T, Y)
     size = _program.jitted._cached._cache_size()
@@ -380,8 +380,8 @@ def test_many_starts_find_the_global_optimum_and_repeat_by_seed():
 
 
 def test_start_points_stay_inside_their_bounds():
-    from varpro._multistart import start_points
-    from varpro._params import Coordinates
+    from varpro._parameters.layout import Coordinates
+    from varpro._search.multistart import start_points
 
     box = Coordinates(
         np.array([1.0, 3.0, 0.0, 2.0]),

@@ -212,7 +212,7 @@ def test_several_starts_any_optimistix_solver_and_float32():
 
 
 def test_rows_of_zero_weight_and_new_numbers_compile_nothing(count_compiles=None):
-    from varpro._global import _program
+    from varpro._global.fit_global import _program
 
     vp.fit(MODEL, SETS, share=["fast.*"])
     before = _program.jitted._cached._cache_size()

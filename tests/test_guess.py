@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro._data import prepare_data
-from varpro._guess import guess_starts
-from varpro._starts import starts_of
+from varpro._problem.data import prepare_data
+from varpro._problem.model_like import starts_of
+from varpro._starts.guess import guess_starts
 
 T = np.linspace(0.0, 10.0, 200)
 X = np.linspace(0.0, 100.0, 400)

@@ -10,9 +10,9 @@ import optimistix as optx
 import pytest
 import scipy.optimize
 
-from varpro._levenberg import STOP, LevenbergMarquardt
-from varpro._results import InputError
-from varpro._trust_region import _LARGE, triangle
+from varpro._errors import InputError
+from varpro._search.levenberg_marquardt import STOP, LevenbergMarquardt
+from varpro._search.trust_region import _LARGE, triangle
 
 INF = jnp.inf
 TIGHT = LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)

@@ -7,11 +7,12 @@ import pytest
 import scipy.optimize
 
 import varpro as vp
-from varpro._columnwise import reduction
-from varpro._dmd_columns import Exponentials, Spectrum
-from varpro._linear import Linear, Wishes
-from varpro._problem import Opaque, Problem
-from varpro._reduced import Reduced
+from varpro._dmd.exponentials import Exponentials, Spectrum
+from varpro._problem.columns import Opaque
+from varpro._problem.linear_constraints import Linear, Wishes
+from varpro._problem.problem import Problem
+from varpro._reduced.common_basis import Reduced
+from varpro._reduced.per_column import reduction
 from varpro.linalg import SVD
 
 T = np.linspace(0.0, 20.0, 80)

@@ -14,9 +14,9 @@ from published_models import NIST, PUROMYCIN, run
 from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit, wave_and_decay
 
 import varpro as vp
-from varpro._held import _Pulled, holder
-from varpro._quantities import quantities
-from varpro._reduced import Reduced
+from varpro._reduced.common_basis import Reduced
+from varpro._statistics.constrained_refit import _Pulled, holder
+from varpro._statistics.quantities import quantities
 
 TIGHT = vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
 BOD_T = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0])

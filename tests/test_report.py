@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import varpro as vp
-from varpro._table import percent, rounded
+from varpro._text import percent, rounded
 
 T = np.linspace(0.0, 20.0, 120)
 NOISE = np.random.default_rng(7).normal(size=(T.size, 4))

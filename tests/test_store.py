@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 import varpro as vp
-from varpro._same import same
+from varpro._equality import same
 
 T = np.linspace(0.0, 20.0, 120)
 NOISE = np.random.default_rng(7).normal(size=(T.size, 4))

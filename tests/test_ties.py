@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro._fit_program import _program
-from varpro._ties import followed
+from varpro._parameters.tie import followed
+from varpro._single.program import _program
 
 X = np.linspace(0.0, 10.0, 120)
 PAIR = vp.Gaussian("a", center=3.2, width=0.5) + vp.Gaussian("b", center=7.0, width=0.9)

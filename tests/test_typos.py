@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro import _fit_program
+from varpro._single import program as _fit_program
 
 X = np.linspace(0, 5, 40)
 Y = np.exp(-X) + 0.1

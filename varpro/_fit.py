@@ -6,24 +6,24 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from jaxtyping import PyTree
 
-from ._batch import fit_many
-from ._batch_fit import BatchFit
-from ._compress import Blocks, Compressed, compress as _compress, is_stream
-from ._compressed_fit import CompressedFit
-from ._data import NanPolicy
-from ._fit_result import FitResult
-from ._global import fit_sets
-from ._global_fit import GlobalFit
-from ._levenberg import LevenbergMarquardt
-from ._linear import Penalties, Relation, Strength, Wishes
-from ._noise import Noise
-from ._params import Param
-from ._reduced import Jacobian
-from ._results import FitError, InputError
-from ._single import fit_one
-from ._solve import Solver, search
-from ._starts import ModelLike
-from ._ties import TieLike
+from ._batch.batch_fit import BatchFit
+from ._batch.fit_many import fit_many
+from ._errors import FitError, InputError
+from ._global.fit_global import fit_sets
+from ._global.global_fit import GlobalFit
+from ._parameters.param import Param
+from ._parameters.tie import TieLike
+from ._problem.compress import Blocks, Compressed, compress as _compress, is_stream
+from ._problem.data import NanPolicy
+from ._problem.linear_constraints import Penalties, Relation, Strength, Wishes
+from ._problem.model_like import ModelLike
+from ._problem.noise import Noise
+from ._reduced.abstract import Jacobian
+from ._results.compressed_fit import CompressedFit
+from ._results.fit_result import FitResult
+from ._search.levenberg_marquardt import LevenbergMarquardt
+from ._search.minimise import Solver, search
+from ._single.fit_single import fit_one
 from .linalg import AbstractPinvSolver
 
 

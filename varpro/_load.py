@@ -5,14 +5,14 @@ from typing import get_args
 
 import numpy as np
 
-from ._batch_fit import BatchFit
-from ._compressed_fit import CompressedFit
-from ._dmd_result import DmdResult
-from ._fit_result import FitResult
-from ._global_fit import GlobalFit
-from ._results import InputError
-from ._starts import ModelLike
-from ._store import ForeignCode, read
+from ._batch.batch_fit import BatchFit
+from ._dmd.result import DmdResult
+from ._errors import InputError
+from ._global.global_fit import GlobalFit
+from ._problem.model_like import ModelLike
+from ._results.compressed_fit import CompressedFit
+from ._results.fit_result import FitResult
+from ._results.store import ForeignCode, read
 from .basis import AbstractBasis, Custom, build_model
 
 _Saved = FitResult | GlobalFit | BatchFit | CompressedFit | DmdResult

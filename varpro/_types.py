@@ -5,8 +5,10 @@ sides. `phi` (m n), `alpha` (p), `y` (m k), `coef` (n k), `resid` (m k). A batch
 written: batches go through `jax.vmap`.
 """
 
+import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
+import jax
 import numpy as np
 from jaxtyping import Array
 
@@ -16,3 +18,12 @@ if TYPE_CHECKING:
     ArrayIn: TypeAlias = Array
 else:
     ArrayIn = Array | np.ndarray
+
+
+def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
+    """A context in which JAX computes with numbers of this real type.
+
+    float64 data are computed in float64 whatever JAX's global setting is, and nobody else's setting
+    changes.
+    """
+    return jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from varpro.app.reference import markdown_page
+from varpro.app.scaffold.reference import markdown_page
 
 
 def setup(app):

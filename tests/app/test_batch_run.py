@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import varpro as vp
-from varpro.app import batch, cluster
-from varpro.app.blocks import Journal, ranges
-from varpro.app.plan import make_plan
+from varpro.app.plan.make_plan import make_plan
+from varpro.app.runs import batch, dask_cluster as cluster
+from varpro.app.runs.journal import Journal, ranges
 
 FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
 CONFIG = """\

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro.app.config import Config, parse
-from varpro.app.loader import load
-from varpro.app.model_keys import COMPONENTS
-from varpro.app.plan import make_plan
-from varpro.app.reference import markdown_page, sections
+from varpro.app.config.config import Config, parse
+from varpro.app.config.document import load
+from varpro.app.config.model import COMPONENTS
+from varpro.app.plan.fit import fit_plan
+from varpro.app.plan.make_plan import make_plan
+from varpro.app.scaffold.reference import markdown_page, sections
 
 TWO = """\
 datasets:
@@ -131,7 +132,7 @@ def test_rules_for_coefficients_are_those_of_the_api(here, varpro):
     rules = "constraints: {nonnegative: [decay], bounds: {bg: [0, 0.5]}, ridge: 1e-3}\n"
     text = (here / "decay.yaml").read_text()
     (here / "decay.yaml").write_text(text + rules + "fit: {starts: 3, seed: 1}\n")
-    found = make_plan("decay.yaml").fit()
+    found = fit_plan(make_plan("decay.yaml"))
     data = make_plan("decay.yaml").columns
     model = vp.Exp("decay", tau=vp.Param(0.7, lower=0.01)) + vp.Constant("bg")
     options = {"nonnegative": ["decay"], "bounds": {"bg": (0, 0.5)}, "ridge": 1e-3}

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import varpro as vp
-from varpro.app.plan import make_plan
+from varpro.app.plan.make_plan import make_plan
 
 T = np.arange(48) * 8e-3
 LINES = np.exp(np.outer([2j * np.pi * 10 - 20, -2j * np.pi * 40 - 30], T))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from varpro import InputError
-from varpro.app.config import parse
-from varpro.app.loader import load
-from varpro.app.plan import make_plan
+from varpro.app.config.config import parse
+from varpro.app.config.document import load
+from varpro.app.plan.make_plan import make_plan
 
 GOOD = """\
 schema: 1
@@ -376,7 +376,7 @@ def test_a_function_beside_the_file_wins_over_an_imported_module(here):
 
 
 def test_the_resolved_configuration_reads_back_as_itself(here):
-    from varpro.app.loader import dump
+    from varpro.app.config.document import dump
 
     made = plan(GOOD + "constraints: {order: [fast.tau, slow.tau], fix: ['s*']}\n")
     (here / "runs").mkdir()

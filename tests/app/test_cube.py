@@ -9,9 +9,9 @@ import tifffile
 import xarray as xr
 
 from varpro import InputError
-from varpro.app.cube import open_cube
-from varpro.app.digest import digest
-from varpro.app.plan import make_plan
+from varpro.app.data.from_cube import open_cube
+from varpro.app.plan.make_plan import make_plan
+from varpro.app.provenance import digest
 
 T = np.arange(6) * 0.5
 CUBE = np.random.default_rng(0).integers(0, 900, (6, 4, 5)).astype(np.uint16)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from varpro import InputError
-from varpro.app.folder import RunFolder
+from varpro.app.runs.folder import RunFolder
 
 
 def publish(target, text="new", *, overwrite=False, success=True):

@@ -6,8 +6,9 @@ import scipy.io
 import xarray as xr
 
 from varpro import InputError
-from varpro.app.formats import read_arrays, readers
-from varpro.app.plan import make_plan
+from varpro.app.data.formats import read_arrays, readers
+from varpro.app.plan.fit import fit_plan
+from varpro.app.plan.make_plan import make_plan
 
 T = np.linspace(0.0, 6.0, 25)
 W = np.array([400.0, 450.0, 500.0])
@@ -172,7 +173,7 @@ def test_values_that_are_not_finite_are_found_or_dropped(tmp_path):
     np.savez(tmp_path / "d.npz", time=T, wavelength=W, spectra=y)
     with pytest.raises(InputError, match=r"1 values that are not finite, the first at \(3, 1\)"):
         plan_of(tmp_path, "d.npz")
-    assert plan_of(tmp_path, "d.npz", ", nan: drop").fit().num_data == Y.size - 1
+    assert fit_plan(plan_of(tmp_path, "d.npz", ", nan: drop")).num_data == Y.size - 1
 
 
 def test_readers_of_other_packages_are_found(tmp_path, monkeypatch):
@@ -182,7 +183,7 @@ def test_readers_of_other_packages_are_found(tmp_path, monkeypatch):
         def load(self):
             return lambda path: dataset().rename(spectra="signal")
 
-    from varpro.app import formats
+    from varpro.app.data import formats
 
     monkeypatch.setattr(formats.importlib.metadata, "entry_points", lambda group: [Entry()])
     (tmp_path / "a.dm3").write_bytes(b"\0")
@@ -193,7 +194,7 @@ def test_readers_of_other_packages_are_found(tmp_path, monkeypatch):
 def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(
-        "varpro.app.formats.importlib.import_module",
+        "varpro.app.data.formats.importlib.import_module",
         lambda name: (_ for _ in ()).throw(ImportError(name)),
     )
     (tmp_path / "a.sdt").write_bytes(b"\0")

@@ -16,13 +16,13 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from varpro import InputError
-from varpro.app.config import parse
-from varpro.app.cube import open_cube
-from varpro.app.explicit import read_explicit
-from varpro.app.formats import read_arrays
-from varpro.app.loader import Document, changed, load
-from varpro.app.parameters import read_parameters
-from varpro.app.readers import read_table
+from varpro.app.config.config import parse
+from varpro.app.config.document import Document, changed, load
+from varpro.app.data.explicit import read_explicit
+from varpro.app.data.formats import read_arrays
+from varpro.app.data.from_cube import open_cube
+from varpro.app.data.parameter_table import read_parameters
+from varpro.app.data.text_table import read_table
 
 CONFIG = """\
 schema: 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from varpro.app import run as run_module
+from varpro.app.runs import run as run_module
 
 DATA = "data: {path: decay.csv, x: t, y: counts}"
 DECAY = "decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}"

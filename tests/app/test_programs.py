@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro.app.programs import ProgramFolder, program_folder, work_tree
+from varpro.app.program_cache import ProgramFolder, program_folder, work_tree
 
 T = np.linspace(0.0, 5.0, 30)
 Y = 3 * np.exp(-T / 1.2) + 0.5 + 0.01 * np.cos(37 * T)
@@ -139,9 +139,9 @@ def test_foreign_bytes_that_a_store_returns_are_traced_over(filled, content):
 
 
 def test_a_structure_cannot_name_what_is_not_ours():
-    from varpro._programs import _rebuilt
+    from varpro._export_cache import _rebuilt
 
-    for path in ("os:system", "varpro.app.run:run", "equinox:Module"):
+    for path in ("os:system", "varpro.app.runs.run:run", "equinox:Module"):
         with pytest.raises((ValueError, TypeError)):
             _rebuilt({"module": path, "fields": []}, [])
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_made_keeps_nothing(tmp_path):
 
 
 def test_the_oldest_programs_make_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("varpro.app.programs._MOST", 3)
+    monkeypatch.setattr("varpro.app.program_cache._MOST", 3)
     folder = ProgramFolder(tmp_path)
     for i in range(5):
         folder.put(str(i), b"program")
@@ -175,7 +175,7 @@ def test_the_state_of_the_work_tree_is_a_fixed_text():
 
 
 def test_two_modules_that_differ_in_a_static_field_have_two_texts():
-    from varpro._programs import _described
+    from varpro._export_cache import _described
 
     class Holder(eqx.Module):
         degree: int = eqx.field(static=True)

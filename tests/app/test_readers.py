@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from varpro import InputError
-from varpro.app.readers import read_table
+from varpro.app.data.text_table import read_table
 
 
 def write(tmp_path, text, encoding="utf-8"):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import varpro as vp
-from varpro.app import cli, plot
-from varpro.app.svg import COLOURS, element
+from varpro.app import cli
+from varpro.app.report import figures as plot
+from varpro.app.report.svg import COLOURS, element
 
 VOID = {"meta", "input", "br", "img", "hr"}
 TEMPLATE = Path(cli.__file__).parent / "templates" / "report.html"
@@ -110,7 +111,7 @@ def test_each_data_set_has_its_figures_under_its_name(page):
 
 
 def test_how_a_search_went_is_shown_where_it_was_long(page, monkeypatch):
-    monkeypatch.setattr("varpro.app.report._QUICK", 1)
+    monkeypatch.setattr("varpro.app.report.html._QUICK", 1)
     text = page(lambda config: several(config).replace("1, 9", "1, 8"))
     assert re.findall(r"<h3>(.*?)</h3>", text)[-1] == "All data sets"
     assert re.findall(r"<figcaption>(.*?)</figcaption>", text)[-1] == "Convergence"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from varpro.app import run as run_module
-from varpro.app.loader import load
+from varpro.app.config.document import load
+from varpro.app.runs import run as run_module
 
 PLAIN = ["config.yaml", "fit.nc", "parameters.csv", "result.json", "result.nc"]
 FILES = sorted([*PLAIN, "fit.png", "report.html"])

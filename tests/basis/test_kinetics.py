@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 import varpro as vp
 from varpro.basis import build_model
-from varpro.basis._states import driven, moves, repeated, states
+from varpro.basis._matrix_exponential import driven, moves, repeated, states
 
 T = np.concatenate([[0.0], np.geomspace(1e-3, 300.0, 60)])
 IRF = vp.GaussianIRF("irf", center=0.3, width=0.2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from varpro.basis._special import erfcx, faddeeva, filtered_decay
+from varpro.basis._faddeeva import erfcx, faddeeva, filtered_decay
 
 Z = np.concatenate([np.linspace(0.0, 30.0, 601), np.geomspace(1e-12, 1e30, 400)])
 

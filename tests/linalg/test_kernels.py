@@ -8,16 +8,7 @@ import lineax as lx
 import numpy as np
 import pytest
 
-from varpro.linalg import (
-    QR,
-    SVD,
-    Normal,
-    PivotedQR,
-    Small,
-    linear_solve,
-    pinv_solve,
-    project_out,
-)
+from varpro.linalg import QR, SVD, Normal, PivotedQR, Small, linear_solve, pinv_solve, project_out
 
 SOLVERS = {
     "QR": QR(),

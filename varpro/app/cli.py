@@ -99,7 +99,7 @@ def run(
     with _guarded(debug):
         with _loading(quiet):
             kept_programs = _set_up_jax()
-            from .jobs import jobs_of, run_jobs
+            from .runs.jobs import jobs_of, run_jobs
         jobs = jobs_of(configs, changes or [], sweep or [], out)
         if dry_run:
             _show_plans([(job.config, job.changes) for job in jobs])
@@ -127,12 +127,12 @@ def resume(
     with _guarded(debug):
         with _loading(quiet):
             _set_up_jax()
-            from .batch import resume as resume_run
+            from .runs.batch import resume as resume_run
         outcome = resume_run(Path(folder), not quiet)
         if quiet and outcome.fit.message:
             typer.echo(f"{folder}: {outcome.fit.message}", err=True)
         if not quiet:
-            from .summary import print_batch
+            from .report.console import print_batch
 
             with _closed_pipe_is_fine():
                 print_batch(outcome.plan, outcome.fit, _shown(outcome.folder))
@@ -145,7 +145,7 @@ def check(configs: ConfigPaths, changes: Changes = None, debug: Debug = False) -
     """Check each CONFIG and its data, and show what a run would fit."""
     with _guarded(debug):
         _set_up_jax()
-        from .jobs import jobs_of
+        from .runs.jobs import jobs_of
 
         _show_plans(
             [(job.config, job.changes) for job in jobs_of(configs, changes or [], [], None)]
@@ -153,8 +153,8 @@ def check(configs: ConfigPaths, changes: Changes = None, debug: Debug = False) -
 
 
 def _show_plans(jobs: "list[tuple[str, tuple[str, ...]]]") -> None:
-    from .plan import make_plan
-    from .summary import print_plan
+    from .plan.make_plan import make_plan
+    from .report.console import print_plan
 
     for config, changes in jobs:
         plan = make_plan(config, changes)
@@ -181,7 +181,7 @@ def new(
     """Write a commented configuration to start from."""
     with _guarded(debug):
         _set_up_jax()
-        from .starter import write_starter
+        from .scaffold.starter import write_starter
 
         for line in write_starter(
             Path(config), None if source is None else Path(source), overwrite
@@ -198,7 +198,7 @@ def models(
 ) -> None:
     """List the kinds of component: equation, parameters, defaults."""
     with _guarded(debug):
-        from .reference import print_models
+        from .scaffold.reference import print_models
 
         with _closed_pipe_is_fine():
             print_models(kind)
@@ -213,7 +213,7 @@ def schema(
 ) -> None:
     """Print what a configuration may say, as JSON Schema for editors."""
     with _guarded(debug):
-        from .reference import json_schema, markdown_page
+        from .scaffold.reference import json_schema, markdown_page
 
         with _closed_pipe_is_fine():
             typer.echo(markdown_page() if markdown else json_schema())
@@ -227,7 +227,7 @@ def compare(
     """Compare the models of several runs of the same data: criteria, Akaike weights, F tests."""
     with _guarded(debug):
         _set_up_jax()
-        from .again import compare_runs
+        from .runs.reopen import compare_runs
 
         with _closed_pipe_is_fine():
             typer.echo(compare_runs(runs))
@@ -242,7 +242,7 @@ def report(
     """Write the report of a run again, in its folder or elsewhere."""
     with _guarded(debug):
         _set_up_jax()
-        from .again import report_again
+        from .runs.reopen import report_again
 
         typer.echo(f"Written to {_shown(report_again(Path(folder), out))}")
 
@@ -259,7 +259,7 @@ def plot(
     """Draw the figures of a run again, as PNG, SVG or PDF."""
     with _guarded(debug):
         _set_up_jax()
-        from .again import plot_again
+        from .runs.reopen import plot_again
 
         for path in plot_again(Path(folder), out, kind):
             typer.echo(f"Written to {_shown(path)}")
@@ -270,14 +270,14 @@ def info(debug: Debug = False) -> None:
     """Show versions, devices, formats and folders: what to send along with a question."""
     with _guarded(debug):
         _set_up_jax()
-        from .reference import print_info
+        from .scaffold.reference import print_info
 
         with _closed_pipe_is_fine():
             print_info()
 
 
 def _shown(folder: Path) -> str:
-    from .columns import as_seen_from_here
+    from .data.from_table import as_seen_from_here
 
     return str(as_seen_from_here(folder))
 
@@ -363,7 +363,7 @@ def _set_up_jax() -> Callable[[], AbstractContextManager[None]]:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
     def kept_programs() -> AbstractContextManager[None]:
-        from .programs import kept_programs
+        from .program_cache import kept_programs
 
         return kept_programs(cache.parent)
 

@@ -1,6 +1,5 @@
 """Bases: formulas with named parameters. This package knows formulas only."""
 
-from ._artifact import CoherentArtifact as CoherentArtifact
 from ._base import (
     AbstractBasis as AbstractBasis,
     Params as Params,
@@ -10,21 +9,22 @@ from ._base import (
     column as column,
     parameter as parameter,
 )
-from ._between import Pearson7 as Pearson7, PseudoVoigt as PseudoVoigt, Voigt as Voigt
-from ._complex import ComplexExp as ComplexExp, Receiver as Receiver
-from ._compose import Model as Model, Partials as Partials, build_model as build_model
+from ._coherent_artifact import CoherentArtifact as CoherentArtifact
+from ._complex_exp import ComplexExp as ComplexExp, Receiver as Receiver
 from ._custom import Custom as Custom, Offset as Offset
 from ._decay import Exp as Exp
 from ._gaussian_irf import GaussianIRF as GaussianIRF
 from ._kinetics import Amounts as Amounts, Kinetics as Kinetics
-from ._measured import MeasuredIRF as MeasuredIRF
+from ._measured_irf import MeasuredIRF as MeasuredIRF
+from ._model import Model as Model, Partials as Partials, build_model as build_model
 from ._ode import ODE as ODE
+from ._oscillation import Oscillation as Oscillation
 from ._peak import Gaussian as Gaussian, Lorentzian as Lorentzian
-from ._poly import Constant as Constant, Polynomial as Polynomial
+from ._polynomial import Constant as Constant, Polynomial as Polynomial
 from ._response import AbstractResponse as AbstractResponse
 from ._spline import BSpline as BSpline, Knots as Knots
 from ._stretched import StretchedExp as StretchedExp
-from ._wave import Oscillation as Oscillation
+from ._voigt import Pearson7 as Pearson7, PseudoVoigt as PseudoVoigt, Voigt as Voigt
 
 KINDS: dict[str, type[AbstractBasis]] = {
     "exp": Exp,

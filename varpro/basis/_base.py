@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._params import Param
+from .._parameters.param import Param
 from .._types import ArrayIn
-from ._grid import Box
+from ._start_grids import Box
 
 
 def as_param(value: "Param | float | None") -> "Param | None":

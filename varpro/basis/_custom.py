@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._params import Param
-from .._results import InputError
+from .._errors import InputError
+from .._parameters.param import Param
 from ._base import AbstractBasis, Params, as_params
 
 

@@ -7,12 +7,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .._params import Param
-from .._results import InputError
+from .._errors import InputError
+from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import AbstractBasis, backend, column, parameter
-from ._grid import Box, log_grid
 from ._response import AbstractResponse
+from ._start_grids import Box, log_grid
 
 # Lifetimes that are tried: neighbours this factor apart, up to this many times the span of x.
 _RATIO, _SPANS = 1.35, 5.0

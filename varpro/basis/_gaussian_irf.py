@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
-from .._params import Param
-from .._results import InputError
+from .._errors import InputError
+from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import FWHM_PER_SIGMA, held, parameter
+from ._faddeeva import filtered_decay
+from ._matrix_exponential import repeated, states
 from ._response import AbstractResponse, Causal, gauss_legendre, one, train
-from ._special import filtered_decay
-from ._states import repeated, states
 
 # In standard deviations: nothing of a Gaussian is beyond _REACH, to 1e-15. Before _REACH the
 # integral runs over v from 0 to 2 _REACH; panels that shrink towards 0 resolve what is up to 1e7

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._params import Param
-from .._results import InputError, suggestion
+from .._errors import InputError, suggestion
+from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import AbstractBasis, Params, as_params
+from ._matrix_exponential import states
 from ._response import AbstractResponse
-from ._states import states
 
 _ARROW = "->"
 # Modes of a rate matrix that are less independent than this say nothing.

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._params import Param
-from .._results import InputError
+from .._errors import InputError
+from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import FWHM_PER_SIGMA, AbstractBasis, backend, parameter
-from ._grid import Box, line_grid, log_grid
+from ._start_grids import Box, line_grid, log_grid
 
 # Widths that are tried: neighbours this factor apart, not below this part of the span of x. Centres:
 # this many widths apart.

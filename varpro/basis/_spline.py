@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from .._results import InputError
+from .._errors import InputError
 from .._types import ArrayIn
 from ._base import AbstractBasis, backend
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Inexact, Int, PyTree
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
 from ._full_rank import AttachedTall, WideFactor
-from ._two_sided import cutoff, decide_rank
+from ._orthogonal import cutoff, decide_rank
 
 
 class Normal(AbstractPinvSolver):

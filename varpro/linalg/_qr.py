@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, Inexact, Int
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
 from ._full_rank import AttachedTall, WideFactor
-from ._reflectors import Reflectors, reflectors_and_triangle
-from ._two_sided import decide_rank
+from ._householder import Reflectors, reflectors_and_triangle
+from ._orthogonal import decide_rank
 
 
 class QR(AbstractPinvSolver):

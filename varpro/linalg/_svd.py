@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from ._factor import AbstractFactor, AbstractPinvSolver, adjoint, constant
-from ._reflectors import reflectors_and_triangle
-from ._two_sided import Diagonal, Frame, TwoSided, decide_rank
+from ._householder import reflectors_and_triangle
+from ._orthogonal import Diagonal, Frame, TwoSided, decide_rank
 
 # From this ratio of sides on, QR first and the SVD of the triangle are faster.
 _ELONGATED = 1.5

@@ -1,0 +1,211 @@
+"""Many independent fits: the doors, starts of every curve, and threads over blocks."""
+
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from .._parameters.tie import TieLike
+from .._problem.model_like import ModelLike
+from .._problem.noise import Noise
+from .batch_fit import BatchFit
+from .dask import dask_array, fit_chunks
+from .job import BatchJob
+from .labelled import make_cube
+from .prepare import prepare
+from .shared import fit_mixed
+from .starts import Start, improved, started
+
+Progress = Callable[[int, int], None]
+
+
+def fit_many(
+    model: ModelLike,
+    x: PyTree,
+    y: Any,
+    *,
+    dim: str | None = None,
+    init: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, tuple] | None = None,
+    fix: str | Sequence[str] = (),
+    tie: Mapping[str, TieLike] | None = None,
+    order: Sequence[str] | Sequence[Sequence[str]] = (),
+    share: str | Sequence[str] = (),
+    real_coefficients: bool = False,
+    sigma: Any = None,
+    weights: Any = None,
+    absolute_sigma: bool = False,
+    mask: Any = None,
+    noise: Noise = "normal",
+    loss_scale: float = 1.0,
+    start: Start = "mean",
+    binning: int = 8,
+    ftol: float | None = None,
+    max_steps: int = 100,
+    block: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> BatchFit:
+    """Fit the same model to many curves, each with parameters of its own: pixels, wells, spectra.
+
+    Every curve is fitted as if it were alone: the result does not depend on its neighbours, on their
+    order, or (beyond rounding) on `block` and `workers`. A curve that cannot be fitted has a status
+    and no effect on others.
+
+    **Arguments:**
+
+    - `model`, `fix`, `tie`, `order`: as in `varpro.fit`, the same for all curves.
+    - `x`: sample positions (m,), shared; for your own functions any pytree of arrays with m rows. None
+        for labelled data: their coordinate along `dim`.
+    - `y`: data (..., m), real or complex, any batch axes before the samples. Any array that can be indexed with
+        slices is read in blocks: `numpy.memmap`, a variable of h5py or zarr. Or an
+        `xarray.DataArray`, whose samples lie along `dim` wherever that stands. Each chunk of a dask
+        array is fitted by a task of its own: with a `distributed.Client`, on its cluster.
+    - `init`: starts by name; an array of the batch's shape starts each curve elsewhere. Starts that
+        are left out are found in the mean of the curves.
+    - `bounds`: `{name: (lower, upper)}`, numbers or arrays of the batch's shape. Equal ends hold a
+        parameter at a value of each curve's own, as `fix` does where `init` is an array.
+    - `share`: names and patterns such as "irf.*" of parameters that all curves have in common, sought
+        together with those that each has of its own (see `varpro._mixed`).
+    - `real_coefficients`: of complex data, as in `varpro.fit`.
+    - `sigma` or `weights`, `mask`: a number, (m,), or (..., m) for each curve; labelled arrays may
+        lack dimensions. See `varpro.fit`.
+    - `absolute_sigma`: take sigma as it is; else each curve's errors are scaled by its own residual.
+    - `noise`: "normal" for least squares; "poisson" for counts: the maximum of the Poisson likelihood,
+        without the bias of weights taken from the data; "huber", "soft_l1" or "cauchy" for outliers,
+        which a complex residual is by its distance.
+    - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
+    - `start`: "mean", the starts that were given or found; "global", where a fit of the mean curve
+        ends; "binned", where a fit of the mean of `binning` neighbours along every batch axis ends;
+        "neighbours", every curve once more from what its neighbours found, and the better one kept.
+    - `ftol`: what a Gauss-Newton step may still promise to take off chi-square, relative; 1e-9 by
+        default, 1e-7 in float32. 1e-4 is a hundredth of a standard error at a hundred samples.
+    - `max_steps`: evaluations per search, 100 by default.
+    - `block`: curves in one call of the compiled program; 4096 by default, less for long curves.
+    - `workers`: threads, as many as there are cores by default.
+    - `progress`: called as `progress(done, total)` after each block, from the calling thread.
+
+    On several devices, such as two accelerators, a block is shared among them.
+
+    **Returns:** a `BatchFit`.
+
+    **Raises:** `InputError` for anything given that cannot be right, before any computation.
+    """
+    job = prepare_many(
+        **{"model": model, "x": x, "y": y, "dim": dim, "init": init, "bounds": bounds, "fix": fix},
+        **{"tie": tie, "order": order, "sigma": sigma, "weights": weights, "mask": mask},
+        **{"absolute_sigma": absolute_sigma, "noise": noise, "loss_scale": loss_scale},
+        **{"start": "mean" if share else start, "binning": binning, "ftol": ftol},
+        **{"max_steps": max_steps, "block": block, "workers": workers},
+        real_coefficients=real_coefficients,
+    )
+    share = [share] if isinstance(share, str) else list(share)
+    if share:
+
+        def each_block(one, job: BatchJob) -> None:
+            in_threads(one, range(0, job.count, job.size), job.count, workers, progress)
+
+        where = (start, binning)
+        return fit_mixed(job, share, where, lambda one: _all(one, workers, None), each_block)
+    found = _all(job, workers, progress)
+    if start == "neighbours":
+        found = improved(job, found, lambda one: _all(one, workers, progress))
+    return job.gather(found)
+
+
+def prepare_many(
+    model: ModelLike,
+    x: PyTree,
+    y: Any,
+    *,
+    dim: str | None = None,
+    init: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, tuple] | None = None,
+    fix: str | Sequence[str] = (),
+    tie: Mapping[str, TieLike] | None = None,
+    order: Sequence[str] | Sequence[Sequence[str]] = (),
+    real_coefficients: bool = False,
+    sigma: Any = None,
+    weights: Any = None,
+    absolute_sigma: bool = False,
+    mask: Any = None,
+    noise: Noise = "normal",
+    loss_scale: float = 1.0,
+    start: Start = "mean",
+    binning: int = 8,
+    ftol: float | None = None,
+    max_steps: int = 100,
+    block: int | None = None,
+    workers: int | None = None,
+) -> BatchJob:
+    """What `fit_many` does before it fits: everything checked, and starts decided.
+
+    The job fits any rows of the data, in any order, on any machine, and the same rows give the same
+    result; `varpro run` keeps finished blocks with it. Arguments as in `fit_many`.
+    """
+    cube = make_cube(x, y, dim)
+    job = prepare(
+        cube,
+        model,
+        **{"init": init, "bounds": bounds, "fix": fix, "tie": tie, "order": order},
+        **{"sigma": sigma, "weights": weights, "mask": mask, "absolute_sigma": absolute_sigma},
+        **{"noise": noise, "loss_scale": loss_scale, "ftol": ftol, "max_steps": max_steps},
+        **{"block": block, "real_coefficients": real_coefficients},
+    )
+    return started(job, start, binning, lambda one: _all(one, workers, None))
+
+
+def _all(job: BatchJob, workers: int | None, progress: Progress | None) -> dict[str, np.ndarray]:
+    """Fits of all curves: blocks on threads, or chunks where dask has its workers."""
+    spread = dask_array(job.rows)
+    if spread is not None:
+        return fit_chunks(job, spread)
+    out: dict[str, np.ndarray] = {}
+    lock = threading.Lock()
+
+    def one(first: int) -> int:
+        last = min(first + job.size, job.count)
+        found = job.fit_rows(first, last)
+        with lock:
+            for key, value in found.items():
+                if key not in out:
+                    out[key] = np.empty((job.count, *value.shape[1:]), value.dtype)
+        for key, value in found.items():
+            out[key][first:last] = value
+        return last - first
+
+    in_threads(one, range(0, job.count, job.size), job.count, workers, progress)
+    return out
+
+
+def in_threads(
+    one: Callable[[int], int],
+    starts: Sequence[int],
+    total: int,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Blocks on threads; the first alone, so that one of them compiles."""
+    count = max(1, min(workers or os.cpu_count() or 1, len(starts)))
+    done = one(starts[0])
+    if progress:
+        progress(done, total)
+    stop = threading.Event()
+
+    def unless_stopped(first: int) -> int:
+        return 0 if stop.is_set() else one(first)
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        waiting = [pool.submit(unless_stopped, first) for first in starts[1:]]
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                done += future.result()
+                if progress:
+                    progress(done, total)
+        except BaseException:
+            stop.set()  # blocks in flight end by themselves, the others never begin
+            raise

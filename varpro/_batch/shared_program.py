@@ -1,0 +1,264 @@
+"""The searches of curves for given values of the parameters that they share; see `varpro._mixed`."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._parameters.layout import Layout, Numbers
+from .._problem.columns import Assembled
+from .._reduced.normal_equations import Curve, coef_variance, moments, settled
+from .._search.batched_levenberg import Limits, search_lanes
+from .._types import ArrayIn, precision
+from ..basis import bare
+from ..linalg._cholesky import inverse
+from .job import FIELDS, BatchJob
+from .prepare import mean_curve
+
+_FINISHED = (1, 2, 3, 5)
+
+
+class Seen(NamedTuple):
+    """F and its derivatives at one s, summed over curves, and where the curves are."""
+
+    cost: float
+    gradient: np.ndarray
+    full: np.ndarray
+    kaufman: np.ndarray
+    theta: np.ndarray  # (b, l), of each curve
+    slope: np.ndarray  # (b, l, s), dl/ds
+    dof: float
+    used: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """Priors of shared parameters, which count once and not for every curve."""
+
+    mean: np.ndarray
+    sd: np.ndarray  # of a residual in the unit of all costs
+
+    @classmethod
+    def of(cls, job: BatchJob, shared: list[int], scale: float) -> "Prior":
+        at = [job.layout.free[j] for j in shared]
+        numbers = job.columns.numbers
+        sd = np.asarray(numbers.prior_sd, float)[at] * scale**0.5
+        return cls(np.asarray(numbers.prior_mean, float)[at], sd)
+
+    def added(self, s: np.ndarray, seen: Seen) -> Seen:
+        r, more = (s - self.mean) / self.sd, np.diag(1.0 / self.sd**2)
+        return seen._replace(
+            cost=seen.cost + 0.5 * float(r @ r),
+            gradient=seen.gradient + r / self.sd,
+            full=seen.full + more,
+            kaufman=seen.kaufman + more,
+            dof=seen.dof + np.isfinite(self.sd).sum(),
+        )
+
+
+class Inner:
+    """The searches of all curves for given s."""
+
+    def __init__(self, job: BatchJob, shared: list[int], local: list[int]):
+        self.shared, self.local = tuple(shared), tuple(local)
+        layout = job.layout
+        self.at = np.array([layout.free[j] for j in shared])
+        free = tuple(layout.free[j] for j in local)
+        exchange = tuple(
+            tuple(tuple(local.index(j) for j in row) for row in chain) for chain in layout.exchange
+        )
+        inner = Layout(layout.names, free, layout.source, (), (), exchange, layout.ties)
+        own = tuple(i for i in job.columns.priors if i in free)
+        self.outer = dataclasses.replace(job.columns, priors=own)
+        columns = dataclasses.replace(job.columns, layout=bare(inner), priors=own)
+        box = None if job.box is None else tuple(a[..., local] for a in job.box)
+        self.job = dataclasses.replace(
+            job, layout=inner, columns=columns, start=job.start[:, local], box=box
+        )
+        self.known = job.absolute_sigma or job.counts
+        # A number of the size of the data, so that sums of squares neither overflow nor underflow.
+        largest = np.abs(mean_curve(job.rows, np.promote_types(job.dtype, float))).max()
+        self.unit = float(np.exp2(np.round(np.log2(largest)))) if largest > 0 else 1.0
+        self.scale = self.unit if job.counts else self.unit**2
+
+    def seen(self, s, theta, used, each_block, prior: Prior) -> Seen:
+        """F at s; curves begin at `theta` (b, l), if given, and those of `used` count."""
+        job, size = self.job, len(s)
+        count, own = job.count, len(self.local)
+        at = np.zeros((count, own), job.real)
+        slope = np.zeros((count, own, size), job.real)
+        sums: dict[int, tuple] = {}
+        mask = np.zeros(count, bool)
+        moved = job if theta is None else job.begun_at(theta)
+
+        def one(first: int) -> int:
+            last = min(first + job.size, count)
+            curves, start, counted, status = moved.ready(first, last)
+            found = self.run(curves, start, counted, s, None, None)
+            b = last - first
+            at[first:last] = found["theta"][:b]
+            slope[first:last] = found["slope"][:b]
+            fine = (status == 0) & np.isin(found["status"][:b], _FINISHED)
+            fine &= np.isfinite(found["cost"][:b])
+            now = fine if used is None else used[first:last]
+            mask[first:last] = now
+            keys = ("cost", "gradient", "full", "kaufman", "dof")
+            sums[first] = tuple(
+                np.sum(found[key][:b][now], axis=0, dtype=np.float64) for key in keys
+            )
+            return b
+
+        each_block(one, job)
+        # In the order of the curves, whichever block was done first.
+        total: list[Any] = [sum(sums[first][i] for first in sorted(sums)) for i in range(5)]
+        cost, gradient, full, kaufman, dof = total
+        seen = Seen(float(cost), gradient, full, kaufman, at, slope, float(dof) - size, mask)
+        return prior.added(s, seen)
+
+    def statistics(self, s, theta, spread, free, each_block) -> dict[str, np.ndarray]:
+        """What is known of each curve at the optimum."""
+        job = self.job
+        moved = job.begun_at(theta)
+        out: dict[str, np.ndarray] = {}
+
+        def one(first: int) -> int:
+            last = min(first + job.size, job.count)
+            curves, start, counted, status = moved.ready(first, last)
+            found = job.tidied(self.run(curves, start, counted, s, spread, free), status)
+            for key in FIELDS:
+                out.setdefault(key, np.empty((job.count, *found[key].shape[1:]), found[key].dtype))
+                out[key][first:last] = found[key]
+            return last - first
+
+        each_block(one, job)
+        return out
+
+    def run(self, curves, start, counted, s, spread, free) -> dict[str, Any]:
+        job = self.job
+        with precision(job.real):
+            shared: Any = np.asarray(s, job.real)
+            begin = np.asarray(job.columns.numbers.start, job.real).copy()
+            begin[self.at] = shared
+            numbers = dataclasses.replace(job.columns.numbers, start=begin)
+            unit: Any = np.asarray(self.unit, job.real)
+            known: Any = (
+                None if spread is None else (np.asarray(spread, job.real), np.asarray(free))
+            )
+            found = _mixed_block(
+                *(
+                    job.columns,
+                    self.outer,
+                    numbers,
+                    curves,
+                    start,
+                    counted,
+                    job.limits,
+                    shared,
+                    known,
+                ),
+                *(unit, self.known, self.shared, self.local, job.lanes),
+            )
+            return jax.device_get(found)
+
+
+@eqx.filter_jit
+def _mixed_block(
+    inner: Assembled,
+    outer: Assembled,
+    numbers: Numbers,
+    curves: Curve,
+    start: Float[ArrayIn, "b l"],
+    counted: ArrayIn,
+    limits: Limits,
+    s: Float[ArrayIn, " s"],
+    spread: tuple[ArrayIn, ArrayIn] | None,
+    scale: Float[ArrayIn, ""],
+    known: bool,
+    shared: tuple[int, ...],
+    local: tuple[int, ...],
+    lanes: int,
+) -> dict[str, Array]:
+    """Searches of b curves at s; sums for the outer step, or values and errors if `spread`, the
+    covariance of s and which of it is inside its bounds, is given."""
+    inner = dataclasses.replace(inner, numbers=numbers)
+    curves, start = jax.tree.map(jnp.asarray, curves), jnp.asarray(start)
+    found = search_lanes(inner, curves, start, limits, lanes)
+    rows = {k: getattr(curves, k) for k in ("weights", "lower", "upper")}
+    common = {k: a for k, a in rows.items() if a is not None and a.ndim == 1}
+    of_s, of_l = np.array(shared, int), np.array(local, int)
+    p = len(shared) + len(local)
+    s = jnp.asarray(s)
+
+    def one(theta, coef, curve, counted):
+        curve = curve._replace(**common)
+        before = None if limits.reweight is None else settled(inner, theta, coef)
+        theta = inner.layout.arranged(theta)
+        whole = jnp.zeros((p,), theta.dtype).at[of_l].set(theta).at[of_s].set(s)
+        at = moments(outer, whole, curve, limits.reweight, before)
+        inside = jnp.ones(theta.shape, bool)
+        if curve.lower is not None and curve.upper is not None:
+            inside = (theta > curve.lower) & (theta < curve.upper)
+        counts = limits.reweight is not None and limits.reweight.noise == "poisson"
+        unit = jnp.asarray(curve.unit)
+        precise, small = (unit, unit / scale) if counts else (unit**2, (unit / scale) ** 2)
+        prior = outer.prior(whole)
+        n = coef.size * (2 if jnp.iscomplexobj(coef) else 1)
+        dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - n
+
+        def parts(matrix):
+            pair = inside[:, None] & inside
+            low = matrix[of_l][:, of_l]
+            back, lost = inverse(jnp.where(pair, low, jnp.eye(len(local), dtype=low.dtype)))
+            back = jnp.where(pair, back, 0.0)
+            slope = -back @ matrix[of_l][:, of_s]
+            schur = matrix[of_s][:, of_s] + matrix[of_s][:, of_l] @ slope
+            return back, lost & inside, slope, schur
+
+        _, _, slope, full = parts(at.full)
+        back, lost, towards, kaufman = parts(at.kaufman)
+        out = {"chisq": at.squares * precise, "dof": dof, "theta": theta, "cost": at.cost * small}
+        if spread is None:
+            gradient = at.gradient[of_s] + slope.T @ at.gradient[of_l]
+            more = {"gradient": gradient, "full": full, "kaufman": kaufman}
+            more = {k: v * small for k, v in more.items()}
+            return out | more | {"slope": slope}
+        wide, free = (jnp.asarray(a) for a in spread)
+        total = at.squares if prior is None else at.squares + jnp.sum(prior**2) / precise
+        own = 1.0 / precise if known else total / jnp.where(dof > 0, dof, 1)
+        own = jnp.where((dof > 0) | known, own, jnp.nan)
+        # Joint covariance of s and l, and with it of all that follows from them.
+        sure = jnp.where(jnp.isfinite(wide), wide, 0.0)
+        joint = jnp.zeros((p, p), theta.dtype)
+        mixed = towards @ sure
+        joint = joint.at[np.ix_(of_l, of_l)].set(back * own + mixed @ towards.T)
+        joint = joint.at[np.ix_(of_s, of_s)].set(sure)
+        joint = joint.at[np.ix_(of_l, of_s)].set(mixed).at[np.ix_(of_s, of_l)].set(mixed.T)
+        gone = jnp.zeros((p,), bool).at[of_l].set(lost).at[of_s].set(jnp.isinf(jnp.diagonal(wide)))
+        held = jnp.zeros((p,), bool).at[of_l].set(~inside).at[of_s].set(~free)
+        gram, lost_coef = inverse(at.gram)
+        gain = gram @ jnp.where(held, 0.0, at.cross)
+        transform = jax.jacfwd(outer.values)(whole)
+        moves = transform != 0
+        variance = jnp.sum((transform @ joint) * transform, axis=1)
+        variance = jnp.where(moves @ gone, jnp.inf, variance)
+        variance = jnp.where(moves @ held, jnp.nan, variance)
+        linear = coef_variance(gram) * own + jnp.sum((gain @ joint) * gain.conj(), axis=1).real
+        linear = jnp.where(lost_coef | ((gain != 0) @ gone), jnp.inf, linear)
+        return out | {
+            "alpha": outer.values(whole),
+            "alpha_stderr": jnp.sqrt(variance),
+            "coef": at.coef * unit,
+            "coef_stderr": jnp.sqrt(linear) * unit,
+        }
+
+    each = curves._replace(**dict.fromkeys(common))
+    every = found.theta, found.coef, each, jnp.asarray(counted)
+    b = len(start)
+    chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), every)
+    out = jax.lax.map(lambda chunk: jax.vmap(one)(*chunk), chunks)
+    out = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), out)
+    return out | {"status": found.status, "steps": found.steps}

@@ -1,0 +1,175 @@
+"""Dynamic modes of random subsets of the snapshots: how much they depend on which there are.
+
+Fits of b of m snapshots, drawn without replacement, spread more than fits of all of them would: with
+the deviations of S of them from their mean, a standard error of the fit of all is the root of
+
+    b / (m - b)  *  1 / S  *  sum of squared deviations              (the delete-d jackknife, d = m - b)
+
+(Shao and Wu, Ann. Statist. 17, 1176 (1989)). Sashidhar and Kutz, Phil. Trans. R. Soc. A 380, 20210199
+(2022), report the spread itself, which is `std`.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._errors import InputError
+from .._problem.problem import Problem
+from .._reduced.common_basis import Reduced
+from .._search.minimise import Search, locate
+from .._status import RESULT_NAMES, RESULTS, code
+from .._types import ArrayIn
+from .exponentials import Exponentials, Spectrum
+
+# Bags that are searched side by side: all wait for the slowest.
+_LANES = 8
+
+
+class DmdBags(eqx.Module):
+    """Eigenvalues of subsets of the snapshots.
+
+    **Fields:** `eigenvalues` (S, r), in the order of those of the fit; `status` of each; `size` of a
+    bag and `total`, the number of snapshots; `projector` (S, r, m), which makes coefficients of data.
+    Bags that did not converge are left out of what follows from them, and counted in `failed`.
+    """
+
+    eigenvalues: np.ndarray
+    status: np.ndarray
+    size: int
+    total: int
+    projector: np.ndarray
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Which bags converged."""
+        return (self.status == "successful") & np.isfinite(self.eigenvalues).all(axis=1)
+
+    @property
+    def failed(self) -> int:
+        """How many did not."""
+        return int(np.sum(~self.ok))
+
+    @property
+    def factor(self) -> float:
+        """What turns the spread of bags into a standard error of the fit of all snapshots."""
+        return float(np.sqrt(self.size / (self.total - self.size)))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean eigenvalues (r,)."""
+        return self._good().mean(axis=0)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviations over bags (r,), of the real part as real part, of the imaginary as
+        imaginary part."""
+        good = self._good()
+        return np.real(good).std(axis=0) + 1j * np.imag(good).std(axis=0)
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Standard errors (r,) of the eigenvalues of all snapshots, in the same form."""
+        return self.factor * self.std
+
+    def _good(self) -> np.ndarray:
+        if np.sum(self.ok) < 2:
+            raise InputError(
+                f"{self.failed} of {len(self.ok)} bags did not converge: too few are left. Give larger "
+                "bags, or fewer eigenvalues."
+            )
+        return self.eigenvalues[self.ok]
+
+    def spread(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over bags of what each makes of data (m, k): coefficients
+        (r, k), standard deviations of real and imaginary part as real and imaginary part."""
+        self._good()
+        every = self.projector[self.ok]
+        mean = every.mean(axis=0) @ data
+        real, imag = np.zeros(mean.shape), np.zeros(mean.shape)
+        for one in every:
+            gap = one @ data - mean
+            real += gap.real**2
+            imag += gap.imag**2
+        return mean, np.sqrt(real / len(every)) + 1j * np.sqrt(imag / len(every))
+
+
+def draw_bags(
+    problem: Problem,
+    theta: np.ndarray,
+    limits: PyTree,
+    how: Search,
+    sizes: tuple[int, int],
+    key: int | Array,
+) -> dict[str, np.ndarray]:
+    """Coordinates (S, p), status and projectors (S, n, m) of `sizes` = (S, b) bags."""
+    count, size = sizes
+    key = jax.random.key(key) if isinstance(key, int | np.integer) else key
+    used = (
+        np.arange(problem.y.shape[0])
+        if problem.weights is None
+        else np.flatnonzero(problem.weights > 0)
+    )
+    numbers = np.arange(count, dtype=np.uint32)
+    out = _bags(problem, theta, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
+    return jax.device_get(out)
+
+
+@eqx.filter_jit
+def _bags(
+    problem: Problem,
+    theta: ArrayIn,
+    limits: PyTree,
+    how: Search,
+    used: ArrayIn,
+    key: PyTree,
+    numbers: ArrayIn,
+    size: int,
+) -> dict[str, Array]:
+    columns = problem.columns
+    assert isinstance(columns, Exponentials)
+    x, y, used, theta = (jnp.asarray(a) for a in (columns.x, problem.y, used, theta))
+    weights = None if problem.weights is None else jnp.asarray(problem.weights)
+
+    def one(number):
+        order = jax.random.permutation(jax.random.fold_in(key, number), used)
+        chosen = jnp.sort(order[:size])
+        w = None if weights is None else weights[chosen]
+        bag = Problem(Exponentials(x[chosen], columns.spectrum), y[chosen], w)
+        reduced = Reduced(bag, how.linear_solver, how.jacobian)
+        best, found, point = locate(reduced, limits, theta, how)
+        inverse = point.factor.coefficients(jnp.eye(size, dtype=point.coef.dtype))
+        inverse = inverse if w is None else inverse * w
+        whole = jnp.zeros((inverse.shape[0], x.size), inverse.dtype)
+        return {
+            "theta": best,
+            "projector": whole.at[:, chosen].set(inverse),
+            "status": code(found.result, RESULTS, RESULT_NAMES),
+        }
+
+    return jax.lax.map(one, jnp.asarray(numbers), batch_size=_LANES)
+
+
+def gathered(
+    out: dict[str, np.ndarray],
+    spectrum: Spectrum,
+    fitted: np.ndarray,
+    order: np.ndarray,
+    size: int,
+    total: int,
+) -> DmdBags:
+    """The bags with their eigenvalues in the order of those of the fit, `fitted[order]`, each beside
+    the one that it is nearest to."""
+    from scipy.optimize import linear_sum_assignment
+
+    found, projector = [], []
+    for theta, one in zip(out["theta"], out["projector"], strict=True):
+        values, rows = spectrum.eigenvalues(theta), spectrum.coefficients(one)
+        at = order
+        if np.isfinite(values).all():
+            _, at = linear_sum_assignment(np.abs(fitted[order][:, None] - values))
+        found.append(values[at])
+        projector.append(rows[at])
+    status = np.array(RESULT_NAMES)[out["status"]]
+    return DmdBags(np.array(found), status, size, total, np.array(projector))

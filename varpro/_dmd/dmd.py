@@ -1,0 +1,325 @@
+"""Optimised dynamic mode decomposition: exponentials in time that many rows share.
+
+    X[:, j] ~ sum_i b_i phi_i exp(lambda_i (t_j - t_0)),        t_0 the earliest snapshot
+
+is separable, with the r eigenvalues lambda as nonlinear parameters and the modes as coefficients of
+the right-hand sides, one for each row of X (Askham and Kutz, SIAM J. Appl. Dyn. Syst. 17, 380 (2018)).
+How all rows are searched at the price of a few is said in `varpro._dmd_search`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._errors import FitError, InputError
+from .._problem.compress import Compressed, column_blocks, compress, is_stream
+from .._problem.problem import Problem
+from .._results.assemble import message
+from .._search.levenberg_marquardt import STOP_NAMES
+from .._search.minimise import Solver, search, typed
+from .._status import RESULT_NAMES
+from .._types import precision
+from .bagging import draw_bags, gathered
+from .constraints import Band, Rules, box, check_bands, guess
+from .exponentials import Exponentials, Spectrum
+from .initial import candidates, leading, leading_exactly
+from .optimise import optimise
+from .result import DmdResult, Errors
+
+Start = Literal["auto", "dmd", "pencil"]
+
+
+def dmd(
+    X: Any,
+    t: np.ndarray,
+    r: int,
+    *,
+    real: bool | None = None,
+    stable: bool = False,
+    imaginary: bool = False,
+    bands: Band | Sequence[Band] | None = None,
+    init: Start | np.ndarray = "auto",
+    weights: np.ndarray | None = None,
+    truncate: int | None = None,
+    num_bags: int = 0,
+    bag_size: int | float | None = None,
+    key: int | Array = 0,
+    solver: Solver | None = None,
+    max_steps: int | None = None,
+    throw: bool = False,
+) -> DmdResult:
+    """Fit `X[..., j] ~ sum_i b_i phi_i exp(lambda_i (t_j - t_0))`: optimised dynamic modes.
+
+    Least squares over all eigenvalues and modes at once, for snapshots at any times: without the bias
+    that noise gives to exact DMD. Nothing of the data is left out unless `truncate` asks for it.
+
+    **Arguments:**
+
+    - `X`: snapshots (..., m), the last axis in time; real or complex. A `numpy.memmap` (k, m) is read
+        in blocks of rows, and `varpro.compress` makes a `Compressed` of rows that never were in one
+        place, given as blocks (m, k_i).
+    - `t`: times (m,), in any spacing and order.
+    - `r`: how many eigenvalues.
+    - `real`: whether eigenvalues are real or come in conjugate pairs, so that the model is real; by
+        default for real X. How many pairs there are is decided at the start.
+    - `stable`: real parts at most zero. `imaginary`: real parts zero.
+    - `bands`: the range of frequencies `im(lambda) / 2 pi`, in cycles per unit of t: (low, high) for all
+        waves, or one for each: r of them, or with `real` one for each pair, and the other r - 2 pairs
+        eigenvalues are real.
+    - `init`: starts: "dmd", "pencil", "auto" (default, the better one), or r eigenvalues; of pairs, both.
+    - `weights`: (m,), one over the standard deviation of each snapshot, or zero to leave it out.
+    - `truncate`: replace X by its leading singular directions, so many, as BOPDMD does with r of them.
+    - `num_bags`: fits of so many random subsets of the snapshots, whose spread gives standard errors
+        without any model of the noise; see `DmdBags`. They are drawn by `key`, a seed or a key of
+        `jax.random`, each of `bag_size` snapshots, a number or a fraction; 0.6 by default.
+    - `solver`, `max_steps`, `throw`: as in `varpro.fit`.
+
+    **Returns:** a `DmdResult`, modes by decreasing amplitude.
+
+    **Raises:** `InputError` for anything given that cannot be right, before any computation; `FitError`
+    if `throw` and the search did not converge.
+    """
+    y, shape, count = _snapshots(X)
+    x, first, weights = _times(t, len(y), weights, np.finfo(y.dtype).dtype)
+    real = bool(np.isrealobj(y)) if real is None else real
+    if real and np.iscomplexobj(y):
+        raise InputError("real=True makes a real model, but X is complex. Leave real= out.")
+    if not real:
+        y = y.astype(np.result_type(y, np.complex64), copy=False)
+    rules = _rules(r, real, stable, imaginary, bands)
+    _enough(y, count, rules, weights, truncate, num_bags, bag_size)
+    how = typed(search(solver, None, None, max_steps), x.dtype)
+    used = slice(None) if weights is None else weights > 0
+    across = None
+    if truncate is not None and truncate < min(y.shape):
+        across = _directions(y if weights is None else weights[:, None] * y, truncate)
+        y, count = y @ across, across.shape[1]
+    if isinstance(init, str):
+        small = leading(y[used], r)
+        found = _found(x[used], small, rules, init)
+    else:
+        small, found = None, [_given(init, r)]
+    spectrum, theta = guess(x[used], small, rules, found)
+    limits = box(spectrum, rules, x.dtype)
+    with precision(x.dtype):
+        out = optimise(spectrum, x, y, weights, theta.astype(x.dtype), limits, how)
+        bags = None
+        if num_bags:
+            sizes = (num_bags, _bag_size(bag_size, x[used].size))
+            few = y if y.shape[1] <= len(y) else compress(y).columns
+            problem = Problem(Exponentials(x, spectrum), few, weights)  # pyright: ignore[reportArgumentType]
+            bags = draw_bags(problem, out["theta"], limits, how, sizes, key), sizes[1]
+    if across is not None:
+        out["projector"] = _within_what_is_left(out["inverse"], y, weights)
+    coef = None if shape is None else out["coef"]
+    if shape is not None and is_stream(X):
+        # In a second reading.
+        blocks = [out["projector"] @ np.asarray(block) for block in column_blocks(X.T)]
+        coef = np.concatenate(blocks, axis=1)
+    elif coef is not None and across is not None:
+        coef = coef @ across.conj().T
+    result = _assembled(X, t, first, shape, spectrum, rules, out, coef, count, weights, bags)
+    if throw and not result.success:
+        raise FitError(f"The search did not converge: {result.message}", result)
+    return result
+
+
+def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
+    """Right-hand sides (m, k), the axes of a snapshot (None if unknown), and how many rows there are."""
+    if isinstance(X, Compressed):
+        return X.columns, None, X.count
+    if is_stream(X):
+        if not hasattr(X, "T"):
+            raise InputError(
+                "X is given as an array (..., m). Rows that are read in blocks go through "
+                "vp.compress(blocks) first, as blocks (m, k_i)."
+            )
+        less = compress(X.T)
+        return less.columns, tuple(X.shape[:-1]), less.count
+    array = np.asarray(X)
+    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
+        raise InputError(f"X must be numeric, but has dtype {array.dtype}.")
+    if array.ndim < 1 or array.size == 0:
+        raise InputError(
+            f"X has shape {array.shape}; expected snapshots (..., m), none of it empty."
+        )
+    if array.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
+        array = array.astype(complex if np.iscomplexobj(array) else float)
+    # Samples first, without a copy: what follows are products, which take either order.
+    y = array.reshape(-1, array.shape[-1]).T
+    if not np.isfinite(y).all():
+        bad = ~np.isfinite(y)
+        j, i = np.argwhere(bad)[0]
+        raise InputError(
+            f"X contains {int(bad.sum())} non-finite values, the first in snapshot {j}, row {i}. Leave "
+            "snapshots out of X and t, or set values that are missing."
+        )
+    return y, array.shape[:-1], y.shape[1]
+
+
+def _times(
+    t: np.ndarray, m: int, weights: np.ndarray | None, real: np.dtype
+) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """Times since the earliest, which is the second; and the weights."""
+    time = np.asarray(t)
+    if not np.issubdtype(time.dtype, np.number) or np.iscomplexobj(time):
+        raise InputError(f"t must be real numbers (m,), but has dtype {time.dtype}.")
+    if time.shape != (m,):
+        raise InputError(
+            f"t has shape {time.shape}, but X has {m} snapshots along its last axis; expected ({m},)."
+        )
+    if not np.isfinite(time).all():
+        raise InputError("t contains values that are not finite.")
+    if weights is not None:
+        weights = np.asarray(weights)
+        if weights.shape != (m,) or np.iscomplexobj(weights):
+            raise InputError(f"weights has shape {weights.shape}; expected ({m},) real numbers.")
+        if not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
+            raise InputError("weights must be finite, zero or more, and some above zero.")
+        weights = weights.astype(real)
+    used = time if weights is None else time[weights > 0]
+    if np.unique(used).size < 2:
+        raise InputError(
+            "All snapshots are at one time: nothing can be told about how they change."
+        )
+    first = float(time.min())
+    return (time - first).astype(real), first, weights
+
+
+def _rules(
+    r: int, real: bool, stable: bool, imaginary: bool, bands: Band | Sequence[Band] | None
+) -> Rules:
+    if not isinstance(r, int | np.integer) or isinstance(r, bool) or r < 1:
+        raise InputError(f"r={r!r}: give the number of eigenvalues, an integer of at least 1.")
+    return Rules(int(r), real, stable, imaginary, check_bands(bands, int(r), real))
+
+
+def _enough(
+    y: np.ndarray,
+    count: int,
+    rules: Rules,
+    weights: np.ndarray | None,
+    truncate: int | None,
+    num_bags: int,
+    bag_size: int | float | None,
+) -> None:
+    m = len(y) if weights is None else int(np.sum(weights > 0))
+    parts = 1 if rules.real else 2
+    values, unknown = parts * m * count, (2 if not rules.imaginary else 1) * rules.r
+    unknown += parts * rules.r * count
+    if m <= rules.r or values < unknown:
+        raise InputError(
+            f"{m} snapshots of {count} rows cannot determine {rules.r} eigenvalues and their modes. "
+            "Give more snapshots, or a smaller r."
+        )
+    if truncate is not None and not (isinstance(truncate, int | np.integer) and truncate >= 1):
+        raise InputError(f"truncate={truncate!r}: give how many directions to keep, at least 1.")
+    if not isinstance(num_bags, int | np.integer) or num_bags < 0 or num_bags == 1:
+        raise InputError(f"num_bags={num_bags!r}: give 2 or more, or 0 for none.")
+    if num_bags and not rules.r < _bag_size(bag_size, m) < m:
+        raise InputError(
+            f"bag_size={bag_size!r} is {_bag_size(bag_size, m)} of {m} snapshots; give more than "
+            f"r={rules.r} and fewer than all of them."
+        )
+
+
+def _bag_size(size: int | float | None, m: int) -> int:
+    size = 0.6 if size is None else size
+    if isinstance(size, int | np.integer):
+        return int(size)
+    return int(round(size * m)) if 0.0 < size < 1.0 else -1
+
+
+def _found(x: np.ndarray, small: np.ndarray, rules: Rules, init: str) -> list[np.ndarray]:
+    if init not in get_args(Start):
+        raise InputError(f"init must be one of {get_args(Start)} or eigenvalues, not {init!r}.")
+    return candidates(x, small, rules.r, init)
+
+
+def _given(init: np.ndarray, r: int) -> np.ndarray:
+    given = np.asarray(init)
+    if given.shape != (r,) or not np.issubdtype(given.dtype, np.number):
+        raise InputError(f"init has shape {given.shape}; expected {r} eigenvalues.")
+    if not np.isfinite(given).all() or np.unique(given).size < r:
+        raise InputError(
+            "init: eigenvalues to start from must be finite and differ from each other."
+        )
+    return given.astype(complex)
+
+
+def _directions(y: np.ndarray, count: int) -> np.ndarray:
+    """The leading right singular directions (k, count)."""
+    found = leading_exactly(y, count)
+    if found is not None:
+        return found
+    if y.shape[1] > len(y):
+        q, upper = np.linalg.qr(y.conj().T)
+        return q @ np.linalg.svd(upper, full_matrices=False)[0][:, :count]
+    return np.linalg.svd(y, full_matrices=False)[2][:count].conj().T
+
+
+def _within_what_is_left(inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None):
+    """The projector of truncated data, for the data as they were."""
+    w = np.ones(len(y), np.real(y).dtype) if weights is None else weights
+    left = np.linalg.qr(w[:, None] * y)[0]
+    return ((inverse @ left) @ left.conj().T) * w
+
+
+def _assembled(
+    X: Any,
+    t: np.ndarray,
+    first: float,
+    shape: tuple[int, ...] | None,
+    spectrum: Spectrum,
+    rules: Rules,
+    out: dict[str, PyTree],
+    coef: np.ndarray | None,
+    count: int,
+    weights: np.ndarray | None,
+    bags: tuple[dict[str, np.ndarray], int] | None,
+) -> DmdResult:
+    n, parts = spectrum.count, 1 if rules.real else 2
+    m = len(t) if weights is None else int(np.sum(weights > 0))
+    dof = parts * (m - n) * count - int(np.sum(~out["on_bound"]))
+    chisq = out["chisq"]
+    # The norm of rows that were compressed or turned is theirs.
+    size = np.linalg.norm(spectrum.coefficients(out["coef"]), axis=1)
+    order = np.argsort(-size, kind="stable")
+    amplitudes, modes = size[order], None
+    if coef is not None and shape is not None:
+        whole = spectrum.coefficients(coef)[order]
+        modes = (whole / np.where(amplitudes > 0, amplitudes, 1.0)[:, None]).T.reshape(*shape, n)
+    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
+    keys = ("half", "gram_inv", "turn", "on_bound", "lost", "inner")
+    errors = Errors(*(np.asarray(out[key]) for key in keys))
+    values = spectrum.eigenvalues(out["theta"])
+    drawn = None if bags is None else gathered(bags[0], spectrum, values, order, bags[1], m)
+    return DmdResult(
+        eigenvalues=values[order],
+        amplitudes=amplitudes,
+        modes=modes,
+        t=np.asarray(t),
+        t0=first,
+        X=X,
+        rows=count,
+        real=rules.real,
+        success=status == "successful",
+        status=status,
+        message=message(status, stop, out["num_steps"]),
+        stop=stop,
+        chisq=chisq,
+        dof=dof,
+        weights=weights,
+        num_steps=out["num_steps"],
+        num_residuals=out["num_residuals"],
+        rank=int(out["rank"]),
+        cond=float(out["cond"]),
+        order=order,
+        spectrum=spectrum,
+        theta=out["theta"],
+        projector=out["projector"],
+        errors=errors,
+        bags=drawn,
+    )

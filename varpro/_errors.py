@@ -1,0 +1,56 @@
+"""How a fit can end, and the exceptions of the project.
+
+Bad input is an exception at the door (`InputError`, before any compute). Bad numbers are a
+`RESULTS` member carried in the solution, inside `jit` and `vmap` too.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+
+class VarproError(Exception):
+    """Base class of every exception that varpro raises on purpose."""
+
+
+class InputError(VarproError, ValueError):
+    """Something given is wrong; the message names what came, what was expected and what to do."""
+
+
+# What a complex model of real data is told, wherever that shows.
+REAL_DATA = (
+    "The model is complex, but y is real. Give y as complex numbers, or a real model such as "
+    "vp.Oscillation."
+)
+
+
+class FitError(VarproError, RuntimeError):
+    """A fit did not converge and `throw=True` was asked for. `.fit` holds the best point found."""
+
+    def __init__(self, message: str, fit: object = None):
+        super().__init__(message)
+        self.fit = fit
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The sentence that follows an unknown name: the nearest known one, and all when few."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    if not known:
+        return "There are none here."
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"Known: {shown}."
+
+
+def needed(package: str, purpose: str) -> Any:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"{purpose} needs {package}, which is not installed. Install it with "
+            f"'pip install {package}'."
+        ) from error

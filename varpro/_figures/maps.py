@@ -1,0 +1,159 @@
+"""Parameters of many fits: as maps over two axes, as curves over one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+
+from .._errors import InputError
+from .labels import Labels
+from .style import GREY, OTHERS, SEQUENTIAL, Canvas, canvas, color, colorbar, ink, literal, tidy
+
+Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def draw(
+    values: Values,
+    extra: Mapping[str, np.ndarray],
+    status: np.ndarray | None,
+    meanings: Sequence[str],
+    labels: Labels,
+    onto: Canvas | None = None,
+) -> Canvas:
+    """A row for each parameter: its value and its standard error; then maps of `extra`, which have
+    no error, and of how each fit ended (`status`, codes of `meanings`).
+
+    All arrays have the shape of the batch; one axis gives curves, two give maps. Colours run from
+    the 2nd to the 98th percentile; what is not known is grey.
+    """
+    shapes = [value.shape for value, _ in values.values()]
+    shape = (shapes if status is None else [*shapes, status.shape])[0]
+    if len(shape) not in (1, 2):
+        raise InputError(
+            f"Maps have one or two axes, but there are {len(shape)}. Draw a part of them: "
+            "fit['name'].value has all axes."
+        )
+    rest: list[tuple[str, np.ndarray]] = list(extra.items())
+    more = rest + ([] if status is None else [("status", status)])
+    rows = len(values) + -(-len(more) // 2)
+    height = 1.7 if len(shape) == 1 else float(np.clip(3.0 * shape[0] / shape[1], 1.6, 4.0))
+    fig = canvas(onto, 7.4, height * rows + 0.4)
+    if len(shape) == 1:
+        axes = fig.subplots(len(values) + len(more), 1, sharex=True, squeeze=False)[:, 0]
+        for i, (ax, (name, (value, error))) in enumerate(zip(axes, values.items(), strict=False)):
+            _curve(ax, name, value, error, labels, color(i))
+        for ax, (name, value) in zip(axes[len(values) :], more, strict=True):
+            if name == "status":
+                _codes_curve(ax, value, meanings, labels)
+            else:
+                _curve(ax, name, value, None, labels, ink())
+        axes[-1].set_xlabel(literal(labels.rhs))
+        return fig
+    axes = fig.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
+    for row, (name, (value, error)) in zip(axes, values.items(), strict=False):
+        _map(row[0], fig, value, name)
+        _map(row[1], fig, error, f"{name}, std. error")
+    free = axes[len(values) :].ravel()
+    for ax, (name, value) in zip(free, more, strict=False):
+        if name == "status":
+            _codes(ax, fig, value, meanings)
+        else:
+            _map(ax, fig, value, name)
+    for ax in free[len(more) :]:
+        ax.set_visible(False)
+    return fig
+
+
+def _named(seen: np.ndarray, meanings: Sequence[str]) -> list[str]:
+    return [str(meanings[code]) for code in seen]
+
+
+def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
+    values = np.abs(values) if np.iscomplexobj(values) else np.asarray(values, float)
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
+    if not low < high:
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    shades = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad=GREY)
+    shown = np.where(np.isfinite(values), values, np.nan)
+    image = ax.imshow(shown, cmap=shades, vmin=low, vmax=high, interpolation="none")
+    beyond = (bool(np.any(finite < low)), bool(np.any(finite > high)))
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond)
+    colorbar(fig, image, ax, extend=extend or "neither")
+    _bare(ax, name)
+
+
+def _codes(ax: Axes, fig: Canvas, codes: np.ndarray, meanings: Sequence[str]) -> None:
+    """How each fit ended, with the names of the endings that occur."""
+    seen = np.unique(codes)
+    # The last colour is the first one's neighbour; good endings come first and are quiet.
+    shades = ListedColormap([("#c9d2dc", *OTHERS, "#000000")[i % 8] for i in range(len(seen))])
+    image = ax.imshow(
+        np.searchsorted(seen, codes),
+        cmap=shades,
+        norm=BoundaryNorm(np.arange(len(seen) + 1) - 0.5, len(seen)),
+        interpolation="none",
+    )
+    bar = colorbar(fig, image, ax, ticks=range(len(seen)))
+    bar.ax.set_yticklabels(_named(seen, meanings))
+    bar.ax.tick_params(length=0)
+    _bare(ax, "status")
+
+
+def _bare(ax: Axes, name: str) -> None:
+    ax.set_title(literal(name), fontsize="medium", loc="left")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+
+
+def _curve(
+    ax: Axes, name: str, value: np.ndarray, error: np.ndarray | None, labels: Labels, shade: str
+) -> None:
+    value = np.abs(value) if np.iscomplexobj(value) else value
+    at = labels.positions(value.size)
+    ax.plot(at, value, "o" if value.size <= 60 else ".", ms=3, color=shade)
+    if error is not None:
+        known = np.where(np.isfinite(error), error, 0.0)
+        ax.vlines(at, value - known, value + known, color=shade, lw=0.8, alpha=0.6)
+    finite = value[np.isfinite(value)]
+    if finite.size:
+        low, high = np.percentile(finite, (2, 98))
+        room = 0.5 * (high - low) or 0.5 * abs(high) or 1.0
+        ax.set_ylim(low - room, high + room)
+    ax.set_ylabel(literal(name))
+    tidy(ax)
+
+
+def _codes_curve(ax: Axes, codes: np.ndarray, meanings: Sequence[str], labels: Labels) -> None:
+    seen = np.unique(codes)
+    ax.plot(labels.positions(codes.size), np.searchsorted(seen, codes), "|", color=ink(), ms=8)
+    ax.set_yticks(range(len(seen)), _named(seen, meanings))
+    ax.set_ylim(len(seen) - 0.5, -0.5)
+    tidy(ax)
+
+
+def maps_of_coefficients(
+    names: tuple[str, ...],
+    coef: np.ndarray,
+    stderr: np.ndarray,
+    shape: tuple[int, ...] | None,
+    labels: Labels | None,
+    fig: Any,
+) -> Any:
+    """Maps of coefficients (n, k) whose k right-hand sides are pixels of an image of this shape."""
+    if coef.ndim == 1:
+        raise InputError("One right-hand side makes no map. See fit.plot().")
+    k = coef.shape[1]
+    shape = (k,) if shape is None else tuple(shape)
+    if np.prod(shape) != k:
+        raise InputError(
+            f"shape = {shape} has {int(np.prod(shape))} pixels for {k} right-hand sides."
+        )
+    values = {
+        name: (coef[i].reshape(shape), stderr[i].reshape(shape)) for i, name in enumerate(names)
+    }
+    return draw(values, {}, None, (), labels or Labels(), fig)

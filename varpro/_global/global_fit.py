@@ -1,0 +1,320 @@
+"""What a fit of several data sets returns."""
+
+import fnmatch
+import html
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import numpy as np
+
+from .._equality import same
+from .._errors import InputError, suggestion
+from .._figures.labels import Labels
+from .._parameters.layout import Layout
+from .._parameters.param import Param
+from .._results.fit_result import FitResult
+from .._results.netcdf import Contents
+from .._results.report import PARAMETERS, criteria_text, outcome, parameter_row
+from .._results.store import save
+from .._statistics.estimate import Estimate, nonlinear
+from .._statistics.information_criteria import aic, aicc, bic
+from .._statistics.record import plain, prior_chisq
+from .._text import html_table, indented, text_table
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pandas
+
+_LEFT = (0, 6)
+
+
+class GlobalFit(eqx.Module):
+    """The outcome of `varpro.fit` for several data sets that share nonlinear parameters.
+
+    **Fields:**
+
+    - `sets`: the fit of each data set by name, a `FitResult` with its own coefficients, residuals
+        and findings. Its errors and bands are those of the whole fit.
+    - `names`, `alpha`, `alpha_stderr`, `at_bound`: all nonlinear parameters; a shared one has its
+        own name, "fast.tau", one of a single data set has that before it, "run1.fast.tau".
+    - `cov_names`, `covariance`: of the free nonlinear parameters.
+    - `success`, `status`, `message`, `stop`, `cost`, `start_costs`, `chisq`, `num_data`, `num_free`,
+        `dof`, `absolute_sigma`, `num_steps`, `num_residuals`, `num_jacobians`, `cond_jac`, `costs`: as in
+        `FitResult`, of all data together.
+
+    `fit["run1"]` is a data set, `fit["fast.tau"]` and `fit["run1.fast.tau"]` are parameters, and
+    `fit["run1.fast"]` is a coefficient.
+    """
+
+    sets: dict[str, FitResult]
+    names: tuple[str, ...]
+    alpha: np.ndarray
+    alpha_stderr: np.ndarray
+    at_bound: np.ndarray
+    cov_names: tuple[str, ...]
+    covariance: np.ndarray
+    success: bool
+    status: str
+    message: str
+    stop: str
+    cost: float
+    start_costs: np.ndarray
+    chisq: float
+    num_data: int
+    num_free: int
+    dof: int | float
+    absolute_sigma: bool
+    num_steps: int
+    num_residuals: int
+    num_jacobians: int
+    cond_jac: float
+    params: dict[str, Param]
+    layout: Layout
+    costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def num_params(self) -> int | float:
+        """Parameters that were fitted: free nonlinear ones and coefficients."""
+        return self.num_free + sum(one.num_linear for one in self.sets.values())
+
+    @property
+    def redchi(self) -> float:
+        """Reduced chi-square of all data and priors; NaN without degrees of freedom."""
+        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
+        return total / self.dof if self.dof > 0 else float("nan")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion of all data together."""
+        return aic(self)
+
+    @property
+    def aicc(self) -> float:
+        """The same corrected for few data."""
+        return aicc(self)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz' (Bayesian) information criterion of all data together."""
+        return bic(self)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Correlation matrix in the order of `cov_names`."""
+        sd = np.sqrt(np.diag(self.covariance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.covariance / sd[:, None] / sd
+
+    def __getitem__(self, name: str) -> "Estimate | FitResult":
+        if name in self.names:
+            return nonlinear(self, name)
+        if name in self.sets:
+            return self.sets[name]
+        for key, one in self.sets.items():
+            rest = name.removeprefix(f"{key}.")
+            if rest != name and rest in (*one.columns, *one.names):
+                return one[rest]
+        of_sets = (f"{key}.{c}" for key, one in self.sets.items() for c in one.columns)
+        known = (*self.names, *self.sets, *of_sets)
+        raise InputError(f"No parameter or data set '{name}' here. {suggestion(name, known)}")
+
+    def report(self) -> str:
+        """The text that `print(fit)` shows."""
+        lines = [f"varpro global fit: {outcome(self)}"]
+        if not self.success:
+            lines.append(f"  {self.message}")
+        width = max(len(label) for label, _ in self._statistics())
+        lines += [f"  {label:<{width}}  {text}" for label, text in self._statistics()]
+        if self.names:
+            rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
+            lines += ["", indented(text_table(PARAMETERS, rows, _LEFT))]
+        lines += ["", indented(text_table(*self._table(), (0,)))]
+        for key, one in self.sets.items():
+            rows = [parameter_row(one[c]) for c in one.columns]
+            header = (f"coefficients of {key}", *PARAMETERS[1:])
+            lines += ["", indented(text_table(header, rows, _LEFT))]
+        found = [f"  {key}: {finding}" for key, finding in self._findings()]
+        return "\n".join([*lines, *(["", "  findings", *found] if found else [])])
+
+    def _findings(self) -> Iterator[tuple[str, str]]:
+        """What the data sets have to say, each sentence once."""
+        said: dict[str, list[str]] = {}
+        for key, one in self.sets.items():
+            for finding in one.diagnostics:
+                said.setdefault(str(finding), []).append(key)
+        for sentence, keys in said.items():
+            yield ", ".join(keys), sentence
+
+    def _statistics(self) -> list[tuple[str, str]]:
+        linear = round(self.num_params - self.num_free, 2)
+        return [
+            ("data", f"{self.num_data} values in {len(self.sets)} data sets"),
+            (
+                "variables",
+                f"{self.num_params}: {self.num_free} nonlinear, {linear} linear; {self.dof} degrees "
+                "of freedom",
+            ),
+            ("chi-square", f"{self.chisq:.6g}, reduced {self.redchi:.6g}"),
+            ("criteria", criteria_text(self)),
+        ]
+
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        header = ("data set", "shape", "chi-square", "per value", "rank", "cond")
+        rows = [
+            (
+                key,
+                " x ".join(map(str, one.y.shape)),
+                f"{one.chisq:.6g}",
+                f"{one.chisq / one.num_data:.4g}",
+                f"{one.rank} of {len(one.columns)}",
+                f"{one.cond:.3g}",
+            )
+            for key, one in self.sets.items()
+        ]
+        return header, rows
+
+    def __repr__(self) -> str:
+        how = self.stop if self.success else "not converged"
+        return (
+            f"<GlobalFit: {len(self.sets)} data sets, {how or self.status}, chi-square "
+            f"{self.chisq:.6g}, {self.dof} degrees of freedom>"
+        )
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
+        parts = [
+            f"<p><b>varpro global fit: {html.escape(outcome(self))}</b></p>",
+            html_table(("statistic", ""), self._statistics(), (0, 1)),
+            html_table(PARAMETERS, rows, _LEFT) if rows else "",
+            html_table(*self._table(), (0,)),
+        ]
+        return f'<div style="overflow-x:auto">{"".join(parts)}</div>'
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """All parameters as one table, those of a data set under its name in `dataset`.
+
+        The columns are those of `FitResult.to_frame`; shared parameters stand in every data set.
+        """
+        import pandas
+
+        frames = [one.to_frame().assign(dataset=key) for key, one in self.sets.items()]
+        return pandas.concat(frames, ignore_index=True)
+
+    def plot(
+        self,
+        *,
+        log: str = "",
+        components: bool = True,
+        residuals: bool = True,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Data, fit and residuals of every data set, as `FitResult.plot` draws them. `labels` may be
+        those of all, or of each by its name."""
+        return self._beside(
+            "plot", labels, fig, log=log, components=components, residuals=residuals
+        )
+
+    def plot_residuals(
+        self,
+        *,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Whether the residuals of each data set are noise, see `FitResult.plot_residuals`."""
+        return self._beside("plot_residuals", labels, fig)
+
+    def plot_components(
+        self,
+        *,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """What the model of each data set is made of, see `FitResult.plot_components`."""
+        return self._beside("plot_components", labels, fig)
+
+    def plot_corr(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """Correlations of the nonlinear parameters.
+
+        **Raises:** `InputError` without a free parameter.
+        """
+        from .._figures import correlations
+
+        return correlations.draw(self.cov_names, self.correlation, fig)  # pyright: ignore[reportReturnType]
+
+    def plot_convergence(
+        self,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How far the cost was above the final one after each step, relative to it.
+
+        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
+        """
+        from .._figures import convergence
+
+        return convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
+
+    def _beside(
+        self, verb: str, labels: Labels | Mapping[str, Labels] | None, fig: Any, **settings: Any
+    ) -> Any:
+        """Every data set in a part of one figure."""
+        from .._figures import style
+
+        rows = -(-len(self.sets) // 2)
+        width, height = (7.0, 5.4) if len(self.sets) == 1 else (11.0, 4.2 * rows)
+        fig = style.canvas(fig, width, height)
+        for part, (name, one) in zip(
+            style.subfigures(fig, tuple(self.sets)), self.sets.items(), strict=True
+        ):
+            own = labels.get(name) if isinstance(labels, Mapping) else labels
+            getattr(one, verb)(labels=own, fig=part, **settings)
+        return fig
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers, lists and strings, ready for JSON; no data."""
+        keys = (
+            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
+            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
+            *("cond_jac", "absolute_sigma"),
+        )
+        return {key: plain(getattr(self, key)) for key in keys} | {
+            "sets": {key: one.to_dict() for key, one in self.sets.items()},
+            "covariance": {"names": list(self.cov_names), "matrix": plain(self.covariance)},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
+
+        **Raises:** `InputError` if the file cannot be written.
+        """
+        save(self, path, Contents({}, {}, {}))
+
+    def equals(self, other: object) -> bool:
+        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
+        return same(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.names, tuple(self.sets), self.status, self.num_steps))
+
+
+def matching(pattern: str, names: tuple[str, ...], own: tuple[str, ...]) -> list[int]:
+    """Indices of the parameters that a pattern means, by their full name or by the name that they
+    have in their data set."""
+    return [
+        i
+        for i, pair in enumerate(zip(names, own, strict=True))
+        if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in pair)
+    ]

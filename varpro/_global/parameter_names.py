@@ -1,0 +1,169 @@
+"""Names in a fit of several data sets: which parameters are shared, what each name given by the user
+stands for, and the rules of every data set."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError, suggestion
+from .._parameters.param import Param
+from .._parameters.tie import Tie, as_tie
+from .._problem.data import Data
+from .._problem.linear_constraints import Linear, Wishes
+from .._problem.model_like import ModelLike
+from .._starts.guess import guess_starts
+from ..basis import Model
+from .global_fit import matching
+
+
+def model_of(model: ModelLike | Mapping[str, ModelLike], key: str, sets: Mapping) -> ModelLike:
+    if not isinstance(model, Mapping):
+        return model
+    wrong = [name for name in model if name not in sets]
+    if wrong or key not in model:
+        raise InputError(
+            f"model has entries for {sorted(model)}, but the data sets are {sorted(sets)}. Give one "
+            "model for all, or one for each."
+        )
+    return model[key]
+
+
+def init_of(init: Mapping[str, Param | float], key: str) -> dict[str, Param | float]:
+    """Starts by the names that a data set's own function knows."""
+    return {name.removeprefix(f"{key}."): value for name, value in init.items()}
+
+
+def shared_names(
+    share: str | Sequence[str], declared: Mapping[str, Mapping[str, Param]]
+) -> set[str]:
+    """Own names of parameters of which there is one for all data sets."""
+    known = dict.fromkeys(name for some in declared.values() for name in some)
+    if share in ("all", "none"):
+        return set(known) if share == "all" else set()
+    found = set()
+    for pattern in [share] if isinstance(share, str) else share:
+        some = fnmatch.filter(known, pattern)
+        if not some:
+            raise InputError(
+                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}"
+            )
+        found.update(some)
+    return found
+
+
+def full_name(key: str, name: str, shared: set[str]) -> str:
+    return name if name in shared else f"{key}.{name}"
+
+
+def named(
+    declared: Mapping[str, Mapping[str, Param]], shared: set[str], init: Mapping[str, Any]
+) -> tuple[dict[str, Param], tuple[str, ...]]:
+    """All parameters by full name, and the names that they have in their data set."""
+    params: dict[str, Param] = {}
+    own: dict[str, str] = {}
+    for key, some in declared.items():
+        for name, param in some.items():
+            full = full_name(key, name, shared)
+            if full in own and (own[full] != name or name not in shared):
+                raise InputError(f"Two parameters have the name '{full}'. Rename a data set.")
+            if full in params and params[full] != param:
+                if not any(fnmatch.fnmatchcase(name, pattern) for pattern in init):
+                    raise InputError(
+                        f"'{name}' is shared, but '{key}' declares it differently from another data "
+                        f"set. Say which holds: init={{'{name}': ...}}."
+                    )
+                continue
+            params[full], own[full] = param, name
+    return params, tuple(own.values())
+
+
+def matched(pattern: str, names: tuple[str, ...], own: tuple[str, ...], where: str) -> list[int]:
+    found = matching(pattern, names, own)
+    if not found:
+        known = dict.fromkeys((*names, *own))
+        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
+    return found
+
+
+def applied(
+    params: dict[str, Param],
+    own: tuple[str, ...],
+    init: Mapping[str, Param | float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, Param]:
+    """The parameters with starts and bounds on top of what the models say; a name means the
+    parameter of that name in every data set, a full name one of them and wins."""
+    names, params = tuple(params), dict(params)
+    for pattern in sorted(init, key=lambda p: p in names):
+        value = init[pattern]
+        for i in matched(pattern, names, own, "init"):
+            old = params[names[i]]
+            params[names[i]] = (
+                value if isinstance(value, Param) else dataclasses.replace(old, init=float(value))
+            )
+    for pattern in sorted(bounds, key=lambda p: p in names):
+        lower, upper = bounds[pattern]
+        for i in matched(pattern, names, own, "bounds"):
+            old = params[names[i]]
+            params[names[i]] = dataclasses.replace(old, lower=float(lower), upper=float(upper))
+    return params
+
+
+def guessed(params, bases, datas, picks, declared) -> dict[str, Param]:
+    """Starts that are left out, found in one data set after the other: what an earlier one told of a
+    shared parameter holds for the later ones."""
+    names, params = tuple(params), dict(params)
+    for key, some in declared.items():
+        mine = {name: params[names[i]] for name, i in zip(some, picks[key], strict=True)}
+        if any(param.init is None for param in mine.values()):
+            found = guess_starts(bases[key], mine, datas[key])
+            for name, i in zip(some, picks[key], strict=True):
+                params[names[i]] = found[name]
+    return params
+
+
+def ties_of_all(tie, names, own, datas) -> dict[str, Tie]:
+    """Ties by full names; one between parameters of data sets holds in each of them."""
+    out = {}
+    for name, target in tie.items():
+        if name in names or name not in own:
+            out[name] = as_tie(target, names)
+            continue
+        target = as_tie(target, tuple(dict.fromkeys((*names, *own))))
+        for key in datas:
+            if f"{key}.{name}" in names:
+                local = f"{key}.{target.name}"
+                out[f"{key}.{name}"] = target._replace(name=local) if local in names else target
+    return out
+
+
+def orders_of_all(order, names, own, datas) -> list[list[str]]:
+    """Chains by full names; one of parameters of data sets holds in each of them."""
+    out = []
+    for chain in order:
+        if isinstance(chain, str) or not any(n in own and n not in names for n in chain):
+            out.append(chain)
+            continue
+        for key in datas:
+            local = [f"{key}.{n}" if f"{key}.{n}" in names else n for n in chain]
+            if all(n in names for n in local):
+                out.append(local)
+    return out
+
+
+def rules_of_all(
+    wishes: Wishes, every: tuple[str, ...], models: Mapping[str, Model], datas: Mapping[str, Data]
+) -> dict[str, Linear]:
+    """The rules of each data set: those for columns that it has."""
+    if wishes.automatic:
+        raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
+    wishes.check(every)
+    return {
+        key: wishes.among(one.columns).rules(
+            one.columns, datas[key].y.shape[1], one.order, np.iscomplexobj(datas[key].y)
+        )
+        for key, one in models.items()
+    }

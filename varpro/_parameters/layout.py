@@ -1,0 +1,280 @@
+"""Nonlinear parameters: starts, bounds, fixed values, ties, order and priors.
+
+A solver sees `theta` (p,), the free coordinates alone. `Layout.values` turns them into all q
+parameter values. Which parameters are free, tied or ordered is static; every number is an array, so
+that new starts, bounds or fixed values never compile anew.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._errors import InputError, suggestion
+from .._types import ArrayIn
+from .param import Param
+from .tie import TieLike, followed
+
+
+class Layout(eqx.Module):
+    """How the free coordinates become all parameter values. All but the names is static.
+
+    **Fields:**
+
+    - `names`: the q parameter names.
+    - `free`: indices of the p parameters that have a coordinate in `theta`.
+    - `source`: for each parameter, the index of the one whose value it takes (itself, if not tied).
+    - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
+        that `order` lists them parents first.
+    - `has_ceiling`: whether an ordered parameter has a finite upper bound.
+    - `ties`: for each parameter what it follows, as text; "" if it is not tied.
+    - `exchange`: what `arranged` sorts: per chain of interchangeable components a row of positions
+        in `theta` for each of their parameters, the ordered one first.
+    """
+
+    names: tuple[str, ...]
+    free: tuple[int, ...] = eqx.field(static=True)
+    source: tuple[int, ...] = eqx.field(static=True)
+    above: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    has_ceiling: tuple[bool, ...] = eqx.field(static=True)
+    exchange: tuple[tuple[tuple[int, ...], ...], ...] = eqx.field(static=True, default=())
+    ties: tuple[str, ...] = ()
+
+    def arranged(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
+        """`theta` with interchangeable components in the order that was asked for."""
+        for chain in self.exchange:
+            block = np.array(chain)
+            theta = theta.at[block].set(theta[block][:, jnp.argsort(theta[block[0]])])
+        return theta
+
+    @property
+    def selects(self) -> bool:
+        """Whether every value is a coordinate or a constant, with no tie and no order."""
+        return not self.above and not self.tied
+
+    @property
+    def tied(self) -> bool:
+        """Whether any value follows another."""
+        return self.source != tuple(range(len(self.names)))
+
+    def follows(self, i: int) -> str | None:
+        """What parameter i is tied to, in words."""
+        if self.source[i] == i:
+            return None
+        return self.ties[i] if self.ties else self.names[self.source[i]]
+
+    def values(self, theta: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
+        """All q values for the free coordinates `theta`.
+
+        An ordered parameter b >= a has the coordinate d >= 0 in b = base + d, where base is a or
+        b's own lower bound if that is higher; with a finite upper bound u it is the fraction d in
+        [0, 1] of b = base + d (u - base).
+        """
+        full = numbers.start
+        if self.free:
+            full = full.at[np.array(self.free)].set(theta.astype(full.dtype))
+        for (upper, lower), ceiling in zip(self.above, self.has_ceiling, strict=True):
+            base = jnp.maximum(full[lower], numbers.lower[upper])
+            width = numbers.upper[upper] - base if ceiling else 1.0
+            full = full.at[upper].set(base + full[upper] * width)
+        if not self.tied:
+            return full
+        return full[np.array(self.source, dtype=int)] * numbers.scale + numbers.shift
+
+
+class Numbers(eqx.Module):
+    """The numbers of the q parameters that go with a `Layout`; a tied one has the value of its source
+    times `scale` plus `shift`."""
+
+    start: Float[ArrayIn, " q"]
+    lower: Float[ArrayIn, " q"]
+    upper: Float[ArrayIn, " q"]
+    prior_mean: Float[ArrayIn, " q"]
+    prior_sd: Float[ArrayIn, " q"]  # infinite: no prior
+    scale: Float[ArrayIn, " q"]
+    shift: Float[ArrayIn, " q"]
+
+
+class Coordinates(eqx.Module):
+    """Start and bounds of the free coordinates `theta`, as host arrays (p,)."""
+
+    start: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
+    """The names that a pattern such as `*.tau` stands for; at least one, or an error."""
+    found = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+    if not found:
+        # Patterns of the same form that do match are nearer to a mistyped one than whole names are.
+        known = {_like(pattern, name) for name in names} - {pattern}
+        known = known if set(pattern) & set("*?[") and known else names
+        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
+    return found
+
+
+def _like(pattern: str, name: str) -> str:
+    """`name` with the wildcards of a pattern where it has them: "slow.*" for "slw.*"."""
+    parts, words = pattern.split("."), name.split(".")
+    if len(parts) != len(words):
+        return name
+    wild = [bool(set(part) & set("*?[")) for part in parts]
+    return ".".join(p if w else word for p, w, word in zip(parts, wild, words, strict=True))
+
+
+def build_layout(
+    params: Mapping[str, Param],
+    *,
+    fix: Sequence[str] = (),
+    tie: Mapping[str, TieLike] | None = None,
+    order: Sequence[Sequence[str]] = (),
+    alike: Sequence[Sequence[Sequence[int]]] = (),
+) -> tuple[Layout, Numbers, Coordinates]:
+    """Check the parameters and the constraints on them, and lay them out.
+
+    `alike` holds, for each formula of several components, a row of parameter indices for each of
+    its parameters, one index per component.
+    """
+    names = tuple(params)
+    index = {name: i for i, name in enumerate(names)}
+
+    def locate(name: str, where: str) -> int:
+        if name not in index:
+            raise InputError(f"{where}: unknown parameter '{name}'. {suggestion(name, names)}")
+        return index[name]
+
+    fixed = {name for name, param in params.items() if param.fixed}
+    for pattern in fix:
+        fixed.update(expand(pattern, names, "fix"))
+
+    ties = followed(tie or {}, names)
+    source = [index[ties[name].name] for name in names]
+    scale = np.array([ties[name].scale for name in names], dtype=float)
+    shift = np.array([ties[name].shift for name in names], dtype=float)
+
+    start = np.array([np.nan if p.init is None else float(p.init) for p in params.values()])
+    lower = np.array([float(p.lower) for p in params.values()])
+    upper = np.array([float(p.upper) for p in params.values()])
+    shared: dict[int, list[str]] = {}
+    for i, j in enumerate(source):
+        if i != j:
+            # What a tied parameter must not leave, the one that it follows must not leave either.
+            low, high = sorted((np.array([lower[i], upper[i]]) - shift[i]) / scale[i])
+            lower[j], upper[j] = max(low, lower[j]), min(high, upper[j])
+            shared.setdefault(j, []).append(names[i])
+            if lower[j] > upper[j]:
+                raise InputError(
+                    f"tie: the bounds of '{names[i]}' and of '{names[j]}' have nothing in common."
+                )
+    for i, name in enumerate(names):
+        if source[i] != i:
+            continue
+        if np.isnan(start[i]):
+            raise InputError(f"{name} has no start. Give one, such as init={{'{name}': 1.0}}.")
+        if not lower[i] <= start[i] <= upper[i]:
+            others = f" and those of {', '.join(shared[i])}" if i in shared else ""
+            raise InputError(
+                f"init for {name} = {start[i]:g} lies outside its bounds{others} "
+                f"[{lower[i]:g}, {upper[i]:g}]."
+            )
+    start = np.where(np.isnan(start), start[source] * scale + shift, start)
+
+    above = _order_pairs(order, locate, names, start, source, fixed)
+    free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
+    plain = {i for i in free if source.count(i) == 1 and params[names[i]].prior is None}
+    chains = [[index[name] for name in chain] for chain in order]
+    exchange = _interchangeable(chains, alike, plain, list(zip(lower, upper, strict=True)))
+    above = [pair for pair in above if not any(pair[0] in block[0] for block in exchange)]
+    for child, parent in above:
+        upper[parent] = min(upper[parent], upper[child])
+        lower[child] = max(lower[child], lower[parent])
+    coordinate, low, high = start.copy(), lower.copy(), upper.copy()
+    ceiling = []
+    for child, parent in above:
+        base = max(start[parent], lower[child])
+        finite = bool(np.isfinite(upper[child]))
+        width = upper[child] - base if finite else 1.0
+        coordinate[child] = (start[child] - base) / width if width > 0 else 0.0
+        low[child], high[child] = 0.0, 1.0 if finite else np.inf
+        ceiling.append(finite)
+
+    priors = [p.prior or (0.0, np.inf) for p in params.values()]
+    places = tuple(tuple(tuple(map(free.index, row)) for row in block) for block in exchange)
+    texts = tuple("" if source[i] == i else ties[name].text for i, name in enumerate(names))
+    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places, texts)
+    numbers = Numbers(
+        coordinate,  # pyright: ignore[reportArgumentType]
+        lower,  # pyright: ignore[reportArgumentType]
+        upper,  # pyright: ignore[reportArgumentType]
+        np.array([mean for mean, _ in priors], dtype=float),  # pyright: ignore[reportArgumentType]
+        np.array([sd for _, sd in priors], dtype=float),  # pyright: ignore[reportArgumentType]
+        scale,  # pyright: ignore[reportArgumentType]
+        shift,  # pyright: ignore[reportArgumentType]
+    )
+    return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
+
+
+def _interchangeable(
+    chains: Sequence[Sequence[int]],
+    alike: Sequence[Sequence[Sequence[int]]],
+    plain: set[int],
+    box: Sequence[tuple[float, float]],
+) -> list[list[list[int]]]:
+    """For each chain of components that differ by nothing but their names: the indices of all their
+    parameters, a row for each, the ordered one first.
+
+    Such a chain is sorted once the optimum is found. As a constraint it would hold the search where
+    two components meet: by symmetry no gradient leads away from there.
+    """
+    found = []
+    for chain in chains:
+        others = {i for other in chains if other is not chain for i in other}
+        for rows in alike:
+            for first in rows:
+                if not set(chain) <= set(first):
+                    continue
+                members = [list(first).index(i) for i in chain]
+                rest = [row for row in rows if row is not first]
+                block = [[row[j] for j in members] for row in (first, *rest)]
+                if all(
+                    plain.issuperset(row) and not others.intersection(row) for row in block
+                ) and all(len({box[i] for i in row}) == 1 for row in block):
+                    found.append(block)
+    return found
+
+
+def _order_pairs(order, locate, names, start, source, fixed) -> list[tuple[int, int]]:
+    """(higher, lower) index pairs of chains such as ("fast.tau", "slow.tau"), parents first."""
+    above: dict[int, int] = {}
+    for chain in order:
+        if isinstance(chain, str) or len(chain) < 2:
+            raise InputError(f"order: expected a chain of at least two names, but got {chain!r}.")
+        for small, large in zip(chain[:-1], chain[1:], strict=True):
+            parent, child = locate(small, "order"), locate(large, "order")
+            for i in (parent, child):
+                if source[i] != i:
+                    raise InputError(f"order: '{names[i]}' is tied and cannot be ordered too.")
+            if names[child] in fixed:
+                raise InputError(
+                    f"order: '{names[child]}' is fixed. Put an upper bound on '{names[parent]}'."
+                )
+            if child in above:
+                raise InputError(f"order: '{names[child]}' stands above two parameters.")
+            if start[child] <= start[parent]:
+                raise InputError(
+                    f"order: the start of '{names[parent]}' ({start[parent]:g}) must be below "
+                    f"that of '{names[child]}' ({start[child]:g})."
+                )
+            above[child] = parent
+    pairs, placed = [], set()
+    while len(pairs) < len(above):
+        for child, parent in above.items():
+            if child not in placed and (parent not in above or parent in placed):
+                placed.add(child)
+                pairs.append((child, parent))
+                break
+    return pairs

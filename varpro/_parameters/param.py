@@ -1,0 +1,41 @@
+"""TODO varpro/_parameters/param.py."""
+
+import math
+
+import equinox as eqx
+import numpy as np
+
+from .._errors import InputError
+
+
+class Param(eqx.Module):
+    """A nonlinear parameter: where it starts and where it may go.
+
+    **Arguments:**
+
+    - `init`: the start, in the units of the data.
+    - `lower`, `upper`: bounds, both allowed as values; infinite by default.
+    - `fixed`: hold it at `init`.
+    - `prior`: `(mean, sd)` of a Gaussian prior, added to the cost as `((value - mean) / sd)^2 / 2`.
+    """
+
+    init: float | None = None
+    lower: float = -math.inf
+    upper: float = math.inf
+    fixed: bool = False
+    prior: tuple[float, float] | None = None
+
+    def __check_init__(self):
+        if math.isnan(self.lower) or math.isnan(self.upper) or self.lower >= self.upper:
+            raise InputError(
+                f"Bounds must satisfy lower < upper, but [{self.lower:g}, {self.upper:g}] was "
+                "given. To hold a parameter, use fixed=True."
+            )
+        if self.init is not None and not np.all(np.isfinite(self.init)):
+            raise InputError(f"A start must be finite, but {self.init} was given.")
+        if self.prior is not None:
+            mean, sd = self.prior
+            if not (math.isfinite(mean) and math.isfinite(sd) and sd > 0):
+                raise InputError(
+                    f"prior=(mean, sd) needs a finite mean and sd > 0, but {self.prior} was given."
+                )

@@ -1,0 +1,81 @@
+"""Where a fit starts: the parameters of a model with what the user said of them, and the refusal of
+starts and data that determine nothing."""
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._errors import InputError
+from .._parameters.layout import Layout, Numbers
+from .._parameters.param import Param
+from ..basis import Model
+from .data import Data
+from .linear_constraints import Linear
+
+
+def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> None:
+    if linear.penalty is not None:
+        return
+    parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
+    if data.keep.ndim == 2:
+        used = data.keep.sum(axis=0)
+        least = int(np.argmin(used))
+        if used[least] < columns:
+            raise InputError(
+                f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
+                f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
+            )
+    count = columns * data.sides * parts
+    if data.effective < nonlinear + count:
+        raise InputError(
+            f"{data.effective} data points cannot determine {nonlinear + count} parameters "
+            f"({nonlinear} nonlinear, {count} linear). Give more data or a smaller model."
+        )
+
+
+def check_distinct(
+    built: Model, layout: Layout, numbers: Numbers, params: Mapping[str, Param], data: Data
+) -> None:
+    """Refuse starts from which two components would stay the same for ever.
+
+    Equal columns have equal derivatives, so no step tells their parameters apart if all are free.
+    """
+    inits = [param.init for param in params.values()]
+    values = np.array([inits[source] for source in layout.source], dtype=float)
+    values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
+    for first, second, index in built.twins(values):
+        apart = [(layout.source[i], layout.source[j]) for i, j in index]
+        free = [len({i, j}.intersection(layout.free)) for i, j in apart if i != j]
+        if 1 in free or 2 not in free:
+            continue
+        phi = np.asarray(built.evaluate(data.x, jnp.asarray(values, data.real)))
+        size = np.linalg.norm(phi, axis=0)
+        rank = np.linalg.matrix_rank(phi / np.where(size > 0, size, 1.0))
+        at = ", ".join(f"{layout.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
+        raise InputError(
+            f"Phi has rank {rank} of {phi.shape[1]} at the starting point: columns '{first}' and "
+            f"'{second}' are identical ({at}). Give distinct starts."
+        )
+
+
+def check_columns(
+    built: Model,
+    out: Mapping[str, PyTree],
+    moved: np.ndarray,
+    names: Sequence[str],
+    where: str = "",
+) -> None:
+    """Refuse columns that are not finite at the start, and those among `moved` that no sample sees
+    from there: such a component never moves."""
+    finite = np.isfinite(out["start_size"])
+    good = finite & ((out["start_size"] > 0) | ~moved)
+    if not np.all(good):
+        column = built.columns[int(np.argmin(good))]
+        what = "zero at every sample" if np.all(finite) else "not finite"
+        values = dict(zip(names, np.asarray(out["start"]).tolist(), strict=True))
+        at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+        raise InputError(
+            f"Column '{column}' is {what} at the start{where} ({at}). Give other starts."
+        )

@@ -1,0 +1,170 @@
+"""TODO varpro/_problem/columns.py."""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from .._parameters.layout import Layout, Numbers
+from ..basis import Model
+
+
+class AbstractColumns(eqx.Module):
+    """`Phi` as a function of the free coordinates `theta` (p,), in one of two forms."""
+
+    @abc.abstractmethod
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        """The columns, before weighting."""
+
+    @abc.abstractmethod
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        """The term without coefficient, or None."""
+
+    @abc.abstractmethod
+    def apply_derivative(
+        self,
+        theta: Float[Array, " p"],
+        b: Inexact[Array, "n j"],
+        r: Inexact[Array, "m j"] | None = None,
+    ) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
+        """`Phi' B` and, where R is given, `Phi'^H R`, for every coordinate."""
+
+    def tangents(
+        self, theta: Float[Array, " p"]
+    ) -> tuple[Inexact[Array, "m d"], np.ndarray, np.ndarray]:
+        """Derivatives of the columns one by one: values, and which column by which coordinate."""
+        moved = jax.jacfwd(self.phi)(theta)
+        m, n, p = moved.shape
+        return moved.reshape(m, n * p), np.repeat(np.arange(n), p), np.tile(np.arange(p), n)
+
+    @abc.abstractmethod
+    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+        """Extra residuals from priors, or None."""
+
+
+class Opaque(AbstractColumns):
+    """Any callable `basis(alpha, args) -> (m, n)` of a pytree `alpha`; `unravel` restores it."""
+
+    basis: Callable[[PyTree, PyTree], Array]
+    shift: Callable[[PyTree, PyTree], Array] | None
+    args: PyTree
+    unravel: Callable[[Array], PyTree] = eqx.field(static=True)
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return _as_matrix(self.basis(self.unravel(theta), self.args))
+
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return None if self.shift is None else self.shift(self.unravel(theta), self.args)
+
+    def apply_derivative(self, theta, b, r=None):
+        return _by_tangents(self.phi, theta, b, r)
+
+    def prior(self, theta: Float[Array, " p"]) -> None:
+        return None
+
+
+class Assembled(AbstractColumns):
+    """A model of named bases, with the layout of its parameters. `real`: coefficients of complex data
+    are real, where no `Problem` says so (`varpro._moments`)."""
+
+    model: Model
+    layout: Layout
+    numbers: Numbers
+    x: PyTree
+    priors: tuple[int, ...] = eqx.field(static=True)
+    real: bool = eqx.field(static=True, default=False)
+
+    def values(self, theta: Float[Array, " p"]) -> Float[Array, " q"]:
+        return self.layout.values(theta, self.numbers)
+
+    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return self.model.evaluate(self.x, self.values(theta))
+
+    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return self.model.offset(self.x, self.values(theta))
+
+    def apply_derivative(self, theta, b, r=None):
+        table = self.table(theta)
+        if table is None:
+            return _by_tangents(self.phi, theta, b, r)
+        return by_table(*table, b, r, theta.size)
+
+    def tangents(self, theta):
+        table = self.table(theta)
+        return super().tangents(theta) if table is None else table
+
+    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+        if not self.priors:
+            return None
+        at = np.array(self.priors)
+        return (self.values(theta)[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
+
+    def table(self, theta):
+        """Partials by free coordinate, or None where one value depends on several coordinates."""
+        if self.layout.above:
+            return None
+        partials = self.model.partials(self.x, self.values(theta))
+        if partials is None:
+            return None
+        slopes = partials.values
+        if self.layout.tied:
+            slopes = slopes * self.numbers.scale[partials.parameter]
+        position = {index: i for i, index in enumerate(self.layout.free)}
+        source = np.array(self.layout.source)[partials.parameter]
+        coordinate = np.array([position.get(i, -1) for i in source])
+        moving = np.flatnonzero(coordinate >= 0)
+        if moving.size == coordinate.size:
+            return slopes, partials.column, coordinate
+        return slopes[:, moving], partials.column[moving], coordinate[moving]
+
+
+def by_table(
+    values: Inexact[Array, "m d"],
+    column: np.ndarray,
+    coordinate: np.ndarray,
+    b: Inexact[Array, "n j"],
+    r: Inexact[Array, "m j"] | None,
+    p: int,
+) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
+    """`Phi' B` and `Phi'^H R` from a table of derivatives of single columns."""
+    forward = gather(values[:, None, :] * b[column].T, coordinate, p)
+    if r is None:
+        return forward, None
+    terms = values.conj().T @ r
+    shape = (b.shape[0], r.shape[1], p)
+    return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+
+
+def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array | None):
+    def both(t):
+        columns = phi(t)
+        # Of one vector the sums are fused with what makes the columns, which are then not stored.
+        forward = jnp.sum(columns * b[:, 0], axis=1)[:, None] if b.shape[1] == 1 else columns @ b
+        if r is None:
+            return forward, None
+        if r.shape[1] == 1:
+            return forward, jnp.sum(columns * r.conj(), axis=0)[:, None]
+        return forward, columns.T @ r.conj()
+
+    forward, backward = jax.jacfwd(both)(theta)
+    return forward, None if r is None else backward.conj()
+
+
+def _as_matrix(phi: Array) -> Array:
+    phi = jnp.asarray(phi)
+    return phi[:, None] if phi.ndim == 1 else phi
+
+
+def gather(terms: Inexact[Array, "m j d"], coordinate: np.ndarray, p: int) -> Array:
+    """Sum the terms of each coordinate: (m, j, d) -> (m, j, p)."""
+    if coordinate.size == p and np.array_equal(np.sort(coordinate), np.arange(p)):
+        where = np.argsort(coordinate)
+        return terms if np.array_equal(where, np.arange(p)) else terms[..., where]
+    # A product with a matrix of zeros and ones: scatter-add is slow on CPUs.
+    chosen = np.zeros((coordinate.size, p))
+    chosen[np.arange(coordinate.size), coordinate] = 1.0
+    return terms @ jnp.asarray(chosen, terms.dtype)

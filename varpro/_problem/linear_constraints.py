@@ -1,0 +1,332 @@
+"""What the linear coefficients may do: bounds, relations among them, penalties.
+
+Of all N coefficients n are sought, c_all = constant + mix c. Penalties are further rows of the least
+squares, `|| penalty c ||^2` on top of chi-square; bounds hold for c.
+"""
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float, Inexact
+
+from .._errors import InputError, suggestion
+from .._types import ArrayIn
+from ..linalg import Sides, sides_of
+
+Strength = float | str
+
+
+Penalties = Strength | Mapping[str, Strength]
+
+
+Relation = float | str | Mapping[str, float]
+
+
+class Linear(eqx.Module):
+    """Rules for the coefficients, arrays on the host; None where there is none.
+
+    **Fields:** `mix` (N, n) and `constant` (N,) in the order in which the model computes its columns;
+    `penalty` (l, n), its rows times the root of `strength`; `lower` and `upper`, (n, 1) or (n, k),
+    with `sides` telling which coefficients have which; `sought`: indices of the n columns;
+    `automatic`: whether the data tell the strength; `real`: whether coefficients of complex data are
+    real.
+    """
+
+    mix: Float[ArrayIn, "N n"] | None = None
+    constant: Float[ArrayIn, " N"] | None = None
+    penalty: Float[ArrayIn, "l n"] | None = None
+    strength: Float[ArrayIn, ""] | None = None
+    lower: Float[ArrayIn, "n _"] | None = None
+    upper: Float[ArrayIn, "n _"] | None = None
+    sides: Sides = eqx.field(static=True, default=())
+    sought: tuple[int, ...] = eqx.field(static=True, default=())
+    automatic: bool = eqx.field(static=True, default=False)
+    real: bool = eqx.field(static=True, default=False)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any coefficient has a bound."""
+        return self.lower is not None
+
+    @property
+    def rows(self) -> Float[ArrayIn, "l n"] | None:
+        """The penalty as rows of the basis."""
+        if self.penalty is None or self.strength is None:
+            return None
+        return self.penalty * self.strength**0.5
+
+    def all_of(self, coef: Inexact[ArrayIn, "n *k"]) -> Inexact[ArrayIn, "N *k"]:
+        """All coefficients from those that are sought."""
+        if self.mix is None:
+            return coef
+        whole = self.mix @ coef
+        if self.constant is None:
+            return whole
+        return whole + self.constant.reshape(-1, *([1] * (coef.ndim - 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """The same in the words of the user, by names and patterns of columns."""
+
+    nonnegative: bool | str | Sequence[str] = False
+    bounds: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    relations: Mapping[str, Relation] = dataclasses.field(default_factory=dict)
+    ridge: Penalties | None = None
+    smooth: Mapping[str, Strength] | None = None
+    real: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is asked."""
+        given = (self.nonnegative, self.bounds, self.relations, self.smooth)
+        return any(bool(one) for one in given) or self.ridge is not None
+
+    def with_bounds(
+        self, bounds: Mapping[str, tuple], parameters: Iterable[str], names: Iterable[str]
+    ) -> tuple[dict[str, tuple], "Wishes"]:
+        """Bounds of nonlinear parameters alone, and the wishes with those of coefficients."""
+        parameters, names = tuple(parameters), tuple(names)
+        mine: dict[str, tuple] = {}
+        for pattern, bound in bounds.items():
+            if not fnmatch.filter(parameters, pattern) and fnmatch.filter(names, pattern):
+                mine[pattern] = bound
+        rest = {k: v for k, v in bounds.items() if k not in mine}
+        return rest, dataclasses.replace(self, bounds=mine) if mine else self
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the strength of the penalties is to be found in the data."""
+        return "gcv" in self._strengths()
+
+    def _strengths(self) -> list[Strength]:
+        smooth = list((self.smooth or {}).values())
+        if isinstance(self.ridge, Mapping):
+            return [*self.ridge.values(), *smooth]
+        return smooth if self.ridge is None else [self.ridge, *smooth]
+
+    def rules(self, names: Sequence[str], k: int, order: Sequence[int], complex_: bool) -> Linear:
+        """Checked, as arrays. `names` of the columns as the model computes them, `order` such that
+        `names[order]` is the order of the user, k right-hand sides."""
+        real = self.real and complex_
+        if not self.any:
+            return Linear(real=real)
+        mix, constant, sought = self._mixed(names)
+        lower, upper = self._box(names, k)
+        lower, upper = _through(lower, upper, mix, constant, sought, names)
+        if np.isneginf(lower).all() and np.isposinf(upper).all():
+            lower = upper = None
+        elif complex_ and not real:
+            raise InputError(
+                "The coefficients are complex, and complex numbers have no order: leave nonnegative= "
+                "and bounds of coefficients out, or ask for real ones by real_coefficients=True."
+            )
+        plain = len(sought) == len(names)
+        penalty = self._penalty(names, order)
+        if penalty is not None and not plain:
+            if constant.any() and (penalty @ constant).any():
+                raise InputError("relations= to a number and a penalty cannot meet in one column.")
+            penalty = penalty @ mix
+        return Linear(
+            None if plain else mix,  # pyright: ignore[reportArgumentType]
+            constant if constant.any() else None,  # pyright: ignore[reportArgumentType]
+            penalty,  # pyright: ignore[reportArgumentType]
+            None if penalty is None else np.ones(()),  # pyright: ignore[reportArgumentType]
+            lower,  # pyright: ignore[reportArgumentType]
+            upper,  # pyright: ignore[reportArgumentType]
+            () if lower is None else sides_of(lower, upper),  # pyright: ignore[reportArgumentType]
+            tuple(sought),
+            self.automatic,
+            real,
+        )
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse patterns that match none of these columns."""
+        for where, given in self._patterns():
+            for pattern in given:
+                columns(pattern, names, where)
+
+    def among(self, names: Sequence[str]) -> "Wishes":
+        """What concerns these columns."""
+        kept = {
+            where: [p for p in given if fnmatch.filter(names, p)]
+            for where, given in self._patterns()
+        }
+
+        def some(where: str, given: Mapping) -> dict:
+            return {p: given[p] for p in kept[where]}
+
+        ridge = some("ridge", self.ridge) or None if isinstance(self.ridge, Mapping) else self.ridge
+        asked = self.nonnegative if isinstance(self.nonnegative, bool) else kept["nonnegative"]
+        return Wishes(
+            asked,
+            some("bounds", self.bounds),
+            some("relations", self.relations),
+            ridge,
+            some("smooth", self.smooth or {}),
+            self.real,
+        )
+
+    def _patterns(self) -> list[tuple[str, list[str]]]:
+        asked = self.nonnegative
+        asked = (
+            [] if isinstance(asked, bool) else [asked] if isinstance(asked, str) else list(asked)
+        )
+        ridge = list(self.ridge) if isinstance(self.ridge, Mapping) else []
+        return [
+            ("nonnegative", asked),
+            ("bounds", list(self.bounds)),
+            ("relations", list(self.relations)),
+            ("ridge", ridge),
+            ("smooth", list(self.smooth or {})),
+        ]
+
+    def _mixed(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Relations as `c_all = constant + mix c`."""
+        wanted: dict[int, dict[str, float]] = {}
+        constant = np.zeros(len(names))
+        for pattern, relation in self.relations.items():
+            for i in columns(pattern, names, "relations"):
+                if i in wanted:
+                    raise InputError(f"relations: '{names[i]}' has two.")
+                if isinstance(relation, str):
+                    wanted[i] = {relation: 1.0}
+                elif isinstance(relation, Mapping):
+                    wanted[i] = {str(name): float(f) for name, f in relation.items()}
+                else:
+                    wanted[i], constant[i] = {}, float(relation)
+                if not np.isfinite([constant[i], *wanted[i].values()]).all():
+                    raise InputError(f"relations: the numbers of '{names[i]}' must be finite.")
+        sought = [i for i in range(len(names)) if i not in wanted]
+        if not sought:
+            raise InputError("relations: no coefficient is left to be found.")
+        mix = np.zeros((len(names), len(sought)))
+        mix[sought, np.arange(len(sought))] = 1.0
+        for i, parts in wanted.items():
+            for name, factor in parts.items():
+                (j,) = columns(name, names, "relations", one=True)
+                if j in wanted:
+                    raise InputError(
+                        f"relations: '{names[i]}' follows '{names[j]}', which follows others itself. "
+                        "Name those instead."
+                    )
+                mix[i, sought.index(j)] += factor
+        return mix, constant, sought
+
+    def _box(self, names: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds (N, 1) or (N, k) of all coefficients."""
+        width = 1
+        for bound in self.bounds.values():
+            width = k if any(np.ndim(side) for side in bound) else width
+        lower, upper = (np.full((len(names), width), side) for side in (-np.inf, np.inf))
+        if self.nonnegative is not False:
+            asked = ["*"] if self.nonnegative is True else self.nonnegative
+            for pattern in [asked] if isinstance(asked, str) else asked:
+                lower[columns(pattern, names, "nonnegative")] = 0.0
+        for pattern, (low, high) in self.bounds.items():
+            for i in columns(pattern, names, "bounds"):
+                try:
+                    low, high = (
+                        np.broadcast_to(np.asarray(side, float), (width,)) for side in (low, high)
+                    )
+                except ValueError as error:
+                    raise InputError(
+                        f"bounds of '{names[i]}': expected a number or {k} of them, one for each "
+                        f"right-hand side; {error}."
+                    ) from error
+                if not np.all(low <= high) or np.any(low == np.inf) or np.any(high == -np.inf):
+                    raise InputError(
+                        f"Bounds must satisfy lower <= upper, but those of the coefficient "
+                        f"'{names[i]}' do not."
+                    )
+                lower[i], upper[i] = np.maximum(lower[i], low), high
+                if not np.all(lower[i] <= upper[i]):
+                    raise InputError(
+                        f"'{names[i]}' is asked to be nonnegative, but its upper bound is below zero."
+                    )
+        return lower, upper
+
+    def _penalty(self, names: Sequence[str], order: Sequence[int]) -> np.ndarray | None:
+        """Rows (l, N) for a strength of one."""
+        rows, n = [], len(names)
+        ridge = self.ridge
+        if ridge is not None and not isinstance(ridge, Mapping):
+            ridge = {"*": ridge}
+        for pattern, strength in (ridge or {}).items():
+            for i in columns(pattern, names, "ridge"):
+                rows.append(_root(strength, "ridge") * np.eye(n)[i])
+        for pattern, strength in (self.smooth or {}).items():
+            # Neighbours as the user has them.
+            found = set(columns(pattern, names, "smooth"))
+            inside = [i for i in order if i in found]
+            if len(inside) < 3:
+                raise InputError(
+                    f"smooth: '{pattern}' stands for {len(inside)} columns, but a second difference "
+                    "takes three."
+                )
+            for before, at, after in zip(inside, inside[1:], inside[2:], strict=False):
+                row = np.zeros(n)
+                row[[before, at, after]] = 1.0, -2.0, 1.0
+                rows.append(_root(strength, "smooth") * row)
+        if "gcv" in (given := self._strengths()) and any(s != "gcv" for s in given):
+            raise InputError(
+                "Either all penalties are given or all are 'gcv': one strength is found for all."
+            )
+        return np.stack(rows) if rows else None
+
+
+def columns(pattern: str, names: Sequence[str], where: str, one: bool = False) -> list[int]:
+    """Indices of the columns that a pattern means; at least one, or an error."""
+    wanted = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+    if not wanted or (one and len(wanted) != 1):
+        raise InputError(f"{where}: no column '{pattern}'. {suggestion(pattern, names)}")
+    return [names.index(name) for name in wanted]
+
+
+def _root(strength: Strength, what: str) -> float:
+    if strength == "gcv":
+        return 1.0
+    if isinstance(strength, str) or not 0.0 < strength < np.inf:
+        raise InputError(f"{what} must be a positive number or 'gcv', not {strength!r}.")
+    return float(strength) ** 0.5
+
+
+def _through(
+    lower: np.ndarray,
+    upper: np.ndarray,
+    mix: np.ndarray,
+    constant: np.ndarray,
+    sought: Sequence[int],
+    names: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the coefficients that are sought: those of what follows one of them, too."""
+    low, high = lower[list(sought)].copy(), upper[list(sought)].copy()
+    for i in range(len(names)):
+        if i in sought or not (np.isfinite(lower[i]).any() or np.isfinite(upper[i]).any()):
+            continue
+        at = np.flatnonzero(mix[i])
+        if len(at) == 0:
+            if np.any(constant[i] < lower[i]) or np.any(constant[i] > upper[i]):
+                raise InputError(f"relations: '{names[i]}' is held outside its bounds.")
+            continue
+        if len(at) > 1:
+            raise InputError(
+                f"'{names[i]}' follows several coefficients and has bounds. Bound those instead."
+            )
+        ends = np.stack([lower[i], upper[i]]) - constant[i]
+        ends = np.sort(ends / mix[i, at[0]], axis=0)
+        low[at[0]], high[at[0]] = np.maximum(low[at[0]], ends[0]), np.minimum(high[at[0]], ends[1])
+        if not np.all(low[at[0]] <= high[at[0]]):
+            raise InputError(
+                f"relations: the bounds of '{names[i]}' and of what it follows have nothing in common."
+            )
+    return low, high
+
+
+def as_typed(linear: Linear, real: np.dtype) -> Linear:
+    """Rules in the precision of the data, without names."""
+    return jax.tree.map(lambda a: np.asarray(a, real), linear)

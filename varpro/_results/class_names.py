@@ -1,0 +1,73 @@
+"""Names of our classes in saved files: a file outlives the place of a class and what it is called here.
+
+A saved fit names a class of ours by a word of this table, and a basis by its public name. A class that
+moves or gets another name keeps its word; a class that is not listed cannot be saved.
+"""
+
+import importlib
+import operator
+from typing import Any
+
+from .. import basis as bases
+
+_PACKAGE = bases.__name__.partition(".")[0]
+
+# The word in a file: where the class stands now.
+_PLACES = {
+    "Param": "varpro._parameters.param:Param",
+    "Layout": "varpro._parameters.layout:Layout",
+    "Numbers": "varpro._parameters.layout:Numbers",
+    "Group": "varpro.basis._model:_Group",
+    "Linear": "varpro._problem.linear_constraints:Linear",
+    "Blocks": "varpro._statistics.covariance:Blocks",
+    "Optimum": "varpro._statistics.joint_covariance:Optimum",
+    "FitResult": "varpro._results.fit_result:FitResult",
+    "DmdSpectrum": "varpro._dmd.exponentials:Spectrum",
+    "DmdErrors": "varpro._dmd.result:Errors",
+    "DmdBags": "varpro._dmd.bagging:DmdBags",
+}
+
+# Format 1 named a class by the module that defined it in varpro 0.1.0.
+FORMAT_1 = {
+    "varpro._params:Param": "Param",
+    "varpro._params:Layout": "Layout",
+    "varpro._params:Numbers": "Numbers",
+    "varpro.basis._compose:_Group": "Group",
+    "varpro._linear:Linear": "Linear",
+    "varpro._stats:Blocks": "Blocks",
+    "varpro._joint:Optimum": "Optimum",
+    "varpro._fit_result:FitResult": "FitResult",
+    "varpro._dmd_columns:Spectrum": "DmdSpectrum",
+    "varpro._dmd_result:Errors": "DmdErrors",
+    "varpro._dmd_bags:DmdBags": "DmdBags",
+}
+
+
+def is_ours(path: str) -> bool:
+    """Whether `module:name` lies in this package."""
+    return path.partition(":")[0].split(".")[0] == _PACKAGE
+
+
+def word_of(kind: type[Any]) -> str | None:
+    """The word of a class of ours; None if it has none."""
+    if getattr(bases, kind.__name__, None) is kind:
+        return kind.__name__
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((word for word, place in _PLACES.items() if place == path), None)
+
+
+def class_of(word: str) -> type[Any]:
+    """The class that a word of a file names. **Raises:** `ValueError` for a word that is not known."""
+    if word not in _PLACES:
+        kind = getattr(bases, word, None)
+        if not isinstance(kind, type):
+            raise ValueError(f"no class {word}")
+        return kind
+    module, _, name = _PLACES[word].partition(":")
+    return operator.attrgetter(name)(importlib.import_module(module))
+
+
+def word_in_format_1(path: str) -> str:
+    """The word for what format 1 called `module:name`."""
+    module, _, name = path.partition(":")
+    return name if module == bases.__name__ else FORMAT_1.get(path, path)

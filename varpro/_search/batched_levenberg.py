@@ -1,0 +1,297 @@
+"""Many small fits of one model, each with data and nonlinear parameters of its own.
+
+Lanes are searched side by side, and a lane that is done takes the next waiting problem, so that one
+slow curve holds nobody; what a lane needs at one theta is in `varpro._moments`.
+
+Weights that follow the model begin to do so where least squares with the given weights have all but
+ended: far from the data a model of counts may be negative.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from .._problem.columns import Assembled
+from .._problem.noise import Reweighting
+from .._reduced.normal_equations import Before, Curve, Moments, moments
+from .._types import ArrayIn
+from ..linalg._cholesky import inverse_root, solve, squared
+
+# How a lane ended, in the order of `STATUS`.
+STATUS = ("running", "successful", "floor", "stuck", "nonfinite", "nonlinear_max_steps_reached")
+RUNNING, CONVERGED, FLOOR, STUCK, NONFINITE, MAX_STEPS = range(6)
+
+
+# The reduction that least squares may still promise where scoring begins.
+_LOOSE = 1e-3
+
+
+class Limits(eqx.Module):
+    """How to search, the same for all lanes: `ftol` is the reduction of the cost that a Gauss-Newton
+    step may still promise, relative; `damping` that of the first step, little where starts are good;
+    `reweight` makes weights that follow the model."""
+
+    ftol: Float[ArrayIn, ""]
+    max_steps: Int[ArrayIn, ""]
+    damping: Float[ArrayIn, ""]
+    reweight: Reweighting | None = None
+
+
+class _State(NamedTuple):
+    theta: Float[Array, " p"]
+    trial: Float[Array, " p"]
+    at: Moments
+    scale: Float[Array, " p"]  # largest diagonal of J^T J so far
+    damping: Float[Array, ""]
+    growth: Float[Array, ""]
+    predicted: Float[Array, ""]
+    steps: Int[Array, ""]
+    bad: Int[Array, ""]
+    scoring: Bool[Array, ""]  # whether weights follow the model by now
+    length: Float[Array, ""]  # of a step while they do, in Gauss-Newton steps
+    share: Float[Array, ""]  # of the way to the coefficients that new weights give
+    status: Int[Array, ""]
+
+
+class _Types(NamedTuple):
+    """Types of the coefficients and of the data."""
+
+    coef: jnp.dtype
+    data: jnp.dtype
+
+
+def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types) -> _State:
+    p, dtype = theta.size, theta.dtype
+    zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
+    vector, square = jnp.zeros((p,), dtype), jnp.zeros((p, p), dtype)
+    at = Moments(
+        jnp.zeros((n,), types.coef),
+        zero,
+        jnp.full((), jnp.inf, dtype),
+        vector,
+        square,
+        square,
+        jnp.zeros((n, n), types.coef),
+        jnp.zeros((n, p), types.coef),
+        jnp.zeros((m,), types.data),
+        zero,
+    )
+    damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
+    begun = jnp.zeros((), bool)
+    one = jnp.full((), 1.0, dtype)
+    return _State(
+        theta, theta, at, vector, damping, growth, zero, count, count, begun, one, one, count
+    )
+
+
+def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _State:
+    """One trial point judged and the next one chosen: Levenberg-Marquardt with More's scaling and
+    the damping of Nielsen (1999)."""
+    y, reweight = jnp.asarray(curve.y), limits.reweight
+    eps = float(jnp.finfo(y.dtype).eps)
+    first = jnp.isinf(state.at.cost)
+    before = Before(state.at.model, state.at.coef, state.scoring, state.share)
+    new = moments(columns, state.trial, curve, reweight, before)
+    sound = (
+        jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
+    )
+    actual = state.at.cost - new.cost
+    ratio = jnp.where(state.predicted > 0, actual / state.predicted, -1.0)
+    ratio = jnp.where(first, 1.0, ratio)
+    # Close to the optimum rounding decides which cost is lower; the gradient still knows.
+    grain = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(squared(y)))
+    promise = _promise(new, state.trial, curve, state.scale)
+    close = ~first & (jnp.abs(actual) <= grain)
+    close = close & (promise <= 0.5 * _promise(state.at, state.theta, curve, state.scale))
+    accepted = sound & (first | (ratio > 1e-4) | close)
+    settled = jnp.ones((), bool)
+    if reweight is not None:
+        # New coefficients may do what no step of theta promised.
+        more = sound & ~first & (actual >= -grain) & (state.at.drift > limits.ftol) & state.scoring
+        ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
+        accepted = accepted | more
+    length, share = state.length, state.share
+    if reweight is not None:
+        # Scoring takes the curvature that is expected for the one that is: where few counts tell of a
+        # parameter that is half of it or twice, and steps overshoot for ever. What the last step
+        # gained tells: with the curvature l times what was expected, (1 - l s / 2) / (1 - s / 2).
+        gained = jnp.where(state.predicted > 0, actual / state.predicted, 1.0)
+        curved = (2.0 - gained * (2.0 - length)) / length
+        better = jnp.clip(1.0 / jnp.maximum(curved, 0.1), 0.3, 1.5)
+        told = accepted & ~first & state.scoring & (actual > grain)
+        length = jnp.where(told, better, length)
+        share = jnp.where(state.scoring, share * jnp.where(accepted, 4.0, 0.5), share)
+        share = jnp.minimum(share, 1.0)
+    at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
+    if reweight is not None:
+        settled = at.drift <= limits.ftol
+    theta = jnp.where(accepted, state.trial, state.theta)
+    damping = jnp.where(
+        accepted,
+        state.damping * jnp.where(first, 1.0, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)),
+        state.damping * state.growth,
+    )
+    damping = jnp.maximum(damping, eps)
+    growth = jnp.where(accepted, 2.0, 2 * state.growth)
+    bad = jnp.where(sound, 0, state.bad + 1)
+    diagonal = jnp.diagonal(at.full)
+    scale = jnp.maximum(state.scale, jnp.where(accepted, diagonal, state.scale))
+    free = _free(theta, at.gradient, curve)
+    trial, predicted = _trial(theta, at, scale, damping, free, curve, length)
+    # The cost that a full step from here still promises to remove, relative.
+    promise = _promise(at, theta, curve, scale)
+    # Where a step is lost in the rounding of theta nothing more can be had.
+    still = jnp.all(jnp.abs(trial - theta) <= eps * jnp.abs(theta)) & settled
+    tiny = at.cost <= (eps**2) * jnp.sum(squared(y))
+    cosine = jnp.max(
+        jnp.where(free, jnp.abs(at.gradient), 0.0) * inverse_root(diagonal), initial=0.0
+    ) * inverse_root(2 * at.cost)
+    status = jnp.full((), RUNNING, jnp.int32)
+    for test, code in (
+        (state.steps + 1 >= limits.max_steps, MAX_STEPS),
+        ((still | (damping > 1 / eps)) & (cosine > eps**0.4), STUCK),
+        ((still | (damping > 1 / eps)) & (cosine <= eps**0.4), FLOOR),
+        ((promise <= limits.ftol) & settled | tiny, CONVERGED),
+        ((first & ~sound) | (bad >= 20), NONFINITE),
+    ):
+        status = jnp.where(test, code, status)
+    state = _State(
+        *(theta, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
+        *(state.scoring, length, share),
+        status,
+    )
+    if reweight is None:
+        return state
+    ended = (promise <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
+    # From here on another function is minimised.
+    begun = state._replace(
+        trial=theta,
+        at=at._replace(cost=jnp.full_like(at.cost, jnp.inf)),
+        scale=jnp.zeros_like(scale),
+        damping=jnp.minimum(damping, 1e-2),
+        growth=jnp.full_like(growth, 2.0),
+        scoring=jnp.ones((), bool),
+        status=jnp.full_like(status, RUNNING),
+    )
+    turn = ended & ~state.scoring
+    return jax.tree.map(lambda a, b: jnp.where(turn, a, b), begun, state)
+
+
+def _free(theta, gradient, curve: Curve) -> Array:
+    if curve.lower is None or curve.upper is None:
+        return jnp.ones(theta.shape, bool)
+    outward = (theta <= curve.lower) & (gradient > 0) | (theta >= curve.upper) & (gradient < 0)
+    return ~(outward | (curve.lower == curve.upper))
+
+
+def _masked(matrix: Array, free: Array) -> Array:
+    both = free[:, None] & free
+    return jnp.where(both, matrix, jnp.where(jnp.eye(free.size, dtype=bool), 1.0, 0.0))
+
+
+def _promise(at: Moments, theta: Array, curve: Curve, scale: Array) -> Array:
+    """What a Gauss-Newton step removes of the cost, relative to it."""
+    free = _free(theta, at.gradient, curve)
+    slope = jnp.where(free, at.gradient, 0.0)
+    # The matrix without the last term is the curvature of what the step can predict.
+    step = solve(_masked(at.full, free), slope)
+    return 0.5 * jnp.sum(slope * step) / jnp.where(at.cost > 0, at.cost, 1.0)
+
+
+def _trial(theta, at: Moments, scale, damping, free, curve: Curve, length) -> tuple[Array, Array]:
+    """The damped step, of this length, kept inside the bounds, and the reduction that it predicts."""
+    damped = at.full + jnp.diag(jnp.where(scale > 0, scale, 1.0) * damping)
+
+    def least(free, slope):
+        step = solve(_masked(damped, free), jnp.where(free, slope, 0.0))
+        return jnp.where(free, -step, 0.0)
+
+    step = least(free, at.gradient)
+    if curve.lower is not None and curve.upper is not None:
+        # What would leave the box goes to its bound, and the rest is minimised anew.
+        inside = jnp.clip(theta + step, curve.lower, curve.upper)
+        out = free & (inside != theta + step)
+        walked = jnp.where(out, inside - theta, 0.0)
+        step = walked + least(free & ~out, at.gradient + damped @ walked)
+        step = jnp.clip(theta + length * step, curve.lower, curve.upper) - theta
+    else:
+        step = length * step
+    predicted = -(jnp.sum(at.gradient * step) + 0.5 * jnp.sum(step * (at.full @ step)))
+    return theta + step, predicted
+
+
+class Found(NamedTuple):
+    """Where the searches of b problems ended, and with which coefficients."""
+
+    theta: Float[Array, "b p"]
+    coef: Inexact[Array, "b n"]
+    status: Int[Array, " b"]
+    steps: Int[Array, " b"]
+
+
+def search_lanes(
+    columns: Assembled,
+    curves: Curve,
+    start: Float[Array, "b p"],
+    limits: Limits,
+    lanes: int,
+) -> Found:
+    """The optimum of every problem. Weights and bounds are one row for all or one for each."""
+    b, m = curves.y.shape
+    n = len(columns.model.columns)
+    kept = 0 if limits.reweight is None else m
+    types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
+    fresh = jax.vmap(lambda theta: _fresh(theta, n, kept, limits.damping, types))
+    rows = ("weights", "lower", "upper")
+    common = {k: a for k in rows if (a := getattr(curves, k)) is not None and a.ndim == 1}
+    own = curves._replace(**dict.fromkeys(common))
+
+    def problem(index):
+        """What the problems of these numbers have of their own."""
+        return jax.tree.map(lambda a: a[jnp.minimum(index, b - 1)], own)
+
+    def step(state, lane):
+        one = lambda s, c: _step(columns, limits, s, c._replace(**common))  # noqa: E731
+        return jax.vmap(one)(state, lane)
+
+    def body(carry):
+        state, index, following, lane, steps, out = carry
+        state = step(state, lane)
+        steps = steps + 1
+        done = (state.status != RUNNING) & (index < b)
+        # A lane that is not done writes nowhere, and takes no new problem.
+        at = jnp.where(done, index, b)
+        out = Found(
+            out.theta.at[at].set(state.theta, mode="drop"),
+            out.coef.at[at].set(state.at.coef, mode="drop"),
+            out.status.at[at].set(state.status, mode="drop"),
+            out.steps.at[at].set(steps, mode="drop"),
+        )
+        index = jnp.where(done, following + jnp.cumsum(done) - 1, index)
+        following = following + jnp.sum(done)
+
+        def refilled():
+            new = fresh(start[jnp.minimum(index, b - 1)]), problem(index)
+            return jax.tree.map(lambda a, b: _lanewise(done, a, b), new, (state, lane))
+
+        state, lane = jax.lax.cond(jnp.any(done), refilled, lambda: (state, lane))
+        return state, index, following, lane, jnp.where(done, 0, steps), out
+
+    index, count = jnp.arange(lanes), jnp.zeros((lanes,), jnp.int32)
+    dtype = start.dtype
+    out = Found(
+        jnp.zeros(start.shape, dtype),
+        jnp.zeros((b, n), types.coef),
+        jnp.zeros((b,), jnp.int32),
+        jnp.zeros((b,), jnp.int32),
+    )
+    state = fresh(start[jnp.minimum(index, b - 1)])
+    carry = (state, index, jnp.array(lanes), problem(index), count, out)
+    return jax.lax.while_loop(lambda c: jnp.any(c[1] < b), body, carry)[-1]
+
+
+def _lanewise(which: Bool[Array, " l"], new: Array, old: Array) -> Array:
+    return jnp.where(which.reshape(-1, *([1] * (old.ndim - 1))), new, old)

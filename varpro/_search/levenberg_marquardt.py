@@ -1,0 +1,384 @@
+"""Levenberg-Marquardt with bounds, for any residual; the outer loop of varpro.
+
+Once per trial point: the residual, and a small triangular solve per damping. Once per accepted
+point: the Jacobian J and one QR of [J | r], after which only p x p numbers are needed.
+
+All decisions are made on numbers without units. With the triangle R and b of
+
+    [J | r] = Q [R b; 0 rho],      D_j = largest norm so far of column j of J (More 1978),
+
+a step s is z = D s, its model is `1/2 || R D^-1 z + b ||^2`, and lengths are compared with
+`|| D x ||`, reductions with the cost. Reference: J. J. More, The Levenberg-Marquardt algorithm:
+implementation and theory, Lecture Notes in Mathematics 630 (1978).
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from .._errors import InputError
+from .trust_region import newton_step, next_trial, norm_of, reciprocal, triangle
+
+
+class STOP(eqx.Enumeration):
+    """Which test ended a run."""
+
+    running = "No test was met: the limit of steps came first."
+    ftol = "The last step and the best possible step change the cost by less than ftol."
+    xtol = "The last step and the full Gauss-Newton step are shorter than xtol."
+    gtol = "The residual is orthogonal to the Jacobian of the free parameters within gtol."
+    floor = "The rounding floor is reached: further steps are lost in the rounding of the residual."
+    fit = "The fit is perfect: the residual is zero compared with the one at the start."
+    stuck = (
+        "No step reduces the cost although the gradient is not zero: two parameters have run "
+        "together, one has run off, or the Jacobian is wrong."
+    )
+    vanished = "A parameter has run off to where the residual no longer depends on it."
+    nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
+
+
+STOP_NAMES = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite".split())
+
+
+class _Model(eqx.Module):
+    """What is known at the current point x; renewed when a trial point is accepted."""
+
+    resid: Float[Array, " M"]
+    tri: Float[Array, "p p"]  # R D^-1
+    head: Float[Array, " p"]  # b
+    scale: Float[Array, " p"]  # D, zero while a column has always been zero
+    free: Bool[Array, " p"]
+    newton: Float[Array, " p"]  # Gauss-Newton step z of the free parameters
+    reduction: Float[Array, ""]  # of the cost by that step, relative
+    cosine: Float[Array, ""]  # largest between r and a free column of J
+    vanished: Bool[Array, ""]  # has a free column become nothing?
+    norm: Float[Array, ""]  # || r ||
+    length: Float[Array, ""]  # || D x ||
+    reach: Float[Array, ""]  # size of the numbers of which r is a difference
+
+
+class _State(eqx.Module):
+    model: _Model
+    trial: Float[Array, " p"]
+    step: Float[Array, " p"]  # z of the trial point
+    unit: Float[Array, ""]
+    start: Float[Array, ""]  # || r || at the start
+    radius: Float[Array, ""]
+    damping: Float[Array, ""]
+    first: Bool[Array, ""]
+    bad: Int[Array, ""]  # non-finite trial points in a row
+    num_residuals: Int[Array, ""]
+    num_jacobians: Int[Array, ""]
+    costs: Float[Array, " h"]  # after each step, as many as `history` asks for
+    stop: STOP
+    aux: PyTree
+
+
+class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
+    """Minimise `1/2 || r(y) ||^2` within `lower <= y <= upper`.
+
+    A trust region of More's kind: steps solve `min || J s + r ||` with `|| D s || <= radius`.
+
+    **Arguments:**
+
+    - `ftol`: stop when the actual reduction of the cost by a step, the predicted one, and the one
+        of a full Gauss-Newton step from the returned point are below `ftol * cost`.
+    - `xtol`: stop when the step and the Gauss-Newton step have `|| D s || <= xtol || D y ||`.
+    - `gtol`: stop when the cosine between the residual and every free column of J is below.
+    - `factor`: the first radius is `factor * max(|| D y ||, || r ||)`; MINPACK recommends 0.1 to 100. Small
+        first steps keep to the valley in which the start lies.
+
+    `options` of `optimistix.least_squares` understood: `lower` and `upper` (pytrees like y, may be
+    infinite; equal values fix a parameter) and `jacobian`, a callable
+    `(y, residual, aux, args) -> (M, p)` with rows in the order of the flattened residual (a complex
+    leaf counts as its real, then its imaginary part) and columns in that of the flattened y; or to
+    a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix;
+    `level`, the norm of the data if the residual is what a model leaves of them: rounding makes the
+    residual uncertain by the precision of the data, not by its own; and `blur`, the relative
+    uncertainty of the cost in units of that precision if it is more; `history`, an integer: the cost
+    after each of so many first steps, that of the start first, comes back in `stats["costs"]`.
+
+    Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
+    `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
+    """
+
+    ftol: float = 1e-14
+    xtol: float = 1e-10
+    gtol: float = 1e-10
+    factor: float = 0.1
+
+    @property
+    def rtol(self):
+        return self.xtol
+
+    @property
+    def atol(self):
+        return 0.0
+
+    @property
+    def norm(self):
+        return optx.two_norm
+
+    def init(self, fn, y, args, options, f_struct, aux_struct, tags):
+        if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(y)):
+            raise InputError("LevenbergMarquardt needs real parameters; split complex ones in two.")
+        x, unravel = jax.flatten_util.ravel_pytree(y)
+        lower, upper = _bounds(options, y, x)
+        rows = jax.eval_shape(_rows, f_struct)
+        dtype = jnp.result_type(x, rows)
+        zero, vector, count = jnp.zeros((), dtype), jnp.zeros(x.shape, dtype), jnp.array(0)
+        model = _Model(
+            resid=jnp.zeros(rows.shape, dtype),
+            tri=jnp.zeros((x.size, x.size), dtype),
+            head=vector,
+            scale=vector,
+            free=jnp.zeros(x.shape, bool),
+            newton=vector,
+            reduction=zero,
+            cosine=zero,
+            vanished=jnp.array(False),
+            norm=zero,
+            length=zero,
+            reach=zero,
+        )
+        return _State(
+            model=model,
+            trial=x if lower is None else jnp.clip(x, lower, upper),
+            step=vector,
+            unit=zero,
+            start=zero,
+            radius=zero,
+            damping=zero,
+            first=jnp.array(True),
+            bad=count,
+            num_residuals=count,
+            num_jacobians=count,
+            costs=jnp.zeros(options.get("history", 0), dtype),
+            stop=STOP.running,
+            aux=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
+        )
+
+    def step(self, fn, y, args, options, state, tags):
+        old, first = state.model, state.first
+        x, unravel = jax.flatten_util.ravel_pytree(y)
+        lower, upper = _bounds(options, y, x)
+        out, aux = fn(unravel(state.trial), args)
+        eps = max(float(jnp.finfo(a.dtype).eps) for a in jax.tree.leaves((y, out)))
+
+        # Residuals in units in which the first is about one, so that squares neither overflow nor
+        # underflow; a power of two, so that no digit changes.
+        rows = _rows(out).astype(old.resid.dtype)
+        unit = jax.lax.cond(first, lambda: _unit(rows), lambda: state.unit)
+        resid = rows / unit
+        norm = norm_of(resid)
+
+        # Reductions relative to the cost. The actual one is made of differences of residuals, not
+        # of their squares, which keeps the digits of a small reduction.
+        change = resid - old.resid
+        twice = jnp.where(old.norm > 0, old.norm**2, 1.0)
+        actual = -jnp.sum(change * (resid + old.resid)) / twice
+        image = old.tri @ state.step
+        slope = 2 * jnp.sum(image * old.head) / twice
+        predicted = -slope - jnp.sum(image * image) / twice
+        ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
+        better = (predicted > 0) & (ratio >= 1e-4)
+        # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
+        # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
+        grain = 64 * eps * jnp.maximum(1, old.reach * reciprocal(old.norm))
+        grain = jnp.maximum(grain, eps * options.get("blur", 0.0))
+        grain = jnp.minimum(grain, eps**0.4)
+        close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
+        finite = jnp.isfinite(norm)
+        asked = finite & (first | better | close)
+        model, sound = jax.lax.cond(
+            asked,
+            lambda: self._model(fn, args, options, state, unravel, out, aux, resid, norm, unit),
+            lambda: (old, jnp.array(True)),
+        )
+        finite = finite & sound
+        accepted = asked & finite & (~close | (model.reduction <= 0.8 * old.reduction))
+        model = _where(accepted, model, old)
+        x = jnp.where(accepted, state.trial, x)
+        bad = jnp.where(finite, 0, state.bad + 1)
+        start = jnp.where(first, norm, state.start)
+
+        # The radius as in MINPACK's lmder. After a failure, go to the minimum of the parabola
+        # through the cost, its slope and the new cost.
+        size = norm_of(state.step)
+        shrink = jnp.where(actual >= 0, 0.5, jnp.clip(0.5 * slope / (slope + actual), 0.1, 0.5))
+        shrink = jnp.where(finite & (norm < 10 * old.norm) & (predicted > 0), shrink, 0.1)
+        poor = ~accepted | ((ratio <= 0.25) & ~close)
+        well = (state.damping == 0) | (ratio >= 0.75)
+        radius = jnp.where(state.num_jacobians <= 1, jnp.minimum(state.radius, size), state.radius)
+        small = shrink * jnp.minimum(radius, 10 * size)
+        radius = jnp.where(poor, small, jnp.where(well, 2 * size, radius))
+        damping = state.damping * jnp.where(poor, 1 / shrink, jnp.where(well, 0.5, 1.0))
+        radius = jnp.where(first, self.factor * jnp.maximum(model.length, norm), radius)
+        damping = jnp.where(first, 0.0, damping)
+
+        # The tests. All are on the point that would be returned, so none needs an accepted step.
+        # Where J is singular a Gauss-Newton step means nothing; then it has to do that the gradient
+        # is small and that curvature, not the history of the radius, keeps steps short.
+        newton = norm_of(model.newton)
+        judged = finite & ~first
+        flat = poor & (model.cosine <= eps**0.4)
+        ftol = (jnp.abs(actual) <= self.ftol) & (predicted <= self.ftol)
+        ftol = judged & ftol & ((model.reduction <= self.ftol) | flat)
+        xtol = judged & (size <= self.xtol * model.length)
+        xtol = xtol & ((newton <= self.xtol * model.length) | flat)
+        # The floor: r changed by more than Gauss-Newton could still remove from it, on a step too
+        # short for curvature; or the Gauss-Newton step is lost in the rounding of x.
+        # A jump of r is neither: there the cost has a cliff, and no optimum is found.
+        moved = norm_of(change)
+        noise = (size <= eps**0.5 * model.length) & (norm_of(model.tri @ model.newton) <= moved)
+        noise = noise & (moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.reach))
+        floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
+        stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
+        # Zero against what r is a difference of. The second bound ends convergence to x = 0.
+        fit = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
+        gtol = model.cosine <= self.gtol
+        stop = STOP.running
+        for test, member in (
+            (stuck, STOP.stuck),
+            (floor | (stuck & flat), STOP.floor),
+            (ftol, STOP.ftol),
+            (xtol, STOP.xtol),
+            (gtol, STOP.gtol),
+            # A gradient that is zero because the column of J has become so proves no optimum.
+            ((stuck | floor | ftol | xtol | gtol) & model.vanished, STOP.vanished),
+            (fit, STOP.fit),
+            ((bad >= _PATIENCE) | (~finite & (stuck | first)), STOP.nonfinite),
+        ):
+            stop = STOP.where(test, member, stop)
+
+        trial, z, damping = next_trial(model, x, lower, upper, radius, damping)
+        aux = _where(accepted, aux, state.aux)
+        costs = state.costs
+        if costs.size:  # what lies beyond the end is dropped
+            costs = costs.at[state.num_residuals].set(0.5 * (model.norm * unit) ** 2)
+        new = _State(
+            model=model,
+            trial=trial,
+            step=z,
+            unit=unit,
+            start=start,
+            radius=radius,
+            damping=damping,
+            first=jnp.array(False),
+            bad=bad,
+            num_residuals=state.num_residuals + 1,
+            num_jacobians=state.num_jacobians + asked,
+            costs=costs,
+            stop=stop,
+            aux=aux,
+        )
+        return unravel(x), new, aux
+
+    def _model(self, fn, args, options, state, unravel, out, aux, resid, norm, unit):
+        """The model at the trial point, and whether its Jacobian is finite."""
+        x, y = state.trial, unravel(state.trial)
+        if options.get("jacobian") is None:
+            jac = jax.jacfwd(lambda v: _rows(fn(unravel(v), args)[0]))(x)
+        else:
+            jac = options["jacobian"](y, out, aux, args)
+        turned = resid
+        if isinstance(jac, tuple):
+            jac, turned = jac
+            turned = turned.astype(resid.dtype) / unit
+        tri, head = triangle(_rows_of_matrix(jac).astype(resid.dtype) / unit, turned)
+        columns = jnp.sqrt(jnp.sum(tri * tri, axis=0))
+        sound = jnp.all(jnp.isfinite(tri)) & jnp.all(jnp.isfinite(head))
+        scale = jnp.maximum(columns, state.model.scale)
+        tri = tri * reciprocal(scale)[None, :]
+        slope = head @ tri
+        free = jnp.ones(x.shape, bool)
+        lower, upper = _bounds(options, y, x)
+        if lower is not None:
+            outward = ((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0))
+            free = ~(outward | (lower == upper))
+        newton = newton_step(tri, head, free)
+        image = tri @ newton
+        eps = float(jnp.finfo(tri.dtype).eps)
+        level = options.get("level", 0.0) / unit
+        model = _Model(
+            resid=resid,
+            tri=tri,
+            head=head,
+            scale=scale,
+            free=free,
+            newton=newton,
+            reduction=-jnp.sum(image * (2 * head + image)) * reciprocal(norm) ** 2,
+            cosine=jnp.max(jnp.abs(slope * scale * reciprocal(columns)) * free) * reciprocal(norm),
+            vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
+            norm=norm,
+            length=norm_of(scale * x),
+            reach=jnp.maximum(norm_of(columns * x), 4 * level),
+        )
+        return model, sound
+
+    def terminate(self, fn, y, args, options, state, tags):
+        lost = (state.stop == STOP.stuck) | (state.stop == STOP.vanished)
+        result = optx.RESULTS.where(
+            lost, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
+        )
+        result = optx.RESULTS.where(state.stop == STOP.nonfinite, optx.RESULTS.nonfinite, result)
+        return state.stop != STOP.running, result
+
+    def postprocess(self, fn, y, aux, args, options, state, tags, result):
+        x, _ = jax.flatten_util.ravel_pytree(y)
+        lower, upper = _bounds(options, y, x)
+        nowhere = jnp.zeros(x.shape, bool)
+        stats = {
+            "stop": state.stop,
+            "num_residuals": state.num_residuals,
+            "num_jacobians": state.num_jacobians,
+            "gradient": state.model.cosine,
+            "at_lower": nowhere if lower is None else x <= lower,
+            "at_upper": nowhere if upper is None else x >= upper,
+        }
+        if state.costs.size:
+            stats["costs"] = state.costs
+        return y, aux, stats
+
+
+_PATIENCE = 15  # non-finite trial points in a row; each makes the radius ten times smaller
+
+
+def _where(pred, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(pred, a, b), new, old)
+
+
+def _unit(rows: Array) -> Array:
+    """A power of two near the largest entry, 1 if that is no use."""
+    biggest = jnp.max(jnp.abs(rows), initial=0.0)
+    biggest = jax.lax.reduce_precision(biggest, jnp.finfo(rows.dtype).nexp, 0)
+    return jnp.where((biggest > 0) & jnp.isfinite(biggest), biggest, jnp.ones_like(biggest))
+
+
+def _rows(out: PyTree) -> Float[Array, " M"]:
+    """All residuals as one real vector: leaf by leaf, a complex leaf as (real, imag)."""
+    return jnp.concatenate([_rows_of_matrix(jnp.ravel(leaf)) for leaf in jax.tree.leaves(out)])
+
+
+def _rows_of_matrix(a: Array) -> Array:
+    return jnp.concatenate([a.real, a.imag]) if jnp.iscomplexobj(a) else a
+
+
+def _bounds(options: dict[str, Any], y: PyTree, x: Array) -> tuple[Array | None, Array | None]:
+    """Bounds as vectors, both or none."""
+
+    def flat(bound, default):
+        if bound is None:
+            return jnp.full_like(x, default)
+        full = jax.tree.map(lambda b, a: jnp.broadcast_to(b, jnp.shape(a)), bound, y)
+        return jax.flatten_util.ravel_pytree(full)[0].astype(x.dtype)
+
+    lower, upper = options.get("lower"), options.get("upper")
+    if lower is None and upper is None:
+        return None, None
+    return flat(lower, -jnp.inf), flat(upper, jnp.inf)

@@ -1,0 +1,79 @@
+"""Starting points that cover the box of the free coordinates, and the best of where they lead."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._parameters.layout import Coordinates
+from .._reduced.abstract import AbstractReduced
+from .._status import RESULTS
+from .minimise import Found, Search, locate
+
+# Starts that are searched at the same time: all wait for the slowest of them.
+_LANES = 8
+
+# Of how many steps the costs are kept, for those who want to see how a fit converged.
+_HISTORY = 512
+
+# How far from its start a coordinate without bounds is sought: half a decade, either way.
+_DECADES = 0.5
+
+
+def start_points(coordinates: Coordinates, count: int, seed: int) -> np.ndarray:
+    """`count` starts (count, p): the given one, then scrambled Sobol points of the box around it.
+
+    Between two finite bounds of one sign that are more than a decade apart points are spread by
+    logarithm, between other finite bounds evenly. A coordinate that lacks a bound is spread over
+    `start * 10^(-0.5 ... 0.5)`, or over -1 ... 1 if it starts at zero, and kept inside its bounds.
+    """
+    start, lower, upper = coordinates.start, coordinates.lower, coordinates.upper
+    p = start.size
+    if count == 1 or p == 0:
+        return start[None].repeat(count, axis=0)
+    from scipy.stats import qmc  # takes a second to import, and most fits have one start
+
+    sobol = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(seed))
+    unit = sobol.random_base2(int(np.ceil(np.log2(count))))[: count - 1]
+    points = np.empty((count, p))
+    points[0] = start
+    for j in range(p):
+        points[1:, j] = _spread(unit[:, j], start[j], lower[j], upper[j])
+    return points
+
+
+def _spread(unit: np.ndarray, start: float, lower: float, upper: float) -> np.ndarray:
+    if np.isfinite(lower) and np.isfinite(upper):
+        if lower * upper > 0 and max(lower / upper, upper / lower) > 10.0:
+            return lower * (upper / lower) ** unit
+        return lower + (upper - lower) * unit
+    if start == 0.0:
+        return np.clip(2.0 * unit - 1.0, lower, upper)
+    return np.clip(start * 10.0 ** (_DECADES * (2.0 * unit - 1.0)), lower, upper)
+
+
+def best_of(
+    reduced: AbstractReduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
+) -> tuple[Array, Found, PyTree, Array]:
+    """The optimum of least cost over all starts, and the costs where each of them ended."""
+
+    def ended(point):
+        kept = min(how.max_steps, _HISTORY)
+        theta, found, at = locate(reduced, limits, point, how, kept)
+        return theta, found, at, reduced.cost(theta, at)
+
+    if len(points) == 1:
+        theta, found, at, cost = ended(points[0])
+        return theta, found, at, cost[None]
+
+    def lane(point):
+        theta, found, _, cost = ended(point)
+        return theta, found, cost
+
+    theta, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
+    # Of equal costs, one that passed a test of convergence.
+    failed = found.result != RESULTS.successful
+    best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
+    theta, found = jax.tree.map(lambda a: a[best], (theta, found))
+    return theta, found, reduced.evaluate(theta)[1], costs

@@ -1,0 +1,121 @@
+"""The compiled program of a fit of one data set, one per shape, and what it refuses to return."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._errors import REAL_DATA, InputError
+from .._export_cache import kept
+from .._parameters.layout import Coordinates, Layout, Numbers
+from .._problem.checks import check_columns
+from .._problem.columns import Assembled
+from .._problem.data import Data
+from .._problem.linear_constraints import Linear, as_typed
+from .._problem.problem import Problem
+from .._reduced.per_column import reduction
+from .._search.cross_validation import best_strength
+from .._search.levenberg_marquardt import STOP, STOP_NAMES
+from .._search.minimise import Search
+from .._search.multistart import best_of
+from .._statistics.covariance import covariance_blocks
+from .._status import RESULT_NAMES, RESULTS, code
+from .._types import ArrayIn
+from ..basis import Model, bare
+from ..linalg import column_scale
+
+
+def run_program(
+    built: Model,
+    layout: Layout,
+    numbers: Numbers,
+    coordinates: Coordinates,
+    points: np.ndarray,
+    data: Data,
+    how: Search,
+    prior: tuple[int, ...],
+    linear: Linear,
+) -> dict[str, PyTree]:
+    """Run the compiled program, after a look at the basis where it starts."""
+    real = data.real
+    numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
+    problem = Problem(
+        Assembled(bare(built), bare(layout), numbers, data.x, prior),
+        data.y,  # pyright: ignore[reportArgumentType]
+        data.common,  # pyright: ignore[reportArgumentType]
+        as_typed(linear, real),  # pyright: ignore[reportArgumentType]
+        data.apart,  # pyright: ignore[reportArgumentType]
+    )
+    bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
+    points = points.astype(real)
+    out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
+    out = jax.device_get(out)
+    if out["fitted"] is None:
+        coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
+        empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
+        out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
+    if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
+        raise InputError(REAL_DATA)
+    # Of several starts another may do better.
+    check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
+    return out
+
+
+@eqx.filter_jit
+def _curve(problem: Problem, theta: ArrayIn, coef: ArrayIn) -> Array:
+    return problem.curve(jnp.asarray(theta), jnp.asarray(coef))
+
+
+@kept
+def _program(
+    problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
+) -> dict[str, PyTree]:
+    """Everything that is computed for a fit, one program per shape."""
+    columns = problem.columns
+    assert isinstance(columns, Assembled)
+    start = jnp.asarray(coordinates.start)
+    lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
+    limits = (lower, upper) if bounded else (None, None)
+    used = problem.weighted(columns.phi(start))
+    reduced = reduction(problem, how.linear_solver, how.jacobian)
+    theta, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
+    if columns.layout.exchange:
+        theta = columns.layout.arranged(theta)
+        _, point = reduced.evaluate(theta)
+    on_bound = (theta <= lower) | (theta >= upper)
+    blocks = covariance_blocks(reduced, theta, point, on_bound)
+    transform = (
+        jax.jacfwd(columns.values)(theta)
+        if theta.size
+        else jnp.zeros((columns.numbers.start.size, 0))
+    )
+    stats = dict(found.stats)
+    return {
+        "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
+        "start": columns.values(start),
+        "values": columns.values(theta),
+        "coef": problem.linear.all_of(point.coef),
+        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
+        "num_linear": blocks.count,
+        "strength": best_strength(problem, theta),
+        # Of large data after this program, when its copy of them is gone.
+        "fitted": None if problem.large else problem.curve(theta, point.coef),
+        "cost": reduced.cost(theta, point),
+        "chisq": problem.chisq(theta, point.coef),
+        "start_costs": start_costs,
+        "status": code(found.result, RESULTS, RESULT_NAMES),
+        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
+        "stats": stats,
+        "value_variance": blocks.value_variance(transform),
+        "coef_variance": blocks.coef_variance(),
+        "theta": theta,
+        "transform": transform,
+        "blocks": blocks,
+        "on_bound": (transform != 0) @ on_bound,
+        "rank": blocks.rank,
+        "cond": blocks.cond,
+        "cond_jac": blocks.cond_jac,
+    }

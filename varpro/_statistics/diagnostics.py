@@ -1,0 +1,315 @@
+"""What a fit should tell of itself without being asked, in words. Quiet for a good fit."""
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import numpy as np
+
+from .._text import listed
+from .record import Fitted
+from .residual_tests import chisq_tail, lag_test, ordered_residuals, runs_test
+
+# The level of the tests of randomness: one good fit in a thousand raises a false alarm, or fewer.
+LEVEL = 1e-3
+CORRELATED = 0.99
+# Two columns of this cosine are two lifetimes 9 % apart, or two peaks at 6 % of their width.
+PARALLEL = 0.999
+# Contributions this many times larger than their sum cancel.
+CANCEL = 1e3
+
+
+class Finding(eqx.Module):
+    """Something about a fit that its reader should know.
+
+    **Fields:** `code`, one of "no-dof", "rank", "zero-column", "cond", "parallel", "undetermined",
+    "bound", "correlated", "vanishing", "cancelling", "runs", "autocorrelation", "chisq"; `message`,
+    a sentence or two; `names` of the parameters and columns concerned.
+    """
+
+    code: str
+    message: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def diagnose(fit: Fitted) -> tuple[Finding, ...]:
+    """All findings, what makes numbers meaningless first."""
+    with np.errstate(all="ignore"):
+        if not np.isfinite(fit.coef).all() or not np.isfinite(fit.alpha).all():
+            return ()  # the message of the failed fit says all
+        phi = _weighted_columns(fit)
+        return (
+            *_errors_withheld(fit),
+            *_columns(fit, phi),
+            *_undetermined(fit),
+            *_correlated(fit),
+            *_components(fit, phi),
+            *_randomness(fit),
+        )
+
+
+def _weighted_columns(fit: Fitted) -> np.ndarray:
+    """The weighted basis (m, n) on the samples in use."""
+    phi, _ = fit._evaluate(fit.x)
+    if fit.weights is None:
+        return phi
+    # Of weights that differ between right-hand sides, their root mean square.
+    weights = np.sqrt(np.mean(fit.weights.reshape(len(phi), -1) ** 2, axis=1))
+    used = weights > 0
+    return phi[used] * weights[used, None]
+
+
+def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
+    if fit.dof <= 0 and not fit.absolute_sigma:
+        yield Finding(
+            "no-dof",
+            f"There are as many parameters as data ({fit.num_data}), so the noise is unknown and "
+            "no standard error can be given.",
+        )
+    bound = tuple(name for name, on in zip(fit.names, fit.at_bound, strict=True) if on)
+    if bound:
+        notes = [next(n for n in fit[b].notes if n.startswith("on its")) for b in bound]
+        if len(bound) == 1:
+            says = f"{bound[0]} lies {notes[0]}, {fit[bound[0]].value:g}: its standard error is"
+        else:
+            said = [f"{b} {note}" for b, note in zip(bound, notes, strict=True)]
+            says = f"{listed(said)}: their standard errors are"
+        yield Finding(
+            "bound", f"{says} withheld (NaN), and those of the others hold it fixed there.", bound
+        )
+
+
+def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
+    """Columns that are zero, depend on others, or nearly do."""
+    phi, columns = _sought(fit, phi)
+    size = np.linalg.norm(phi, axis=0)
+    zero = tuple(name for name, s in zip(columns, size, strict=True) if not s > 0)
+    if zero:
+        yield Finding(
+            "zero-column",
+            f"{listed(zero)} {'are' if len(zero) > 1 else 'is'} zero at every sample, so no "
+            "coefficient can be found.",
+            zero,
+        )
+    unit = phi[:, size > 0] / size[size > 0]
+    names = [name for name, s in zip(columns, size, strict=True) if s > 0]
+    worst = float(np.finfo(fit.alpha.dtype).eps) ** -0.5
+    if fit.rank < len(columns) - len(zero) or fit.cond > worst:
+        # The triangle has the right singular vectors of the matrix.
+        _, s, v = np.linalg.svd(np.linalg.qr(unit, mode="r"))
+        if fit.rank < len(names):
+            lost = np.flatnonzero(np.sum(v[fit.rank :] ** 2, axis=0) > 1e-6)
+            dependent = tuple(names[i] for i in lost)
+            yield Finding(
+                "rank",
+                f"The basis has rank {fit.rank} of {len(columns)}: {listed(dependent)} are "
+                "linearly dependent at the solution, so only a combination of their coefficients "
+                "is known.",
+                dependent,
+            )
+        else:
+            nearly = tuple(names[i] for i in np.flatnonzero(np.abs(v[-1]) > 0.01))
+            yield Finding(
+                "cond",
+                f"{listed(nearly)} are nearly dependent (condition number {fit.cond:.1e}): their "
+                "coefficients have lost half of their digits or more.",
+                nearly,
+            )
+    elif fit.cond > 10:  # two unit columns of cosine 0.999 alone make it 44
+        cosine = np.abs(np.triu(unit.conj().T @ unit, 1))
+        pairs = np.argwhere(cosine > PARALLEL)
+        if len(pairs):
+            pairs = pairs[np.argsort(-cosine[tuple(pairs.T)])]
+            said = [f"{names[i]} and {names[j]} ({cosine[i, j]:.6f})" for i, j in pairs]
+            yield Finding(
+                "parallel",
+                f"Columns of almost one shape, with the cosine between them: {listed(said)}. One "
+                "of them may do.",
+                tuple(dict.fromkeys(names[i] for i in pairs.ravel())),
+            )
+    if fit.cond_jac > worst:
+        yield Finding(
+            "cond",
+            f"The nonlinear parameters can hardly be told apart (condition number of the Jacobian "
+            f"{fit.cond_jac:.1e}).",
+            tuple(fit.names[i] for i in fit.layout.free),
+        )
+
+
+def _sought(fit: Fitted, phi: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The basis of the coefficients that are sought, with the rows of a penalty."""
+    linear = fit.linear
+    if not linear.sought:
+        return phi, fit.columns
+    phi = phi[:, np.argsort(fit.model.order)]
+    phi = phi if linear.mix is None else phi @ np.asarray(linear.mix)
+    if linear.rows is not None:
+        phi = np.concatenate([phi, np.asarray(linear.rows)])
+    return phi, tuple(fit.model.columns[i] for i in linear.sought)
+
+
+def _undetermined(fit: Fitted) -> Iterator[Finding]:
+    lost = [n for n, e in zip(fit.names, fit.alpha_stderr, strict=True) if np.isinf(e)]
+    lost += [n for n, e in zip(fit.columns, fit.coef_stderr, strict=True) if np.isinf(e).any()]
+    flat = tuple(_flat(fit))
+    if flat:
+        yield Finding(
+            "undetermined",
+            f"The data hardly determine {listed(flat)}: a standard error away the fit is as good, so "
+            "that error says no more than that nothing is known. Fix or remove what is not needed.",
+            flat,
+        )
+    if lost:
+        yield Finding(
+            "undetermined",
+            f"The data do not determine {listed(lost)}: other values fit as well, and the standard "
+            "error is infinite. Fix or remove what is not needed.",
+            tuple(lost),
+        )
+
+
+def _flat(fit: Fitted) -> Iterator[str]:
+    """Parameters with errors larger than themselves to whose change the data do not object: where the
+    others are held, chi-square must rise by one, in units of the variance, within the error that is left."""
+    free, linear = fit.layout.free, fit.linear
+    plain = not linear.sought and linear.penalty is None and not linear.bounded
+    large = [i for i in free if np.abs(fit.alpha[i]) < fit.alpha_stderr[i] < np.inf]
+    if not large or not plain or many(fit) or fit.layout.above or fit.layout.tied:
+        return
+    variance = 1.0 if fit.absolute_sigma else fit.redchi
+    # The others are those with an error: on a bound, or not determined at all, a parameter has none.
+    unit = np.sqrt(np.diag(fit.covariance)[: len(free)])
+    known = np.flatnonzero(np.isfinite(unit) & (unit > 0))
+    unit = unit[known]
+    held = np.linalg.pinv(fit.covariance[np.ix_(known, known)] / unit / unit[:, None])
+    for j, i in enumerate(free[one] for one in known):
+        if i not in large:
+            continue
+        step = unit[j] / np.sqrt(max(held[j, j], 1.0))
+        rises = []
+        for side in (-1.0, 1.0):
+            alpha = fit.alpha.copy()
+            alpha[i] += side * step
+            rises.append((_squares(fit, alpha) - fit.chisq) / variance)
+        if not any(0.1 < rise < np.inf for rise in rises):
+            yield fit.names[i]
+
+
+def _squares(fit: Fitted, alpha: np.ndarray) -> float:
+    """Chi-square at other nonlinear parameters, with the best coefficients."""
+    phi, offset = fit._evaluate(fit.x, alpha)
+    y = fit.y if offset is None else fit.y - offset
+    if fit.weights is not None:
+        used = fit.weights > 0
+        phi, y = phi[used] * fit.weights[used, None], y[used] * fit.weights[used]
+    if not np.isfinite(phi).all():
+        return np.nan
+    return float(np.sum(np.abs(y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]) ** 2))
+
+
+def strong_pairs(fit: Fitted, above: float) -> list[tuple[str, str, float]]:
+    """Pairs of estimates correlated by more than `above`, the strongest first.
+
+    Of several right-hand sides only the nonlinear parameters, which they share.
+    """
+    r = fit.correlation
+    shown = fit.num_free if many(fit) else len(fit.cov_names)
+    r = r.reshape(-1, *r.shape[-2:])[0, :shown, :shown]
+    lower = np.abs(np.tril(r, -1))
+    found = np.argwhere(np.nan_to_num(lower) > above)
+    found = found[np.argsort(-lower[tuple(found.T)], kind="stable")]
+    return [(fit.cov_names[i], fit.cov_names[j], float(r[i, j])) for i, j in found]
+
+
+def many(fit: Fitted) -> bool:
+    """Whether there are several right-hand sides."""
+    return fit.coef.size > len(fit.columns)
+
+
+def _correlated(fit: Fitted) -> Iterator[Finding]:
+    pairs = strong_pairs(fit, CORRELATED)
+    if pairs:
+        said = [f"{a} and {b} ({r:+.4f})" for a, b, r in pairs]
+        yield Finding(
+            "correlated",
+            f"Correlated so much that they can hardly be told apart: {listed(said)}.",
+            tuple(dict.fromkeys(name for a, b, _ in pairs for name in (a, b))),
+        )
+
+
+def _components(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
+    """Components that are lost in the noise, and those that cancel each other."""
+    n = len(fit.columns)
+    coef, stderr = fit.coef.reshape(n, -1), fit.coef_stderr.reshape(n, -1)
+    # Under no contribution each |c / stderr|^2 has mean 1 and variance 2 (1 if complex).
+    k = coef.shape[1]
+    against = np.sum(np.abs(coef / stderr) ** 2, axis=1)
+    weak = [
+        name
+        for name, t, own in zip(fit.columns, against, _moving(fit), strict=True)
+        if own and t < k + 2 * (2 * k) ** 0.5
+    ]
+    if weak:
+        few = [f"{w} ({fit[w].rounded[0]} +/- {fit[w].rounded[1]})" for w in weak if k == 1]
+        yield Finding(
+            "vanishing",
+            f"Not distinguishable from zero: {listed(few or weak)}. Is the component needed? Its "
+            "other parameters mean little.",
+            tuple(weak),
+        )
+    parts = np.linalg.norm(phi, axis=0) * np.linalg.norm(coef, axis=1)
+    total = np.linalg.norm(phi @ coef)
+    if parts.max() > CANCEL * total > 0:
+        large = tuple(fit.columns[i] for i in np.flatnonzero(parts > 0.1 * parts.max()))
+        yield Finding(
+            "cancelling",
+            f"The contributions of {listed(large)} are {parts.max() / total:.2g} times larger than "
+            "their sum: they cancel, and their coefficients are not to be trusted one by one.",
+            large,
+        )
+
+
+def _moving(fit: Fitted) -> list[bool]:
+    """Whether each column has free nonlinear parameters."""
+    found, first = {}, 0
+    for group in fit.model.groups:
+        for j in range(group.width):
+            one = group.formula.elementwise
+            ids = {i for key in group.index for i in (key[j : j + 1] if one else key)}
+            sources = {fit.layout.source[i] for i in ids}
+            found[fit.model.columns[first + j]] = bool(sources & set(fit.layout.free))
+        first += group.width
+    return [found[name] for name in fit.columns]
+
+
+def _randomness(fit: Fitted) -> Iterator[Finding]:
+    resid = ordered_residuals(fit)
+    if resid is None:
+        return
+    misses = "The model misses something, or the noise is not independent."
+    runs, lag = runs_test(resid), lag_test(resid)
+    if runs is not None and runs.p < LEVEL:
+        yield Finding(
+            "runs",
+            f"The residuals have {runs.runs} runs of one sign where {runs.expected:.0f} +/- "
+            f"{runs.sd:.0f} are expected (p = {runs.p:.1g}). {misses}",
+        )
+        misses = ""
+    if lag is not None and lag.p < LEVEL:
+        yield Finding(
+            "autocorrelation",
+            f"Neighbouring residuals are correlated by {lag.correlation:.2f} (Durbin-Watson "
+            f"{lag.durbin_watson:.2f}, p = {lag.p:.1g}). {misses}".strip(),
+        )
+    if fit.absolute_sigma and fit.dof > 0:
+        p = chisq_tail(fit.chisq, fit.dof)
+        if p < LEVEL or p > 1 - LEVEL:
+            side = "large" if p < LEVEL else "small"
+            why = "too small or the model is not right" if p < LEVEL else "too large"
+            yield Finding(
+                "chisq",
+                f"The reduced chi-square {fit.redchi:.3g} is too {side} for absolute standard "
+                f"deviations: sigma is {why}.",
+            )

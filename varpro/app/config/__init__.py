@@ -1,0 +1,1 @@
+"""TODO varpro/app/config."""

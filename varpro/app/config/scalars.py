@@ -1,0 +1,107 @@
+"""What a single value of a configuration may be: a number, a word, a list that may be written short.
+
+Scalars of a file are text (`Plain` where they have no quotes); the type that a key has decides what is
+meant. Each `to_...` stands before the type's own check and says what is wrong in our words.
+"""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from .document import Plain
+from .messages import shown, wrong
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
+
+
+def _number(value: object) -> object:
+    if isinstance(value, Plain) and _FLOAT.fullmatch(value):
+        return float(value.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf"))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise wrong(f"expected a number, not {shown(value)}.")
+
+
+def to_whole(value: object) -> object:
+    if isinstance(value, Plain) and _INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise wrong(f"expected a whole number, not {shown(value)}.")
+
+
+def _truth(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Plain) and value in ("true", "True", "false", "False"):
+        return value in ("true", "True")
+    raise wrong(f"expected true or false, not {shown(value)}.")
+
+
+def to_word(value: object) -> object:
+    if isinstance(value, str) and value.strip():
+        return str(value)
+    raise wrong(f"expected a word, not {shown(value)}.")
+
+
+def to_words(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def to_word_or_number(value: object) -> object:
+    if isinstance(value, Plain) and _FLOAT.fullmatch(value):
+        return _number(value)
+    return to_word(value) if isinstance(value, str) else _number(value)
+
+
+def to_chains(value: object) -> object:
+    flat = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+    return [value] if flat else value
+
+
+def to_share(value: object) -> object:
+    if isinstance(value, str) and value in ("all", "none"):
+        return str(value)
+    if isinstance(value, str):
+        return [to_word(value)]
+    return value
+
+
+def to_truth_or_words(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, Plain) and value.lower() in ("true", "false")):
+        return _truth(value)
+    return [to_word(one) for one in value] if isinstance(value, list) else [to_word(value)]
+
+
+def to_relation(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _number(factor) for name, factor in value.items()}
+    return to_word_or_number(value)
+
+
+def to_strength(value: object) -> object:
+    if value == "gcv":
+        return "gcv"
+    found = _number(value)
+    if not (isinstance(found, float) and 0 < found < math.inf):
+        raise wrong(f"expected a positive number or gcv, not {shown(value)}.")
+    return found
+
+
+def to_strengths(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(pattern): to_strength(one) for pattern, one in value.items()}
+    return None if value is None else to_strength(value)
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(to_whole)]
+NumberOrWord = Annotated[float | str, BeforeValidator(to_word_or_number)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
+Word = Annotated[str, BeforeValidator(to_word)]
+Words = Annotated[list[Word], BeforeValidator(to_words), Field(min_length=1)]
+Delimiter = Literal["auto", "comma", "semicolon", "tab", "space"]
+SCALARS: dict[object, Any] = {float: Number, int: Whole, bool: Truth, str: Word}

@@ -1,0 +1,62 @@
+"""The text format of the global-analysis community, "Time explicit" or "Wavelength explicit".
+
+Two lines of comment, a line that says which axis the numbers below head, a line `Intervalnr N`, the
+N values of that axis, then one line for each value of the other axis: that value and N numbers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from varpro import InputError
+
+from ..config.document import read_text
+
+_KINDS = {"time explicit": ("time", "wavelength"), "wavelength explicit": ("wavelength", "time")}
+
+
+def read_explicit(path: Path) -> xr.Dataset:
+    """`data` on the axes `time` and `wavelength`.
+
+    **Raises:** `InputError` with the line where the file is not of this format.
+    """
+    lines = read_text(path, "data").split("\n")
+    at = next((i for i, line in enumerate(lines[:6]) if line.strip().lower() in _KINDS), None)
+    if at is None:
+        raise InputError(f"{path}: data: is neither 'Time explicit' nor 'Wavelength explicit'.")
+    inner, outer = _KINDS[lines[at].strip().lower()]
+    numbers: list[float] = []
+    starts: list[tuple[int, int]] = []  # line, and how many numbers stood before it
+    count = None
+    for number, line in enumerate(lines[at + 1 :], start=at + 2):
+        words = line.split()
+        if not words:
+            continue
+        if count is None:
+            if words[0].lower() != "intervalnr" or len(words) != 2 or not words[1].isdigit():
+                raise InputError(f"{path}:{number} expected 'Intervalnr N', not '{line.strip()}'.")
+            count = int(words[1])
+            continue
+        starts.append((number, len(numbers)))
+        for word in words:
+            try:
+                numbers.append(float(word.replace(",", ".")))
+            except ValueError:
+                raise InputError(f"{path}:{number} '{word[:40]}' is not a number.") from None
+    if not count or len(numbers) <= count:
+        raise InputError(f"{path}: data: the file ends before its numbers. Is it whole?")
+    body = len(numbers) - count
+    if body % (count + 1):
+        row, left = divmod(body, count + 1)
+        first = count + row * (count + 1)
+        line = max((n for n, before in starts if before <= first), default=starts[-1][0])
+        raise InputError(
+            f"{path}:{line} a row of {left} numbers where {count + 1} are expected ({outer} and "
+            f"{count} values)."
+        )
+    rows = np.array(numbers[count:]).reshape(-1, count + 1)
+    data = xr.DataArray(
+        rows[:, 1:], {outer: rows[:, 0], inner: np.array(numbers[:count])}, (outer, inner)
+    )
+    return data.transpose("time", "wavelength").to_dataset(name="data")

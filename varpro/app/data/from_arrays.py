@@ -1,0 +1,155 @@
+"""The arrays of a data file that a configuration asks for, checked and ready to fit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import varpro as vp
+
+from ..config.data import Data
+from ..config.document import Document, Key
+from ..config.messages import complain, nearest
+from .formats import read_arrays
+from .samples import Columns, paired
+
+
+def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> Columns:
+    """What `columns.read_columns` makes of a table, of a file of arrays.
+
+    y names one array on two axes, that of x and one of right-hand sides, or one or more arrays on
+    that of x alone.
+    """
+    found = read_arrays(path)
+
+    def complaint(message: str, *more: str | int) -> vp.InputError:
+        return vp.InputError(complain(document, (*key, *more), message))
+
+    def array(name: str, *more: str | int) -> xr.DataArray:
+        if name not in found.variables:
+            known = [str(n) for n in found.variables]
+            raise complaint(f"{path} has no array '{name}'. {nearest(name, known)}", *more)
+        return found[name]
+
+    if data.where:
+        raise complaint("is for tables of text. Use select for the axes of arrays.", "where")
+    x = array(data.x, "x")
+    if x.ndim != 1:
+        raise complaint(f"'{data.x}' has {x.ndim} axes; x has one.", "x")
+    (axis,) = x.dims
+    ys = [array(name, "y", i) for i, name in enumerate(data.y)]
+    for i, name in enumerate(data.imag):
+        if array(name, "imag", i).dims != ys[i].dims:
+            message = (
+                f"'{name}' {_shape(found[name])} has not the axes of '{data.y[i]}' {_shape(ys[i])}."
+            )
+            raise complaint(message, "imag", i)
+    for i, (name, y) in enumerate(zip(data.y, ys, strict=True)):
+        if axis not in y.dims:
+            raise complaint(
+                f"'{name}' {_shape(y)} has no axis in common with x = '{data.x}' {_shape(x)}.",
+                "y",
+                i,
+            )
+        if y.ndim > 2 or (y.ndim == 2 and len(ys) > 1):
+            raise complaint(
+                f"'{name}' {_shape(y)}: expected one array on the axis of x and one other, or several "
+                "on that of x alone. Every pixel of an image for itself: 'share: none' under fit.",
+                "y",
+                i,
+            )
+    other = next((d for d in ys[0].dims if d != axis), None)
+    for name, wanted in data.select.items():
+        selected = array(name, "select", name)
+        if selected.ndim != 1 or selected.dims[0] not in (axis, other):
+            raise complaint(f"'{name}' is no axis of the data.", "select", name)
+        on = np.asarray(selected.values, float)
+        low, high = (wanted[0], wanted[-1]) if isinstance(wanted, list) else (wanted, wanted)
+        keep = np.flatnonzero((on >= low) & (on <= high))
+        if not keep.size:
+            raise complaint(f"no '{name}' lies between {low:g} and {high:g}.", "select", name)
+        found = found.isel({selected.dims[0]: keep})
+    if data.range is not None:
+        on = np.asarray(found[data.x].values, float)
+        keep = np.flatnonzero((on >= data.range[0]) & (on <= data.range[1]))
+        if not keep.size:
+            raise complaint(
+                f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}.", "range"
+            )
+        found = found.isel({axis: keep})
+
+    def values(name: str) -> np.ndarray:
+        one = found[name]
+        out = np.asarray(one.transpose(axis, ...).values if axis in one.dims else one.values)
+        if out.dtype.kind not in "iufcb":
+            raise complaint(f"'{name}' holds {out.dtype}, not numbers.")
+        return out
+
+    names, labels, axis_name = paired(data.y, data.imag), None, ""
+    curves = [values(name) for name in data.y]
+    if data.imag:
+        curves = [re + 1j * values(name) for re, name in zip(curves, data.imag, strict=True)]
+    if other is None:
+        y = np.stack(curves, axis=1)
+        y = y[:, 0] if len(data.y) == 1 else y
+    else:
+        y = curves[0]
+        labels, axis_name = _labels(found, str(other))
+        names = tuple(_text(v) for v in labels) if labels is not None else ()
+        names = names or tuple(str(i) for i in range(y.shape[1]))
+    xs = np.asarray(values(data.x), float)
+    weighing: dict[str, Any] = {"sigma": None, "weights": None, "mask": None}
+    if data.sigma == "poisson":
+        if np.iscomplexobj(y) or (y[np.isfinite(y)] < 0).any():
+            raise complaint("poisson is for counts, but y is negative or complex.", "sigma")
+        weighing["sigma"] = np.sqrt(np.maximum(y, 1.0))
+    elif isinstance(data.sigma, float):
+        weighing["sigma"] = data.sigma
+    for what in ("sigma", "weights", "mask"):
+        name = getattr(data, what)
+        if isinstance(name, str) and name != "poisson":
+            array(name, what)
+            weighing[what] = values(name)
+    if weighing["mask"] is not None:
+        weighing["mask"] = weighing["mask"].astype(bool)
+    bad = ~np.isfinite(y)
+    if bad.any() and data.nan == "raise" and weighing["mask"] is None:
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise vp.InputError(
+            f"{path}: '{data.y[0]}' has {int(bad.sum())} values that are not finite, the first at "
+            f"{where}. Mend them, or set 'nan: drop' under data."
+        )
+    return Columns(
+        x=xs,
+        y=y,
+        sigma=weighing["sigma"],
+        weights=weighing["weights"],
+        x_name=data.x,
+        y_names=names,
+        x_unit=data.units.x or str(found[data.x].attrs.get("units", "")),
+        y_unit=data.units.y or str(found[data.y[0]].attrs.get("units", "")),
+        dropped=0,
+        mask=weighing["mask"],
+        labels=labels,
+        labels_name=axis_name,
+    )
+
+
+def _labels(found: xr.Dataset, axis: str) -> tuple[np.ndarray | None, str]:
+    """The numbers along the axis of right-hand sides, and what they are called."""
+    if axis in found.coords and found[axis].ndim == 1:
+        return np.asarray(found[axis].values), axis
+    vectors = [str(name) for name, v in found.variables.items() if v.dims == (axis,)]
+    if len(vectors) == 1:
+        return np.asarray(found[vectors[0]].values), vectors[0]
+    return None, axis
+
+
+def _text(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _shape(array: xr.DataArray) -> str:
+    sizes = ", ".join(f"{d}: {n}" for d, n in zip(array.dims, array.shape, strict=True))
+    return f"({sizes})"

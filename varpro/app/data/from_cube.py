@@ -1,0 +1,251 @@
+"""Cubes of curves in files of arrays, read in blocks where their format allows.
+
+A `Source` has dims, coords, shape and dtype, and `source[index]` reads that part of the file. It is
+pickled as a path, so that a worker elsewhere opens the file itself.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import varpro as vp
+
+from ..config.data import Data
+from ..config.document import Document
+from ..config.messages import complain, nearest
+from .formats import read_arrays
+from .samples import Columns, paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An array in a file; `coords` are `xarray.Variable`s by name."""
+
+    path: Path
+    name: str
+    dims: tuple[str, ...]
+    coords: Mapping[str, xr.Variable]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    unit: str
+    renamed: Mapping[str, str]  # dims by what they are called in the file
+    imag: str | None = None  # the array of imaginary parts, if they are in one of their own
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        try:
+            array = _opened(self.path).array
+            found = np.asarray(array(self.name)[index])
+            return found if self.imag is None else found + 1j * np.asarray(array(self.imag)[index])
+        except (OSError, ValueError, KeyError) as error:
+            raise vp.InputError(f"{self.path}: '{self.name}' cannot be read ({error}).") from error
+
+    def moved(self, name: str) -> "Source":
+        """Another array of the same file, such as that of the standard deviations."""
+        return _described(self.path, name, self.renamed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """An open file: the names of its arrays, the arrays, and their labels."""
+
+    names: tuple[str, ...]
+    array: Callable[[str], Any]
+    dims: Callable[[str], tuple[str, ...]]
+    coords: Callable[[str], Mapping[str, xr.Variable]]
+    attrs: Callable[[str], Mapping[str, Any]]
+
+
+def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Source]:
+    """The array of curves that a configuration names; and for all that is said of one curve, a curve.
+
+    **Raises:** `InputError` for what is not there, naming what is.
+    """
+
+    def complaint(message: str, key: str) -> vp.InputError:
+        return vp.InputError(complain(document, ("data", key), message))
+
+    for word in ("where", "select", "range"):
+        if getattr(data, word):
+            raise complaint("is not for arrays of curves. Leave samples out with mask.", word)
+    if data.sigma == "poisson":
+        raise complaint(
+            "of many curves say 'fit: {noise: poisson}', the likelihood of counts.", "sigma"
+        )
+    if len(data.y) > 1:
+        raise complaint("of a file of curves name one array.", "y")
+    name = data.variable or next(iter(data.y), None)
+    try:
+        source = open_cube(path, name, data.x, data.dims, data.spacing, data.origin)
+        source = _with_imag(source, *data.imag) if data.imag else source
+    except vp.InputError as error:
+        raise vp.InputError(complain(document, ("data",), str(error))) from error
+    along = source.coords[data.x]
+    x = np.asarray(along.values, float)
+    columns = Columns(
+        x=x,
+        y=np.zeros(x.shape),
+        sigma=None,
+        weights=None,
+        x_name=data.x,
+        y_names=paired([source.name], data.imag),
+        x_unit=data.units.x or str(along.attrs.get("units", "")),
+        y_unit=data.units.y or source.unit,
+        dropped=0,
+    )
+    return columns, source
+
+
+def _with_imag(source: Source, imag: str) -> Source:
+    other = source.moved(imag)
+    if other.shape != source.shape or "c" in (other.dtype.kind, source.dtype.kind):
+        raise vp.InputError(
+            f"imag: '{imag}' {other.shape} {other.dtype} and '{source.name}' {source.shape} "
+            f"{source.dtype} are not real and imaginary parts of one array."
+        )
+    dtype = np.result_type(source.dtype, other.dtype, np.complex64)
+    return dataclasses.replace(source, dtype=dtype, imag=imag)
+
+
+def open_cube(
+    path: Path,
+    variable: str | None,
+    x: str,
+    dims: Sequence[str] | None = None,
+    spacing: float | None = None,
+    origin: float = 0.0,
+) -> Source:
+    """An array in a file, with positions along `x`.
+
+    **Arguments:**
+
+    - `variable`: its name; may be left out where the file has one array of two or more axes.
+    - `x`: the dimension along which a curve lies, or an array of positions on one of its axes.
+    - `dims`: names of all axes, in order, for files that have none or others.
+    - `spacing`, `origin`: positions along `x` where the file has none, `origin + i spacing`.
+    """
+    file = _opened(path)
+    source = _described(path, variable, {})
+    if dims is not None:
+        if len(dims) != len(source.dims) or len(set(dims)) != len(dims):
+            raise vp.InputError(
+                f"{path}: dims: {len(dims)} names for the {len(source.dims)} axes of "
+                f"'{source.name}' {source.shape}; each axis needs one of its own."
+            )
+        renamed = dict(zip(source.dims, dims, strict=True))
+        source = _described(path, source.name, renamed)
+    if x not in source.dims and x in file.names and len(file.array(x).shape) == 1:
+        # Positions in an array of another name than its axis.
+        (axis,) = file.dims(x)
+        axis = source.renamed.get(axis, axis)
+        if axis in source.dims:
+            back = {new: old for old, new in source.renamed.items()}
+            source = _described(path, source.name, {**source.renamed, back.get(axis, axis): x})
+    if x not in source.dims:
+        raise vp.InputError(
+            f"{path}: '{source.name}' has no dimension '{x}'. {nearest(x, source.dims)} "
+            "Other names: dims."
+        )
+    m = source.shape[source.dims.index(x)]
+    coords = dict(source.coords)
+    if spacing is not None:
+        coords[x] = xr.Variable((x,), origin + spacing * np.arange(m))
+    elif x not in coords and x in file.names and file.array(x).shape == (m,):
+        coords[x] = xr.Variable((x,), np.asarray(file.array(x)[:]), dict(file.attrs(x)))
+    if x not in coords:
+        raise vp.InputError(f"{path}: no positions along '{x}'. Give spacing (and origin).")
+    if coords[x].dtype.kind not in "iuf":
+        raise vp.InputError(f"{path}: the positions along '{x}' are no numbers. Give spacing.")
+    return dataclasses.replace(source, coords=coords)
+
+
+def _described(path: Path, variable: str | None, renamed: Mapping[str, str]) -> Source:
+    """The names, shape and coordinates of an array, without reading it."""
+    file = _opened(path)
+    if variable is None:
+        large = [name for name in file.names if len(file.array(name).shape) > 1]
+        if len(large) != 1:
+            raise vp.InputError(
+                f"{path}: say which array is fitted, variable: NAME. Known: {', '.join(file.names)}."
+            )
+        variable = large[0]
+    if variable not in file.names:
+        raise vp.InputError(f"{path}: no array '{variable}'. {nearest(variable, file.names)}")
+    array, known = file.array(variable), file.dims(variable)
+    coords = {
+        renamed.get(name, name): xr.Variable(
+            [renamed.get(str(d), str(d)) for d in c.dims], c.values, c.attrs
+        )
+        for name, c in file.coords(variable).items()
+        if set(c.dims) <= set(known)
+    }
+    unit = str(file.attrs(variable).get("units", ""))
+    dims = tuple(renamed.get(d, d) for d in known)
+    shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+    return Source(path, variable, dims, coords, shape, dtype, unit, dict(renamed))
+
+
+def _opened(path: Path) -> _File:
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _kept_open(path, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_open(path: Path, changed: int) -> _File:
+    """A file stays open in this process until it changes."""
+    lazily = _LAZY.get(path.suffix.lower())
+    if lazily is None or not path.is_file():
+        return _labelled(read_arrays(path))
+    try:
+        return lazily(path)
+    except Exception as error:  # whatever the library makes of a damaged file
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise vp.InputError(f"{path}: data: cannot be read ({first}). Is it whole?") from error
+
+
+def _labelled(content: xr.Dataset) -> _File:
+    return _File(
+        tuple(str(name) for name in content.variables),
+        lambda name: content[name].variable,
+        lambda name: tuple(str(d) for d in content[name].dims),
+        lambda name: {str(key): c.variable for key, c in content[name].coords.items()},
+        lambda name: content[name].attrs,
+    )
+
+
+def _hdf5(path: Path) -> _File:
+    import h5py
+
+    with h5py.File(path, "r"):  # what h5netcdf cannot open it complains about twice
+        pass
+    content = xr.open_dataset(
+        path, engine="h5netcdf", decode_times=False, cache=False, phony_dims="sort"
+    )
+    return _labelled(content)
+
+
+def _tiff(path: Path) -> _File:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        dims = tuple(letter.lower() for letter in series.axes)
+        try:
+            array = tifffile.memmap(path, mode="r")
+        except ValueError:
+            # A compressed page holds one sample of every curve: all are unpacked once.
+            array = series.asarray(out="memmap")
+    if len(set(dims)) < len(dims):
+        dims = tuple(f"axis_{i}" for i in range(array.ndim))
+    return _File(("data",), lambda _: array, lambda _: dims, lambda _: {}, lambda _: {})
+
+
+# Formats of which parts are read here, though `formats` reads them whole.
+_LAZY: dict[str, Callable[[Path], _File]] = {
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), _hdf5),
+    **dict.fromkeys((".tif", ".tiff"), _tiff),
+}

@@ -1,0 +1,166 @@
+"""The columns of a data file that a configuration asks for, checked and ready to fit."""
+
+import fnmatch
+import os
+from pathlib import Path
+
+import numpy as np
+
+import varpro as vp
+
+from ..config.data import Data
+from ..config.document import Document, Key
+from ..config.messages import complain, nearest
+from .kinds import is_table
+from .samples import Columns, paired
+from .text_table import Table, read_table
+
+
+def read_columns(document: Document, data: Data, section: Key, folder: Path) -> Columns:
+    """What one section of a configuration says about a data file; `section` is where it stands."""
+    path = as_seen_from_here(folder / data.path)
+    if not is_table(path):
+        from .from_arrays import read_array_columns
+
+        return read_array_columns(document, data, section, path)
+    for key in ("select", "mask"):
+        if getattr(data, key):
+            message = "is for files of arrays. Tables of text have range and where."
+            raise vp.InputError(complain(document, (*section, key), message))
+    table = read_table(path, data.delimiter)
+
+    def column(name: str, *key: str | int) -> int:
+        index = table.find(name)
+        if index is None:
+            message = f"{table.file} has no column '{name}'. {nearest(name, table.names())}"
+            raise vp.InputError(complain(document, (*section, *key), message))
+        return index
+
+    for name, wanted in data.where.items():
+        index = column(name, "where", name)
+        kept = [i for i, row in enumerate(table.rows) if row[index] == wanted]
+        if not kept:
+            seen = sorted({row[index] for row in table.rows})
+            message = f"no row of column '{name}' is '{wanted}'. {nearest(wanted, seen)}"
+            raise vp.InputError(complain(document, (*section, "where", name), message))
+        table = table.take(kept)
+
+    x_index = column(data.x, "x")
+
+    def columns_of(key: str, names: list[str]) -> list[int]:
+        indices: list[int] = []
+        for i, name in enumerate(names):
+            if any(sign in name for sign in "*?[") and table.find(name) is None:
+                found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
+                found = [j for j in found if j != x_index]
+                if not found:
+                    message = f"no column matches '{name}'. {nearest(name, table.names())}"
+                    raise vp.InputError(complain(document, (*section, key, i), message))
+            else:
+                found = [column(name, key, i)]
+            indices += [j for j in found if j not in indices]
+        return indices
+
+    y_indices, imag_indices = columns_of("y", data.y), columns_of("imag", data.imag)
+    if imag_indices and len(imag_indices) != len(y_indices):
+        message = f"{len(imag_indices)} columns for the {len(y_indices)} of y."
+        raise vp.InputError(complain(document, (*section, "imag"), message))
+    of_y = [*y_indices, *imag_indices]
+    _equally_long(table, x_index, of_y)
+    whole = len(table.rows)
+    table = _finite(table, [x_index], data.nan)
+    if data.range is not None:
+        x = table.numbers(x_index)
+        kept = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
+        if not kept.size:
+            message = f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}."
+            raise vp.InputError(complain(document, (*section, "range"), message))
+        whole -= len(table.rows) - len(kept)
+        table = table.take(kept.tolist())
+
+    weigh: dict[str, int] = {}
+    if isinstance(data.sigma, str) and data.sigma != "poisson":
+        weigh["sigma"] = column(data.sigma, "sigma")
+    if data.weights is not None:
+        weigh["weights"] = column(data.weights, "weights")
+    table = _finite(table, [*of_y, *weigh.values()], data.nan)
+    if not table.rows:
+        raise vp.InputError(complain(document, section, "no row is left to fit."))
+
+    y = np.stack([table.numbers(j) for j in y_indices], axis=1)
+    if imag_indices:
+        y = y + 1j * np.stack([table.numbers(j) for j in imag_indices], axis=1)
+    sigma: np.ndarray | float | None = data.sigma if isinstance(data.sigma, float) else None
+    if data.sigma == "poisson":
+        if y.shape[1] > 1 or imag_indices:
+            message = "poisson needs a single y column of counts."
+            raise vp.InputError(complain(document, (*section, "sigma"), message))
+        _refuse(table, y_indices[0], y[:, 0] < 0, "is negative, so it is no Poisson count")
+        sigma = np.sqrt(np.maximum(y[:, 0], 1.0))
+    elif "sigma" in weigh:
+        sigma = table.numbers(weigh["sigma"])
+        _refuse(table, weigh["sigma"], sigma <= 0, "is no standard deviation; it must be positive")
+    weights = None
+    if "weights" in weigh:
+        weights = table.numbers(weigh["weights"])
+        _refuse(table, weigh["weights"], weights < 0, "is no weight; it must be zero or more")
+
+    names = table.names()
+    return Columns(
+        x=table.numbers(x_index),
+        y=y[:, 0] if y.shape[1] == 1 else y,
+        sigma=sigma,
+        weights=weights,
+        x_name=names[x_index],
+        y_names=paired([names[j] for j in y_indices], [names[j] for j in imag_indices]),
+        x_unit=data.units.x or table.unit(x_index),
+        y_unit=data.units.y or table.unit(y_indices[0]),
+        dropped=whole - len(table.rows),
+    )
+
+
+def as_seen_from_here(path: Path) -> Path:
+    """A path as short as the user would write it, for messages."""
+    path, here = Path(os.path.normpath(path)), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _equally_long(table: Table, x_index: int, y_indices: list[int]) -> None:
+    """Columns of different length show as empty fields at the end."""
+    filled = {j: [i for i, row in enumerate(table.rows) if row[j]] for j in (x_index, *y_indices)}
+    lengths = {j: rows[-1] + 1 if rows else 0 for j, rows in filled.items()}
+    for j in y_indices:
+        if lengths[j] != lengths[x_index]:
+            short = min(lengths[j], lengths[x_index])
+            raise vp.InputError(
+                f"{table.file}:{table.lines[short]} x ('{table.header[x_index]}') has "
+                f"{lengths[x_index]} points but y ('{table.header[j]}') has {lengths[j]}."
+            )
+
+
+def _finite(table: Table, indices: list[int], nan: str) -> Table:
+    """The rows whose numbers are finite; others are an error unless they may be dropped."""
+    bad = np.stack([~np.isfinite(table.numbers(j)) for j in indices])
+    if not bad.any():
+        return table
+    if nan == "drop":
+        return table.take(np.flatnonzero(~bad.any(axis=0)).tolist())
+    row = int(np.argmax(bad.any(axis=0)))
+    index = indices[int(np.argmax(bad[:, row]))]
+    text = table.rows[row][index]
+    what = f"'{text}' is not finite" if text else "the value is missing"
+    more = int(bad.sum()) - 1
+    also = f" ({more} more like it)" if more else ""
+    raise vp.InputError(
+        f"{table.at(row, index)} column '{table.header[index]}': {what}{also}. "
+        "Mend it, or set 'nan: drop' under data."
+    )
+
+
+def _refuse(table: Table, index: int, bad: np.ndarray, why: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise vp.InputError(
+            f"{table.at(row, index)} column '{table.header[index]}': "
+            f"{table.rows[row][index]} {why}."
+        )

@@ -1,0 +1,160 @@
+"""The journal of a batch: finished blocks of curves, each a file that is whole or not there.
+
+A block is written into a hidden sibling, flushed to the disk and renamed, so that neither Ctrl-C nor
+kill -9, a full disk or a power cut leaves a half of one. The files are the journal: what is there is
+done. `status.json` beside them says the same to people.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from varpro import InputError
+
+from ..atomic_files import flush
+
+# A file that holds what a block found, by its number.
+_NAME = "{:06d}.npz"
+_FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
+
+
+def ranges(shape: tuple[int, ...], most: int) -> list[tuple[int, int]]:
+    """Blocks of at most `most` curves, each a box of the cube: whole lines where they fit."""
+    total, inner = math.prod(shape), 1
+    box = 1
+    for n in reversed(shape):
+        if inner * n > most:
+            # As many of this axis as fit; a block does not reach over its end.
+            box = max(1, most // inner)
+            whole = inner * n
+            starts = [a + b for a in range(0, total, whole) for b in range(0, whole, inner * box)]
+            ends = [min(s + inner * box, (s // whole + 1) * whole) for s in starts]
+            return list(zip(starts, ends, strict=True))
+        inner *= n
+    return [(0, total)] if total else []
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """Finished blocks in `folder`. `key` names what they belong to: no others are ever read."""
+
+    folder: Path
+    key: str
+    blocks: tuple[tuple[int, int], ...]
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "blocks"
+
+    def begin(self) -> None:
+        """Make the folder, and remove what a killed process did not finish."""
+        self.store.mkdir(exist_ok=True)
+        for path in self.store.glob(".*.tmp-*"):
+            path.unlink(missing_ok=True)
+
+    def path(self, number: int) -> Path:
+        return self.store / _NAME.format(number)
+
+    def done(self) -> set[int]:
+        """Numbers of blocks that are finished."""
+        found = set()
+        for number in range(len(self.blocks)):
+            if self.path(number).exists():
+                found.add(number)
+        return found
+
+    def write(self, number: int, found: dict[str, np.ndarray]) -> None:
+        """Keep what a block found, for good."""
+        first, last = self.blocks[number]
+        content = {key: found[key] for key in _FIELDS}
+        assert all(len(value) == last - first for value in content.values())
+        head = np.array(json.dumps({"key": self.key, "rows": [first, last]}))
+        # Two machines may have processes of one number.
+        aside = self.store / f".{number:06d}.tmp-{uuid.uuid4().hex}"
+        try:
+            with aside.open("xb") as file:
+                np.savez(file, head=head, **content)  # pyright: ignore[reportArgumentType]
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path(number))
+            flush(self.store)
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: cannot be written ({error.strerror or error}). Finished blocks are "
+                f"kept; make room, then 'varpro resume {self.folder}'."
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+    def read(self, number: int) -> dict[str, np.ndarray]:
+        """What a block found.
+
+        **Raises:** `InputError` where the file is damaged, or of another run.
+        """
+        path = self.path(number)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                head = json.loads(str(file["head"]))
+                found = {key: file[key] for key in _FIELDS}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: damaged ({error}). Delete it, then 'varpro resume'."
+            ) from error
+        if head != {"key": self.key, "rows": list(self.blocks[number])}:
+            raise InputError(f"{path}: belongs to another run. Delete it, then 'varpro resume'.")
+        return found
+
+    def gathered(self) -> dict[str, np.ndarray]:
+        """All curves, in their order."""
+        total = self.blocks[-1][1]
+        out: dict[str, np.ndarray] = {}
+        for number, (first, last) in enumerate(self.blocks):
+            for key, value in self.read(number).items():
+                out.setdefault(key, np.empty((total, *value.shape[1:]), value.dtype))
+                out[key][first:last] = value
+        return out
+
+    def discard(self) -> None:
+        """Remove the blocks, once their content stands elsewhere."""
+        # Also of what a lost worker did not finish.
+        shutil.rmtree(self.store, ignore_errors=True)
+
+
+def write_status(folder: Path, content: dict[str, Any]) -> None:
+    """`status.json`, whole or as before; on a full disk as before."""
+    aside = folder / f".status.tmp-{os.getpid()}"
+    with contextlib.suppress(OSError):
+        try:
+            aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            aside.replace(folder / "status.json")
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """What `status.json` says.
+
+    **Raises:** `InputError` where there is none, or none of ours.
+    """
+    path = folder / "status.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not {"key", "state"} <= content.keys():
+            raise ValueError("it has no key and state")
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: no run of a batch that could be resumed: there is no status.json."
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not a status of varpro ({error}).") from error
+    return content

@@ -1,0 +1,203 @@
+"""What a configuration may say, told in three ways from the one set of models in `config`: the kinds
+of component, a JSON Schema, and a page of reference. And what is installed."""
+
+import inspect
+import json
+import os
+import platform
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import platformdirs
+import pydantic
+import typer
+
+from varpro import InputError
+
+from ..config.config import Config
+from ..config.messages import nearest
+from ..config.model import COMPONENTS, RESPONSES, BasisComponent, Component, Parameter
+from ..config.section import Section
+from ..data.formats import readers
+
+
+def json_schema() -> str:
+    """The JSON Schema of a configuration, for editors that complete and check YAML."""
+    schema = Config.model_json_schema(by_alias=True)
+    whole: Any = schema
+    for section in [*dict(sections()).values(), *RESPONSES.values()]:
+        part = whole if section is Config else whole["$defs"].get(section.__name__, {})
+        for name, said in section.texts().items():
+            key = section.model_fields[name].alias or name
+            part["properties"][key]["description"] = said
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "varpro configuration"
+    return json.dumps(schema, indent=2)
+
+
+def described(component: type[Component]) -> tuple[str, dict[str, str]]:
+    """The first paragraph about a kind, and what its docstring says of each argument."""
+    basis = component.basis if issubclass(component, BasisComponent) else component
+    text = inspect.getdoc(basis) or ""
+    head = " ".join(text.split("\n\n")[0].split())
+    arguments: dict[str, str] = {}
+    for match in re.finditer(
+        r"^- (`\w+`(?:,? (?:and )?`\w+`)*)(?: \([^)]*\))?: (.*?)(?=^- |^\S|\Z)", text, re.M | re.S
+    ):
+        said = " ".join(match[2].split())
+        for name in re.findall(r"`(\w+)`", match[1]):
+            arguments[name] = said
+    return head, arguments
+
+
+def print_models(kind: str | None) -> None:
+    """All kinds with their equations, or one of them whole."""
+    if kind is None:
+        width = max(map(len, COMPONENTS))
+        for name, component in COMPONENTS.items():
+            typer.echo(f"{name:<{width}}  {described(component)[0]}")
+        typer.echo("\nvarpro models KIND shows one with its parameters.")
+        return
+    if kind not in COMPONENTS:
+        raise InputError(f"no kind '{kind}'. {nearest(kind, COMPONENTS)}")
+    component = COMPONENTS[kind]
+    head, arguments = described(component)
+    typer.echo(f"{kind}: {head}\n")
+    rows = list(keys_of(component))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        said = arguments.get(row[0], "")
+        typer.echo(
+            "  ".join((*(t.ljust(w) for t, w in zip(row, widths, strict=True)), said)).rstrip()
+        )
+
+
+def keys_of(section: type[pydantic.BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Key, what it takes, and its default, of everything that a section knows."""
+    for name, field in section.model_fields.items():
+        if (
+            name == "kind"
+            and issubclass(section, Component)
+            and len(typing.get_args(field.annotation)) == 1
+        ):
+            continue
+        key = field.alias or name
+        default = (
+            "required"
+            if field.is_required()
+            else _default(field.get_default(call_default_factory=True))
+        )
+        yield key, _type(field.annotation), default
+
+
+def _default(value: object) -> str:
+    if value is None or value == {} or value == []:
+        return ""
+    if isinstance(value, pydantic.BaseModel):
+        return "see below"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value)
+
+
+_WORDS = {float: "number", int: "whole number", bool: "true or false", str: "text", Any: "see text"}
+
+
+def _type(hint: Any) -> str:
+    """A type in words."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _type(args[0])
+    if origin is typing.Literal:
+        return " or ".join(map(str, args))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_type(a) for a in args if a is not type(None)))
+    if origin is list:
+        return f"list of {_type(args[0])}"
+    if origin is dict:
+        return f"keys with {_type(args[1])}"
+    if isinstance(hint, type) and issubclass(hint, pydantic.BaseModel):
+        return "a component" if issubclass(hint, Component) else f"{hint.__name__.lower()}"
+    return _WORDS.get(hint, str(hint))
+
+
+def markdown_page() -> str:
+    """The reference of configurations as a page of Markdown."""
+    out = [
+        "# Configuration reference",
+        "",
+        "Generated by `varpro schema --markdown` from the models that check a configuration.",
+    ]
+    for name, section in sections():
+        doc, texts = inspect.cleandoc(section.__doc__ or ""), section.texts()
+        out += ["", f"## {name}", "", doc, "", "| key | takes | default | |", "|---|---|---|---|"]
+        for key, takes, default in keys_of(section):
+            name = next(n for n, f in section.model_fields.items() if (f.alias or n) == key)
+            said = texts.get(name, "")
+            out.append(f"| `{key}` | {takes} | {_code(default)} | {said} |")
+    out += ["", "## Kinds of component", ""]
+    out.append("Every parameter is a number, its start, or the keys of `parameter` above.")
+    responses = [(f"responses, kind {kind}", section) for kind, section in RESPONSES.items()]
+    for kind, component in [*COMPONENTS.items(), *responses]:
+        (head, arguments), texts = described(component), component.texts()
+        out += ["", f"### {kind}", "", head, "", "| key | takes | default | |", "|---|---|---|---|"]
+        for key, takes, default in keys_of(component):
+            said = arguments.get(key) or texts.get(key, "")
+            out.append(f"| `{key}` | {takes} | {_code(default)} | {said} |")
+    return "\n".join(out).replace("\n\n\n", "\n\n") + "\n"
+
+
+def _code(default: str) -> str:
+    return default if default in ("", "required", "see below") else f"`{default}`"
+
+
+def sections() -> list[tuple[str, type[Section]]]:
+    """The sections of a configuration by name, from the top down, components left out."""
+    found: dict[str, type[Section]] = {"The top": Config}
+
+    def visit(section: type[Section]) -> None:
+        for name, field in section.model_fields.items():
+            for inner in _inside(field.annotation):
+                if not issubclass(inner, Component) and inner not in found.values():
+                    found[name if inner.__name__ != "Parameter" else "parameter"] = inner
+                    visit(inner)
+
+    visit(Config)
+    found.setdefault("parameter", Parameter)
+    return list(found.items())
+
+
+def _inside(hint: Any) -> Iterator[type[Section]]:
+    if isinstance(hint, type) and issubclass(hint, Section):
+        yield hint
+    for arg in typing.get_args(hint):
+        yield from _inside(arg)
+
+
+def print_info() -> None:
+    """What to send along with a question."""
+    import jax
+
+    from ..provenance import versions
+
+    for name, version in versions().items():
+        typer.echo(f"{name:<12} {version}")
+    typer.echo(f"{'platform':<12} {platform.platform()}, {os.cpu_count()} cores")
+    typer.echo(f"{'devices':<12} {', '.join(str(d) for d in jax.devices())}")
+    typer.echo(f"{'executable':<12} {sys.executable}")
+    typer.echo(f"{'cache':<12} {platformdirs.user_cache_path('varpro')}")
+    typer.echo(f"{'formats':<12} text, {', '.join(sorted(readers()))}")
+    missing = []
+    for package in ("zarr", "tifffile", "sdtfile", "ptufile", "nmrglue", "dask", "diffrax"):
+        try:
+            __import__(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        typer.echo(f"{'without':<12} {', '.join(missing)}")

@@ -1,0 +1,51 @@
+"""What is seen of a sample while the pulse lasts."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._errors import InputError
+from .._types import ArrayIn
+from ._base import AbstractBasis, column
+from ._gaussian_irf import GaussianIRF
+
+
+class CoherentArtifact(AbstractBasis):
+    """What the sample does while the pulse lasts: the response and its derivatives.
+
+    Columns `g`, `g'` and `g''` as functions of `u = (x - center) / width` of the (first) Gaussian,
+    without units: `exp(-u^2 / 2)` times 1, `-u` and `u^2 - 1`. Their coefficients are
+    `name.0`, `name.1`, `name.2`. Kovalenko et al., Phys. Rev. A 59, 2369 (1999).
+
+    **Arguments:**
+
+    - `name`: of the component.
+    - `irf`: the `GaussianIRF`.
+    - `order`: how many columns, 1 to 3; 1 by default.
+    """
+
+    name: str
+    irf: GaussianIRF | None = eqx.field(default=None, kw_only=True)
+    order: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.irf is None:
+            raise InputError(f"CoherentArtifact '{self.name}' needs irf, the response it follows.")
+        if not 1 <= self.order <= 3:
+            raise InputError(
+                f"CoherentArtifact '{self.name}' needs order 1 to 3, not {self.order}."
+            )
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}.{i}" for i in range(self.order))
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        assert self.irf is not None
+        center, width, _ = self.irf.gaussians(self.irf.own(values))[0]
+        # Far out all is zero, also what would overflow.
+        u = jnp.clip((column(x) - center) / width, -60.0, 60.0)
+        factors = jnp.concatenate([jnp.ones_like(u), -u, u**2 - 1.0], axis=1)
+        return jnp.exp(-0.5 * u**2) * factors[:, : self.order]

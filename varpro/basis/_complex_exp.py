@@ -1,0 +1,94 @@
+"""Decaying waves of complex data: spectra in the time domain, ring-down, normal modes."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import numpy as np
+
+from .._errors import InputError
+from .._parameters.param import Param
+from .._types import ArrayIn
+from ._base import AbstractBasis, Shared, backend, held, parameter
+
+
+class Receiver(Shared):
+    """A phase and a delay that all lines of a spectrum have in common, given to them as `receiver=`.
+
+        receiver = vp.Receiver("receiver", phase=0.0)
+        model = vp.ComplexExp("PCr", freq=0.0, rate=20.0, receiver=receiver) + ...
+        fit = vp.fit(model, t, fid, real_coefficients=True)
+
+    Line j is then `exp(i phase) exp((2 pi i freq_j - rate_j) (x + delay))`, and its coefficient a real
+    amplitude: the model of AMARES (Vanhamme, van den Boogaart and Van Huffel, J. Magn. Reson. 129, 35
+    (1997)). With complex coefficients a common phase has no meaning and is not determined.
+
+    **Arguments:**
+
+    - `name`: prefix of its parameters, `receiver.phase` and `receiver.delay`.
+    - `phase`: in radians; 0 by default.
+    - `delay`: from the pulse to x = 0, in units of x; none by default, and held unless a `Param` says
+        otherwise.
+    """
+
+    name: str
+    phase: Param | None = parameter(0.0)
+    delay: "Param | None" = eqx.field(default=None, converter=held, kw_only=True)
+
+
+class ComplexExp(AbstractBasis):
+    """A decaying wave `exp((2 pi i freq - rate) x)`, for complex data.
+
+    Its complex coefficient is an amplitude and a phase; with a `receiver`, and `real_coefficients=True`
+    in the fit, a real amplitude.
+
+    **Arguments:**
+
+    - `name`: of the component and its coefficient.
+    - `freq`: cycles per unit of x; of either sign.
+    - `rate`: of the exponential decay, in radians per unit of x: a Lorentzian line of full width
+        `rate / pi` at half maximum; or
+    - `tau`: its inverse, the lifetime; or
+    - `fwhm`: that width, in the units of `freq`.
+    - `gaussian`: full width at half maximum of a Gaussian line, in the units of `freq`: a factor
+        `exp(-(pi gaussian x)^2 / (4 ln 2))`. With an exponential decay the line is a Voigt profile.
+    - `receiver`: a `Receiver`.
+
+    Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
+    found in the spectrum of the data (`varpro._waves`); several waves get increasing frequencies in the
+    order in which they stand in the model.
+    """
+
+    name: str
+    freq: Param | None = parameter()
+    rate: Param | None = parameter()
+    tau: Param | None = parameter()
+    fwhm: Param | None = parameter()
+    gaussian: Param | None = parameter()
+    receiver: Receiver | None = eqx.field(default=None, kw_only=True)
+    elementwise: ClassVar[bool] = True
+    wave: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.freq is None:
+            self.freq = Param()
+
+    def __check_init__(self):
+        if sum(p is not None for p in (self.rate, self.tau, self.fwhm)) > 1:
+            raise InputError(f"ComplexExp '{self.name}' takes one of rate, tau and fwhm.")
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, x = backend(x, values)
+        shared = {} if self.receiver is None else self.receiver.own(values)
+        x = x + shared["delay"] if "delay" in shared else x
+        phase, decay = 2 * np.pi * values["freq"] * x, xp.zeros_like(x)
+        phase = phase + shared["phase"] if "phase" in shared else phase
+        if "rate" in values:
+            decay = values["rate"] * x
+        elif "tau" in values:
+            decay = x / values["tau"]
+        elif "fwhm" in values:
+            decay = np.pi * values["fwhm"] * x
+        if "gaussian" in values:
+            decay = decay + (np.pi * values["gaussian"] * x) ** 2 / (4 * np.log(2.0))
+        return xp.exp(-decay) * (xp.cos(phase) + 1j * xp.sin(phase))

@@ -1,0 +1,94 @@
+"""Linear systems that a response drives: `v' = K v + start p(t)`, for p a straight line on each cell.
+
+Time is in cells. Decays know nothing of each other and have closed forms; a scheme is a system of
+states that holds p and its slope as two states more.
+"""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact
+
+from ._matrix_exponential import Step, moves, repeated, states
+
+# Below it the closed forms lose digits and a series of so many terms has them.
+_SMALL, _TERMS = 0.5, 14
+
+
+class Decays(eqx.Module):
+    """`v' = -rate v + p` for every rate (g,)."""
+
+    rate: Inexact[Array, " g"]
+
+    def along(self, steps: int) -> Step:
+        """What moves states on by `steps` cells where nothing drives them."""
+        factor = jnp.exp(-self.rate * steps)
+        return lambda v: v * factor
+
+    def cell(
+        self, v: Inexact[Array, "m g"], drive: Float[Array, "m 2"], after: Float[Array, " m"]
+    ) -> Inexact[Array, "m g"]:
+        """States v, time `after` later, for p and its slope in `drive`."""
+        t = after[:, None]
+        z = self.rate * t
+        one, two = _phi(z)
+        return v * jnp.exp(-z) + drive[:, :1] * t * one + drive[:, 1:] * t**2 * two
+
+    def inflow(self, drive: Float[Array, "r 2"]) -> Inexact[Array, "r g"]:
+        """What a cell adds by its end."""
+        one, two = _phi(self.rate)
+        return drive[:, :1] * one + drive[:, 1:] * two
+
+    def left(
+        self, v: Inexact[Array, " g"], period: Float[Array, ""], after: Float[Array, ""]
+    ) -> Inexact[Array, " g"]:
+        """The sum over i >= 0 of states v, `after + i period` later."""
+        return v * jnp.exp(-self.rate * after) / -jnp.expm1(-self.rate * period)
+
+
+class Scheme(eqx.Module):
+    """`v' = K v + start p`; for `known` see `states`. The methods are those of `Decays`."""
+
+    k: Inexact[Array, "n n"]
+    start: Inexact[Array, " n"]
+    known: tuple[bool, ...] = eqx.field(static=True)
+
+    def along(self, steps: int) -> Step:
+        return moves(self.k, jnp.asarray(steps, self.k.real.dtype), np.array(self.known))
+
+    def _whole(self) -> tuple[Inexact[Array, "s s"], np.ndarray]:
+        n, k = self.k.shape[0], self.k
+        whole = jnp.zeros((n + 2, n + 2), k.dtype)
+        whole = whole.at[:n, :n].set(k).at[:n, n].set(self.start).at[n, n + 1].set(1.0)
+        return whole, np.array([*self.known, True, True])
+
+    def cell(
+        self, v: Inexact[Array, "m n"], drive: Float[Array, "m 2"], after: Float[Array, " m"]
+    ) -> Inexact[Array, "m n"]:
+        whole, known = self._whole()
+        begin = jnp.concatenate([v, drive.astype(v.dtype)], axis=1)
+        return states(whole, begin, after, known)[:, : v.shape[1]]
+
+    def inflow(self, drive: Float[Array, "r 2"]) -> Inexact[Array, "r n"]:
+        n = self.k.shape[0]
+        each = self.cell(jnp.zeros((2, n), self.k.dtype), jnp.eye(2), jnp.ones(2, drive.dtype))
+        return drive.astype(each.dtype) @ each
+
+    def left(
+        self, v: Inexact[Array, " n"], period: Float[Array, ""], after: Float[Array, ""]
+    ) -> Inexact[Array, " n"]:
+        known = np.array(self.known)
+        return states(self.k, repeated(self.k, v, period, known), after[None], known)[0]
+
+
+def _phi(z: Inexact[Array, "..."]) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
+    """`(1 - exp(-z)) / z` and `(z - 1 + exp(-z)) / z^2`, also for small z."""
+    small = jnp.abs(z) < _SMALL
+    near, far = jnp.where(small, z, 0.0), jnp.where(small, 1.0, z)
+    series = jnp.zeros_like(near)
+    for i in range(_TERMS, 1, -1):
+        series = 1.0 / math.factorial(i) - near * series
+    one = (1.0 - jnp.exp(-far)) / far
+    return jnp.where(small, 1.0 - near * series, one), jnp.where(small, series, (1.0 - one) / far)

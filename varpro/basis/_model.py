@@ -1,0 +1,212 @@
+"""From a sum of bases to one function of all parameter values.
+
+Equal formulas are gathered into groups, each evaluated at once; the partial derivatives come as
+O'Leary and Rust's table (2013): which column depends on which parameter is static, so that a peak
+contributes its own two or three derivative columns and nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, PyTree
+
+from .._errors import InputError
+from .._parameters.param import Param
+from ._base import AbstractBasis, Shared, Sum, bare, fields_of
+from ._custom import Offset
+
+
+class Partials(NamedTuple):
+    """`values[:, i]` is the derivative of `column[i]` by `parameter[i]`; the last two are static."""
+
+    values: Inexact[Array, "m d"]
+    column: np.ndarray
+    parameter: np.ndarray
+
+
+class _Group(eqx.Module):
+    """Bases of one formula. `index[key]` are the positions of their parameters among all q."""
+
+    formula: AbstractBasis
+    keys: tuple[str, ...] = eqx.field(static=True)
+    index: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+
+    def pick(self, values: Float[Array, " q"]) -> tuple[Array, ...]:
+        """Parameters by key: (g,) for elementwise formulas, scalars otherwise."""
+        if self.formula.elementwise:
+            return tuple(values[np.array(ids)] for ids in self.index)
+        return tuple(values[ids[0]] for ids in self.index)
+
+    def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
+        # A formula without parameters makes host arrays of host arrays.
+        return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
+
+    def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
+        picked = self.pick(values)
+        columns = first + np.arange(self.width)
+        if self.formula.together and self.index:
+            one = np.array([ids[0] for ids in self.index])
+            table = jax.jacfwd(lambda v: self.evaluate(x, tuple(v)))(jnp.stack(picked))
+            flat = jnp.swapaxes(table, 1, 2).reshape(table.shape[0], -1)
+            yield Partials(flat, np.tile(columns, one.size), np.repeat(one, self.width))
+            return
+        for i, ids in enumerate(self.index):
+
+            def along(value, i=i):
+                return self.evaluate(x, (*picked[:i], value, *picked[i + 1 :]))
+
+            # Elementwise: column j depends on its own parameter j alone, so one tangent of ones
+            # yields every partial of this key. Otherwise the key is one scalar: the same call.
+            _, tangent = jax.jvp(along, (picked[i],), (jnp.ones_like(picked[i]),))
+            one_each = self.formula.elementwise
+            parameter = np.array(ids) if one_each else np.full(self.width, ids[0])
+            yield Partials(tangent, columns, parameter)
+
+
+class Model(eqx.Module):
+    """All columns of a sum of bases as a function of x and of the q parameter values.
+
+    **Fields:** `names` of the parameters (q), `columns` names of the columns (n) in the order in
+    which they are computed, `order` such that `columns[order]` is the order of the user.
+    """
+
+    groups: tuple[_Group, ...]
+    offsets: tuple[_Group, ...]
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    order: tuple[int, ...] = eqx.field(static=True)
+
+    def evaluate(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, "m n"]:
+        """The matrix `Phi`."""
+        blocks = [group.evaluate(x, group.pick(values)) for group in self.groups]
+        dtype = jnp.result_type(*blocks)
+        return jnp.concatenate([b.astype(dtype) for b in blocks], axis=1)
+
+    def offset(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, " m"] | None:
+        """The sum of the terms without coefficient, or None if there are none."""
+        if not self.offsets:
+            return None
+        return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
+
+    @property
+    def alike(self) -> list[tuple[tuple[int, ...], ...]]:
+        """Parameter indices of components of one formula: per key a row, per component a column."""
+        return [group.index for group in self.groups if group.formula.elementwise]
+
+    def twins(self, values: np.ndarray) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
+        """Pairs of columns of one formula whose parameters have equal `values` (q,): the names of
+        both columns, and the indices of their parameters side by side."""
+        first = 0
+        for group in self.groups:
+            seen: dict[tuple[float, ...], int] = {}
+            members = range(group.width if group.formula.elementwise and group.keys else 0)
+            for j in members:
+                i = seen.setdefault(tuple(values[ids[j]] for ids in group.index), j)
+                if i != j:
+                    pairs = [(ids[i], ids[j]) for ids in group.index]
+                    yield self.columns[first + i], self.columns[first + j], pairs
+            first += group.width
+
+    def moved_by(self, parameters: Sequence[int]) -> np.ndarray:
+        """Which columns depend on any of these parameters, by index."""
+        found = []
+        for group in self.groups:
+            among = np.isin(group.index, parameters)
+            each = among.any(axis=0) if group.formula.elementwise and group.keys else among.any()
+            found.append(np.broadcast_to(each, group.width))
+        return np.concatenate(found)
+
+    def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
+        """Derivatives of the columns by the q parameter values; None if there are none."""
+        found, first = [], 0
+        for group in self.groups:
+            found += group.partials(x, values, first)
+            first += group.width
+        if not found:
+            return None
+        tables = list(zip(*found, strict=True))
+        dtype = jnp.result_type(*tables[0])
+        return Partials(
+            jnp.concatenate([v.astype(dtype) for v in tables[0]], axis=1),
+            np.concatenate(tables[1]),
+            np.concatenate(tables[2]),
+        )
+
+
+def build_model(basis: AbstractBasis) -> Model:
+    """Gather the parts of `basis` by formula, and check that names are unique."""
+    parts = list(_flat(basis))
+    shared = _shared_parameters(parts)
+    keys_of = [tuple(part.parameters) for part in parts]
+    # One look at each method: equinox makes a module of it every time.
+    names_of = [
+        tuple(map(part.parameter_name, keys)) for part, keys in zip(parts, keys_of, strict=True)
+    ]
+    every = [name for found in names_of for name in found]
+    names = tuple(dict.fromkeys(every))
+    own = (*(name for name in every if name not in shared), *shared)
+    wanted = tuple(name for part in parts for name in part.column_names)
+    for what, words in (("component", wanted), ("parameter", own)):
+        twice = [word for word, count in Counter(words).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"Two components give a {what} the name '{twice[0]}'. Names must be unique."
+            )
+    if not wanted:
+        raise InputError("The model has no column with a coefficient. Add one, such as Constant.")
+    index = {name: i for i, name in enumerate(names)}
+    gathered: dict[object, list[int]] = {}
+    formulas = [bare(part) for part in parts]
+    for number, (part, keys) in enumerate(zip(parts, keys_of, strict=True)):
+        leaves, structure = jax.tree.flatten(formulas[number])
+        # Arrays in a formula, such as a measured response, are the same if they are one object.
+        key = (structure, keys, tuple(map(id, leaves))) if part.elementwise else number
+        gathered.setdefault(key, []).append(number)
+
+    groups, offsets, columns = [], [], []
+    for members in gathered.values():
+        first = members[0]
+        ids = tuple(zip(*([index[name] for name in names_of[i]] for i in members), strict=True))
+        names_here = [name for i in members for name in parts[i].column_names]
+        is_offset = isinstance(parts[first], Offset)
+        width = 1 if is_offset else len(names_here)
+        group = _Group(formulas[first], keys_of[first], ids, width)
+        (offsets if is_offset else groups).append(group)
+        columns += names_here
+    order = tuple(columns.index(name) for name in wanted)
+    return Model(tuple(groups), tuple(offsets), names, tuple(columns), order)
+
+
+def _shared_parameters(parts: Iterable[AbstractBasis]) -> dict[str, Param]:
+    """Parameters that components have in common, by name; one name must mean one thing."""
+    found: dict[str, Param] = {}
+    for part in parts:
+        for _, value in fields_of(part):
+            if isinstance(value, AbstractBasis):
+                more = _shared_parameters([value])
+            else:
+                more = value.parameters if isinstance(value, Shared) else {}
+            for name, param in more.items():
+                if found.setdefault(name, param) != param:
+                    raise InputError(
+                        f"Two responses give a parameter the name '{name}', and differ in it. Give one "
+                        "object to all components that share it, or another name."
+                    )
+    return found
+
+
+def _flat(basis: AbstractBasis) -> Iterator[AbstractBasis]:
+    """The terms of a sum, one by one; an offset of a sum is a sum of offsets."""
+    if isinstance(basis, Sum):
+        for part in basis.parts:
+            yield from _flat(part)
+    elif isinstance(basis, Offset) and isinstance(basis.basis, Sum):
+        yield from (Offset(part) for part in _flat(basis.basis))
+    else:
+        yield basis

@@ -1,0 +1,92 @@
+"""Oscillations."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._errors import InputError
+from .._parameters.param import Param
+from .._types import ArrayIn
+from ._base import AbstractBasis, parameter
+from ._response import AbstractResponse
+
+_ENVELOPES = ("exponential", "gaussian")
+
+
+class Oscillation(AbstractBasis):
+    """An oscillation of any phase: columns `d(x) cos(2 pi freq x)` and `d(x) sin(2 pi freq x)`.
+
+    The envelope d is `exp(-x / tau)`, or `exp(-x^2 / (2 tau^2))`, or 1. With coefficients a of the
+    cosine and b of the sine, the amplitude is `sqrt(a^2 + b^2)` and the phase `atan2(-b, a)` in
+    `cos(2 pi freq x + phase)`.
+
+    **Arguments:**
+
+    - `name`: of the component; its coefficients are `name.cos` and `name.sin`.
+    - `freq`: cycles per unit of x.
+    - `tau`: the lifetime, in units of x; for a Gaussian envelope its standard deviation; or
+    - `rate`: its inverse. With neither the oscillation does not decay.
+    - `envelope`: "exponential" (default) or "gaussian".
+    - `irf`: the response through which it is seen. It then begins where that is, with the phases of
+        cosine and sine counted from there.
+
+    Starts that are left out, of frequency and decay, are found in the spectrum of the data
+    (`varpro._waves`); not through a response.
+    """
+
+    name: str
+    freq: Param | None = parameter()
+    tau: Param | None = parameter()
+    rate: Param | None = parameter()
+    envelope: str = eqx.field(static=True, default="exponential")
+    irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
+    wave: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.freq is None:
+            self.freq = Param()
+
+    def __check_init__(self):
+        if self.tau is not None and self.rate is not None:
+            raise InputError(f"Oscillation '{self.name}' needs either tau or rate, not both.")
+        if self.envelope not in _ENVELOPES:
+            raise InputError(
+                f"Oscillation '{self.name}' needs envelope 'exponential' or 'gaussian', not "
+                f"{self.envelope!r}."
+            )
+
+    @property
+    def finds_start(self) -> bool:
+        return self.irf is None
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return (f"{self.name}.cos", f"{self.name}.sin")
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        x = jnp.asarray(x)
+        if self.irf is None:
+            return self._plain(x[:, None], values)
+        own = self.irf.own(values)
+        if self.envelope == "gaussian":
+            return self.irf.seen_function(x, lambda v: self._plain(v, values), own)
+        # A decay whose rate is complex: exp(-rate v) = d(v) (cos + i sin).
+        rate = jnp.asarray(self._rate(values) - 2j * jnp.pi * values["freq"])
+        seen = self.irf.seen(x[:, None], rate, own)
+        return jnp.concatenate([seen.real, seen.imag], axis=1)
+
+    def _rate(self, values: Mapping[str, ArrayIn]) -> ArrayIn | float:
+        if "rate" in values:
+            return values["rate"]
+        return 1.0 / values["tau"] if "tau" in values else 0.0
+
+    def _plain(self, x: Array, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """The columns at x (m, 1)."""
+        phase = 2 * jnp.pi * values["freq"] * x
+        waves = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
+        s = self._rate(values) * x
+        return jnp.exp(-s if self.envelope == "exponential" else -0.5 * s**2) * waves

@@ -1,0 +1,45 @@
+"""Baselines: a constant and polynomials, linear in everything they have."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._errors import InputError
+from .._types import ArrayIn
+from ._base import AbstractBasis, backend
+
+
+class Constant(AbstractBasis):
+    """A constant, one column of ones."""
+
+    name: str
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, _ = backend(x, values)
+        return xp.ones((x.shape[0], 1), jnp.result_type(x, float))
+
+
+class Polynomial(AbstractBasis):
+    """Powers `1, x, ..., x^degree`, with coefficients named `name.0`, `name.1`, ...
+
+    **Arguments:**
+
+    - `name`: of the component.
+    - `degree`: the highest power, at least 0; 1 by default.
+    """
+
+    name: str
+    degree: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.degree < 0:
+            raise InputError(f"Polynomial '{self.name}' needs degree >= 0, not {self.degree}.")
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}.{i}" for i in range(self.degree + 1))
+
+    def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        xp, _ = backend(x, values)
+        return xp.vander(x, self.degree + 1, increasing=True)
