@@ -21,7 +21,7 @@ from varpro._problem.problem import Problem
 from varpro._reduced.common_basis import Reduced
 from varpro._search.minimise import locate
 from varpro._statistics.bands import _variance
-from varpro._statistics.constrained_refit import _Pulled, again, holder
+from varpro._statistics.constrained_refit import Penalised, constrained_refits, refit_problem
 from varpro._statistics.covariance import covariance_blocks
 from varpro._statistics.joint_covariance import Optimum
 from varpro._statistics.quantities import quantities
@@ -85,7 +85,7 @@ def coverage(case: Case, sets: int, seed: int = 0) -> Coverage:
     chosen = quantities(one, None, None if data.ndim == 2 else 0)
     theta = np.array([one.params[one.names[i]].init for i in one.layout.free])
     true = np.concatenate([theta, case.coef.reshape(len(one.columns), -1)[:, 0]])
-    held = holder(one, [[c] for c in chosen])
+    held = constrained_refits(one, [[c] for c in chosen])
     stack = [held._held(i, true[i : i + 1]) for i in range(len(chosen))]
     stack = jax.tree.map(lambda *a: np.stack(a), *stack)
     curve = case.curve(np.array(case.at)).reshape(2, -1)[:, 0]
@@ -96,7 +96,7 @@ def coverage(case: Case, sets: int, seed: int = 0) -> Coverage:
         y = np.concatenate([y, np.repeat(y[:1], LANES - len(y), axis=0)])
         y = y.reshape(LANES, len(case.x), -1)
         columns = _columns(one, at)
-        out = _simulate(again(one), y, theta, stack, columns, one.absolute_sigma)
+        out = _simulate(refit_problem(one), y, theta, stack, columns, one.absolute_sigma)
         parts.append(jax.device_get(out))
     value, variance, rise, bound, ok = (np.concatenate(a)[:sets] for a in zip(*parts, strict=True))
     # A coordinate on its bound is one parameter less.
@@ -117,15 +117,15 @@ def coverage(case: Case, sets: int, seed: int = 0) -> Coverage:
 
 
 def _columns(fit: vp.FitResult, x: np.ndarray) -> Assembled:
-    columns = again(fit).problem.columns
+    columns = refit_problem(fit).problem.columns
     return Assembled(columns.model, columns.layout, columns.numbers, x, ())
 
 
 @eqx.filter_jit
-def _simulate(again, ys, theta0, held, at, absolute):
+def _simulate(refit_problem, ys, theta0, held, at, absolute):
     """Per data set: values (r + 2,), variances, rise of chi-square in units of the noise (r,) with
     each quantity held at the truth, number of coordinates on a bound, and success."""
-    problem, limits, how = again
+    problem, limits, how = refit_problem
     columns = problem.columns
     lower, upper = (-jnp.inf, jnp.inf) if limits[0] is None else limits
     dof = problem.y.size - theta0.size - len(columns.model.columns) * problem.y.shape[1]
@@ -148,7 +148,7 @@ def _simulate(again, ys, theta0, held, at, absolute):
         variance.append(spread[0, 0, :, 0])
 
         def rise(held):
-            pulled = _Pulled(reduced, held)
+            pulled = Penalised(reduced, held)
             there, _, at_ = locate(pulled, limits, theta, how)
             return (pulled.answer(there, at_)[1] - chisq) / noise
 

@@ -8,7 +8,7 @@ from test_bands import CLEAN, MODEL, ORDER, SIGMA, T, Y, curve
 
 import varpro as vp
 from varpro._statistics import bootstrap as _bootstrap
-from varpro._statistics.constrained_refit import again
+from varpro._statistics.constrained_refit import refit_problem
 
 KINDS = ["residual", "wild", "case"]
 COUNTS = np.random.default_rng(4).poisson(200 * CLEAN).astype(float)
@@ -16,7 +16,7 @@ COUNTS = np.random.default_rng(4).poisson(200 * CLEAN).astype(float)
 
 def drawn(fit, kind, number, key=0):
     """The data and weights of one replicate."""
-    source, problem = _bootstrap._source(fit, kind), again(fit).problem
+    source, problem = _bootstrap._source(fit, kind), refit_problem(fit).problem
     key = jax.random.fold_in(jax.random.key(key), number)
     y, weights, _ = _bootstrap.draw(problem, source, key, kind)
     return np.asarray(y), None if weights is None else np.asarray(weights)

@@ -9,7 +9,7 @@ import scipy.optimize
 import varpro as vp
 from varpro._dmd.exponentials import Exponentials, Spectrum
 from varpro._problem.columns import Opaque
-from varpro._problem.linear_constraints import Linear, Wishes
+from varpro._problem.linear_constraints import CoefficientSpec, Linear
 from varpro._problem.problem import Problem
 from varpro._reduced.common_basis import Reduced
 from varpro._reduced.per_column import reduction
@@ -287,7 +287,7 @@ def test_the_jacobian_of_single_right_hand_sides(kind, rng):
     t = jnp.asarray(np.linspace(0, 10, m))
     y = np.asarray(basis(jnp.array([1.0, 4.0]), t)) @ rng.normal(size=(3, 5))
     y = y + 0.1 * rng.normal(size=y.shape)
-    wishes = Wishes(nonnegative=kind != "weights")
+    wishes = CoefficientSpec(nonnegative=kind != "weights")
     linear = wishes.rules(("a", "b", "c"), 5, (0, 1, 2), False)
     apart = rng.uniform(0.5, 2.0, y.shape) if kind in ("weights", "both") else None
     columns = Opaque(basis, None, t, lambda theta: theta)
@@ -302,7 +302,7 @@ def test_the_jacobian_of_single_right_hand_sides(kind, rng):
         step[i] = h
         up, down = (reduced.evaluate(theta + s * step)[0] for s in (1, -1))
         np.testing.assert_allclose(jac[:, i], (up - down) / (2 * h), atol=1e-7)
-    turned, head = reduced.turned(theta, point)
+    turned, head = reduced.rotated(theta, point)
     np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, rtol=1e-10)
     np.testing.assert_allclose(turned.T @ head, jac.T @ rows, rtol=1e-8, atol=1e-10)
     assert int(reduced.quality(point)["rank"]) == 3
@@ -385,12 +385,12 @@ def test_the_turned_jacobian_of_many_right_hand_sides_has_few_rows_and_the_same_
     linear = Linear()
     if kind == "penalty":
         names = tuple("abcdef")
-        linear = Wishes(ridge=0.3).rules(names, k, range(len(names)), False)
+        linear = CoefficientSpec(ridge=0.3).rules(names, k, range(len(names)), False)
         linear = jax.tree.map(jnp.asarray, linear)
     reduced = Reduced(Problem(columns, y, weights, linear), SVD(), "auto")
     rows, point = reduced.evaluate(theta)
     jac = np.asarray(reduced.jacobian(theta, point))
-    turned, head = reduced.turned(theta, point)
+    turned, head = reduced.rotated(theta, point)
     assert len(turned) < len(jac) / 2
     scale = np.abs(jac.T @ jac).max()
     np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, atol=1e-10 * scale)

@@ -15,7 +15,7 @@ from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit, wave_and_decay
 
 import varpro as vp
 from varpro._reduced.common_basis import Reduced
-from varpro._statistics.constrained_refit import _Pulled, holder
+from varpro._statistics.constrained_refit import Penalised, constrained_refits
 from varpro._statistics.quantities import quantities
 
 TIGHT = vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
@@ -229,18 +229,18 @@ def test_tied_parameters_are_held_together(rng):
         np.testing.assert_allclose(alpha, held.alpha, rtol=1e-6)
 
 
-def test_the_jacobian_with_springs_is_that_of_central_differences():
+def test_the_jacobian_with_a_penalty_is_that_of_central_differences():
     model, _, data = wave_and_decay()
     fit = vp.fit(model, T, data)
     pair = quantities(fit, ["wave.w", "decay"])
-    held = holder(fit, [pair])
+    held = constrained_refits(fit, [pair])
     target = held.start + np.array([[2.0, -1.5]]) * held.unit
     with jax.enable_x64(True):
-        problem = jax.tree.map(jnp.asarray, held.again.problem)
+        problem = jax.tree.map(jnp.asarray, held.refit_problem.problem)
         springs = jax.tree.map(jnp.asarray, held._held(0, target[0]))
         # Far from the optimum the full Jacobian is the one of the residual.
-        pulled = _Pulled(Reduced(problem, vp.linalg.SVD(), "full"), springs)
-        theta = jnp.asarray(fit.optimum.theta * np.array([1.01, 1.2]))
+        pulled = Penalised(Reduced(problem, vp.linalg.SVD(), "full"), springs)
+        theta = jnp.asarray(fit.optimum.alpha * np.array([1.01, 1.2]))
         jac = pulled.jacobian(theta, pulled.evaluate(theta)[1])
         steps = 1e-5 * jnp.diag(theta)
         rows = [
@@ -250,7 +250,7 @@ def test_the_jacobian_with_springs_is_that_of_central_differences():
     assert jac.shape == (T.size + 2, 2)
     scale = np.linalg.norm(jac, axis=0)
     np.testing.assert_allclose(jac / scale, np.stack(rows, 1) / scale, atol=1e-8)
-    turned, rows = pulled.turned(theta, pulled.evaluate(theta)[1])
+    turned, rows = pulled.rotated(theta, pulled.evaluate(theta)[1])
     np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, rtol=1e-10)
     resid = pulled.evaluate(theta)[0]
     np.testing.assert_allclose(turned.T @ rows, jac.T @ resid, rtol=1e-8)

@@ -86,7 +86,7 @@ def keep_programs(store: Store, about: str = "") -> Iterator[None]:
         _SHELF.reset(token)
 
 
-def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+def cached_jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """`eqx.filter_jit`, for functions whose programs are worth keeping."""
     jitted = eqx.filter_jit(function)
 

@@ -13,9 +13,9 @@ from ._global.fit_global import fit_sets
 from ._global.global_fit import GlobalFit
 from ._parameters.param import Param
 from ._parameters.tie import TieLike
-from ._problem.compress import Blocks, Compressed, compress as _compress, is_stream
+from ._problem.compress import Compressed, DataBlocks, compress as _compress, is_stream
 from ._problem.data import NanPolicy
-from ._problem.linear_constraints import Penalties, Relation, Strength, Wishes
+from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, Strength
 from ._problem.model_like import ModelLike
 from ._problem.noise import Noise
 from ._reduced.abstract import Jacobian
@@ -62,7 +62,7 @@ def fit(model: ModelLike, x: PyTree, y: np.ndarray, **options: Unpack[_Options])
 
 @overload
 def fit(
-    model: ModelLike, x: PyTree, y: Compressed | Blocks, **options: Unpack[_Options]
+    model: ModelLike, x: PyTree, y: Compressed | DataBlocks, **options: Unpack[_Options]
 ) -> CompressedFit: ...
 
 
@@ -78,7 +78,7 @@ def fit(
 def fit(
     model: ModelLike | Mapping[str, ModelLike],
     x: PyTree,
-    y: np.ndarray | Compressed | Blocks | None = None,
+    y: np.ndarray | Compressed | DataBlocks | None = None,
     *,
     init: Mapping[str, Param | float] | None = None,
     bounds: Mapping[str, tuple] | None = None,
@@ -189,7 +189,7 @@ def fit(
         "fix": [fix] if isinstance(fix, str) else fix,
         "tie": tie or {},
         "order": [order] if order and isinstance(order[0], str) else order,
-        "wishes": Wishes(nonnegative, {}, relations or {}, ridge, smooth, real_coefficients),
+        "spec": CoefficientSpec(nonnegative, {}, relations or {}, ridge, smooth, real_coefficients),
         "given": {"sigma": sigma, "weights": weights, "mask": mask},
         "absolute_sigma": absolute_sigma,
         "nan": nan,
@@ -225,7 +225,7 @@ def fit(
 
 
 def _in_blocks(
-    model: ModelLike, x: PyTree, y: Compressed | Blocks, options: dict[str, Any]
+    model: ModelLike, x: PyTree, y: Compressed | DataBlocks, options: dict[str, Any]
 ) -> CompressedFit:
     """All right-hand sides with one set of nonlinear parameters, in two readings."""
     for what, value in options["given"].items():
@@ -263,7 +263,7 @@ def _each(
             f"share={options['share'] or 'none'!r} fits the columns of Y (m, k). A column that is not "
             "finite gets a status of its own, so leave nan= out."
         )
-    if options["wishes"].any:
+    if options["spec"].any:
         raise InputError(
             "Columns with parameters of their own have no rules for coefficients: leave nonnegative=, "
             "relations=, ridge= and smooth= out."
@@ -284,5 +284,5 @@ def _each(
         **{k: options[k] for k in keys},
         **given,
         max_steps=how.max_steps,
-        real_coefficients=options["wishes"].real,
+        real_coefficients=options["spec"].real,
     )

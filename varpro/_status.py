@@ -20,7 +20,9 @@ RESULT_NAMES = (
 )
 
 
-def code(member: PyTree, kind: type[eqx.Enumeration], names: tuple[str, ...]) -> Int[Array, ""]:
+def enum_index(
+    member: PyTree, kind: type[eqx.Enumeration], names: tuple[str, ...]
+) -> Int[Array, ""]:
     """The index among `names` of a member of an enumeration; 0 if it is none of `names[1:]`.
 
     A plain number, made where the member is: comparing members on the host takes longer than a fit.

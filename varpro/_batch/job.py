@@ -59,7 +59,7 @@ class BatchJob:
     lanes: int = 1
     size: int = 1
 
-    def begun_at(self, start: np.ndarray) -> "BatchJob":
+    def with_starts(self, start: np.ndarray) -> "BatchJob":
         """The same job from starts (b, p) that fits gave, moved to where curves may go."""
         start = start if self.box is None else np.clip(start, *self.box)
         damping = np.asarray(BOLD, self.real)
@@ -109,7 +109,7 @@ class BatchJob:
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _block(self, first: int, last: int) -> dict[str, np.ndarray]:
-        curves, start, counted, status = self.ready(first, last)
+        curves, start, counted, status = self.block_inputs(first, last)
         known = self.absolute_sigma or self.counts
         with precision(self.real):
             found = run_block(
@@ -117,14 +117,14 @@ class BatchJob:
                 *(self.lanes, self.devices),
             )
             found = jax.device_get(found)
-        return self.tidied(found, status)
+        return self.finalise(found, status)
 
     @property
     def counts(self) -> bool:
         """Whether the data are counts."""
         return self.limits.reweight is not None and self.limits.reweight.noise == "poisson"
 
-    def ready(self, first: int, last: int) -> tuple[Curve, Any, Any, np.ndarray]:
+    def block_inputs(self, first: int, last: int) -> tuple[Curve, Any, Any, np.ndarray]:
         """Curves as the compiled program takes them, filled up to `size`: curves, starts, how many
         real numbers each has, and the status of those, `last - first` of them, that need no search."""
         y = self.rows.read(first, last).astype(self.dtype)
@@ -171,7 +171,7 @@ class BatchJob:
         )
         return curves, own(self.start), filled(counted, np.int32), status
 
-    def tidied(self, found: Mapping[str, Any], status: np.ndarray) -> dict[str, np.ndarray]:
+    def finalise(self, found: Mapping[str, Any], status: np.ndarray) -> dict[str, np.ndarray]:
         """The rows that were asked for, their columns in the order of the model, and nothing where
         there was nothing to fit."""
         b, good = len(status), status == 0

@@ -71,7 +71,7 @@ def held_by_curve(fix, names, own, boxes, params) -> tuple[list[str], dict[str, 
     return sorted(held - each), boxes
 
 
-def hulls(params: dict[str, Param], own, boxes) -> dict[str, Param]:
+def bounding_boxes(params: dict[str, Param], own, boxes) -> dict[str, Param]:
     """Starts and bounds that stand for those of all curves."""
     params = dict(params)
     for name in {*own, *boxes}:

@@ -18,15 +18,15 @@ from .._problem.noise import Noise, Reweighting, check_noise
 from .._search.batched_levenberg import Limits
 from .._starts.guess import guess_starts
 from .._types import precision
-from ..basis import bare, build_model
+from ..basis import build_model, without_names
 from .curves import Rows, Weighing
 from .job import WARY, BatchJob
 from .labelled import Cube, is_array
 from .per_curve import (
+    bounding_boxes,
     bounds_by_curve,
     box_of,
     held_by_curve,
-    hulls,
     refuse_what_has_no_own,
     starts_by_curve,
     starts_of_curves,
@@ -86,7 +86,7 @@ def prepare(
         fix = [fix] if isinstance(fix, str) else list(fix)
         chains = [order] if order and isinstance(order[0], str) else order
         fix, boxes = held_by_curve(fix, names, own, boxes, params)
-        params = hulls(params, own, boxes)
+        params = bounding_boxes(params, own, boxes)
         if any(param.init is None for param in params.values()):
             params = guess_starts(
                 basis,
@@ -97,13 +97,19 @@ def prepare(
                 order=chains,
             )
         layout, numbers, coordinates = build_layout(
-            params, fix=fix, tie=tie or {}, order=chains, alike=built.alike
+            params, fix=fix, tie=tie or {}, order=chains, interchangeable=built.interchangeable
         )
         if not own:
             check_distinct(built, layout, numbers, params, data)
         numbers = jax.tree.map(lambda a: a.astype(real), numbers)
         columns = Assembled(
-            *(bare(built), bare(layout), numbers, data.x, _priors(layout, params)),
+            *(
+                without_names(built),
+                without_names(layout),
+                numbers,
+                data.x,
+                _priors(layout, params),
+            ),
             real=real_coefficients and dtype != real,
         )
     refuse_what_has_no_own(layout, own, boxes)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from .._problem.columns import Assembled
-from .._reduced.normal_equations import Curve, Moments, coef_variance, moments, settled
+from .._reduced.normal_equations import Curve, Moments, coef_variance, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse
@@ -63,15 +63,15 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
     (each, start, counted), (columns, common, limits) = mine, whole
     found = search_lanes(columns, each._replace(**common), start, limits, lanes)
 
-    def one(theta, coef, curve, counted):
+    def one(alpha, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None if limits.reweight is None else settled(columns, theta, coef)
-        theta = columns.layout.arranged(theta)
-        at = moments(columns, theta, curve, limits.reweight, before)
-        return statistics(columns, theta, at, curve, counted, limits, known)
+        before = None if limits.reweight is None else frozen_weights(columns, alpha, coef)
+        alpha = columns.layout.sorted_components(alpha)
+        at = moments(columns, alpha, curve, limits.reweight, before)
+        return statistics(columns, alpha, at, curve, counted, limits, known)
 
     # Curves side by side as in the search, a few at a time.
-    every = found.theta, found.coef, each, counted
+    every = found.alpha, found.coef, each, counted
     b = len(counted)
     chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), every)
     out = jax.lax.map(lambda chunk: jax.vmap(one)(*chunk), chunks)
@@ -81,7 +81,7 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
 
 def statistics(
     columns: Assembled,
-    theta: Float[Array, " p"],
+    alpha: Float[Array, " p"],
     at: Moments,
     curve: Curve,
     counted: Array,
@@ -89,12 +89,12 @@ def statistics(
     known: bool,
 ) -> dict[str, Array]:
     """Values and standard errors of one curve; see `varpro._stats` for the formulas."""
-    p, n = theta.size, at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1)
+    p, n = alpha.size, at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1)
     on_bound, held = jnp.zeros((p,), bool), jnp.zeros((p,), bool)
     if curve.lower is not None and curve.upper is not None:
         held = jnp.asarray(curve.lower == curve.upper)
-        on_bound = (theta <= curve.lower) | (theta >= curve.upper)
-    prior = columns.prior(theta)
+        on_bound = (alpha <= curve.lower) | (alpha >= curve.upper)
+    prior = columns.prior(alpha)
     # A prior is one more observation.
     dof = counted + (0 if prior is None else prior.size) - jnp.sum(~on_bound) - n
     # Data and model were divided by `unit`; counts have the variance of their mean.
@@ -106,13 +106,13 @@ def statistics(
     share = 1.0 / precise if known else total / jnp.where(dof > 0, dof, 1)
     share = jnp.where((dof > 0) | known, share, jnp.nan)
     both = (~on_bound)[:, None] & ~on_bound
-    eye = jnp.eye(p, dtype=theta.dtype)
+    eye = jnp.eye(p, dtype=alpha.dtype)
     spread, lost = inverse(jnp.where(both, at.kaufman, eye)) if p else (eye, on_bound)
     spread, lost = jnp.where(both, spread, 0.0), lost & ~on_bound
     gram, lost_coef = inverse(at.gram)
     gain = gram @ jnp.where(on_bound, 0.0, at.cross)
-    values = columns.values(theta)
-    transform = jax.jacfwd(columns.values)(theta)
+    values = columns.values(alpha)
+    transform = jax.jacfwd(columns.values)(alpha)
     moves = transform != 0
     variance = jnp.sum((transform @ spread) * transform, axis=1)
     variance = jnp.where(moves @ lost, jnp.inf, variance)

@@ -22,7 +22,7 @@ from .._errors import InputError
 from .._parameters.layout import expand
 from .batch_fit import BatchFit
 from .job import BatchJob
-from .shared_program import Inner, Prior
+from .shared_program import InnerFits, Prior
 from .starts import Start, started
 
 # Passes at most, the distance from the optimum in standard errors at which to stop, and the part of
@@ -57,10 +57,10 @@ def fit_mixed(
             raise InputError("share: a parameter that all curves share has the same bounds.")
         mine = tuple(a[0].astype(float) for a in ends)
     begun = started(job, "global", 1, fit_all).start[0, shared].astype(float)
-    inner = Inner(started(job, *where, fit_all), shared, local)
-    outer = Limited(begun, mine)
+    inner = InnerFits(started(job, *where, fit_all), shared, local)
+    outer = BoxedStart(begun, mine)
     prior = Prior.of(job, shared, inner.scale)
-    seen = at = inner.seen(outer.start, None, None, each_block, prior)
+    seen = at = inner.evaluate(outer.start, None, None, each_block, prior)
     used, s, damping = seen.used, outer.start, 1e-3
     if not used.any():
         raise InputError("share: no curve could be fitted, so there is nothing to share.")
@@ -79,8 +79,8 @@ def fit_mixed(
         if predicted <= _GRAIN * at.cost or damping > 1e12:
             good = predicted <= _GRAIN * at.cost
             break
-        theta = at.theta + (at.slope @ step).astype(at.theta.dtype)
-        trial = inner.seen(s + step, theta, used, each_block, prior)
+        alpha = at.alpha + (at.slope @ step).astype(at.alpha.dtype)
+        trial = inner.evaluate(s + step, alpha, used, each_block, prior)
         if np.isfinite(trial.cost) and at.cost - trial.cost > 1e-4 * predicted:
             s, at, damping = s + step, trial, damping / 10
         else:
@@ -90,7 +90,7 @@ def fit_mixed(
     unit = 1.0 / inner.scale if inner.known else unit
     spread = np.zeros_like(at.kaufman)
     spread[np.ix_(free, free)] = unit * _inverse(at.kaufman[np.ix_(free, free)])
-    found = inner.statistics(s, at.theta, spread, free, each_block)
+    found = inner.statistics(s, at.alpha, spread, free, each_block)
     if not good:
         found["status"] = np.where(np.isin(found["status"], (1, 2)), 5, found["status"]).astype(
             np.int8
@@ -99,7 +99,7 @@ def fit_mixed(
 
 
 def _places(job: BatchJob, wanted: set[str]) -> tuple[list[int], list[int]]:
-    """Positions in theta of what is shared and of what is each curve's own."""
+    """Positions in alpha of what is shared and of what is each curve's own."""
     layout = job.layout
     if layout.above:
         raise InputError("share= and this order= do not go together. Use bounds.")
@@ -134,7 +134,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Limited:
+class BoxedStart:
     """Start and bounds of the shared parameters."""
 
     start: np.ndarray

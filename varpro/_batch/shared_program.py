@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from .._parameters.layout import Layout, Numbers
 from .._problem.columns import Assembled
-from .._reduced.normal_equations import Curve, coef_variance, moments, settled
+from .._reduced.normal_equations import Curve, coef_variance, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
 from .._types import ArrayIn, precision
-from ..basis import bare
+from ..basis import without_names
 from ..linalg._cholesky import inverse
 from .job import FIELDS, BatchJob
 from .prepare import mean_curve
@@ -22,14 +22,14 @@ from .prepare import mean_curve
 _FINISHED = (1, 2, 3, 5)
 
 
-class Seen(NamedTuple):
+class Evaluated(NamedTuple):
     """F and its derivatives at one s, summed over curves, and where the curves are."""
 
     cost: float
     gradient: np.ndarray
     full: np.ndarray
     kaufman: np.ndarray
-    theta: np.ndarray  # (b, l), of each curve
+    alpha: np.ndarray  # (b, l), of each curve
     slope: np.ndarray  # (b, l, s), dl/ds
     dof: float
     used: np.ndarray
@@ -49,7 +49,7 @@ class Prior:
         sd = np.asarray(numbers.prior_sd, float)[at] * scale**0.5
         return cls(np.asarray(numbers.prior_mean, float)[at], sd)
 
-    def added(self, s: np.ndarray, seen: Seen) -> Seen:
+    def added(self, s: np.ndarray, seen: Evaluated) -> Evaluated:
         r, more = (s - self.mean) / self.sd, np.diag(1.0 / self.sd**2)
         return seen._replace(
             cost=seen.cost + 0.5 * float(r @ r),
@@ -60,7 +60,7 @@ class Prior:
         )
 
 
-class Inner:
+class InnerFits:
     """The searches of all curves for given s."""
 
     def __init__(self, job: BatchJob, shared: list[int], local: list[int]):
@@ -74,7 +74,7 @@ class Inner:
         inner = Layout(layout.names, free, layout.source, (), (), exchange, layout.ties)
         own = tuple(i for i in job.columns.priors if i in free)
         self.outer = dataclasses.replace(job.columns, priors=own)
-        columns = dataclasses.replace(job.columns, layout=bare(inner), priors=own)
+        columns = dataclasses.replace(job.columns, layout=without_names(inner), priors=own)
         box = None if job.box is None else tuple(a[..., local] for a in job.box)
         self.job = dataclasses.replace(
             job, layout=inner, columns=columns, start=job.start[:, local], box=box
@@ -85,22 +85,22 @@ class Inner:
         self.unit = float(np.exp2(np.round(np.log2(largest)))) if largest > 0 else 1.0
         self.scale = self.unit if job.counts else self.unit**2
 
-    def seen(self, s, theta, used, each_block, prior: Prior) -> Seen:
-        """F at s; curves begin at `theta` (b, l), if given, and those of `used` count."""
+    def evaluate(self, s, alpha, used, each_block, prior: Prior) -> Evaluated:
+        """F at s; curves begin at `alpha` (b, l), if given, and those of `used` count."""
         job, size = self.job, len(s)
         count, own = job.count, len(self.local)
         at = np.zeros((count, own), job.real)
         slope = np.zeros((count, own, size), job.real)
         sums: dict[int, tuple] = {}
         mask = np.zeros(count, bool)
-        moved = job if theta is None else job.begun_at(theta)
+        moved = job if alpha is None else job.with_starts(alpha)
 
         def one(first: int) -> int:
             last = min(first + job.size, count)
-            curves, start, counted, status = moved.ready(first, last)
+            curves, start, counted, status = moved.block_inputs(first, last)
             found = self.run(curves, start, counted, s, None, None)
             b = last - first
-            at[first:last] = found["theta"][:b]
+            at[first:last] = found["alpha"][:b]
             slope[first:last] = found["slope"][:b]
             fine = (status == 0) & np.isin(found["status"][:b], _FINISHED)
             fine &= np.isfinite(found["cost"][:b])
@@ -116,19 +116,19 @@ class Inner:
         # In the order of the curves, whichever block was done first.
         total: list[Any] = [sum(sums[first][i] for first in sorted(sums)) for i in range(5)]
         cost, gradient, full, kaufman, dof = total
-        seen = Seen(float(cost), gradient, full, kaufman, at, slope, float(dof) - size, mask)
+        seen = Evaluated(float(cost), gradient, full, kaufman, at, slope, float(dof) - size, mask)
         return prior.added(s, seen)
 
-    def statistics(self, s, theta, spread, free, each_block) -> dict[str, np.ndarray]:
+    def statistics(self, s, alpha, spread, free, each_block) -> dict[str, np.ndarray]:
         """What is known of each curve at the optimum."""
         job = self.job
-        moved = job.begun_at(theta)
+        moved = job.with_starts(alpha)
         out: dict[str, np.ndarray] = {}
 
         def one(first: int) -> int:
             last = min(first + job.size, job.count)
-            curves, start, counted, status = moved.ready(first, last)
-            found = job.tidied(self.run(curves, start, counted, s, spread, free), status)
+            curves, start, counted, status = moved.block_inputs(first, last)
+            found = job.finalise(self.run(curves, start, counted, s, spread, free), status)
             for key in FIELDS:
                 out.setdefault(key, np.empty((job.count, *found[key].shape[1:]), found[key].dtype))
                 out[key][first:last] = found[key]
@@ -193,15 +193,15 @@ def _mixed_block(
     p = len(shared) + len(local)
     s = jnp.asarray(s)
 
-    def one(theta, coef, curve, counted):
+    def one(alpha, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None if limits.reweight is None else settled(inner, theta, coef)
-        theta = inner.layout.arranged(theta)
-        whole = jnp.zeros((p,), theta.dtype).at[of_l].set(theta).at[of_s].set(s)
+        before = None if limits.reweight is None else frozen_weights(inner, alpha, coef)
+        alpha = inner.layout.sorted_components(alpha)
+        whole = jnp.zeros((p,), alpha.dtype).at[of_l].set(alpha).at[of_s].set(s)
         at = moments(outer, whole, curve, limits.reweight, before)
-        inside = jnp.ones(theta.shape, bool)
+        inside = jnp.ones(alpha.shape, bool)
         if curve.lower is not None and curve.upper is not None:
-            inside = (theta > curve.lower) & (theta < curve.upper)
+            inside = (alpha > curve.lower) & (alpha < curve.upper)
         counts = limits.reweight is not None and limits.reweight.noise == "poisson"
         unit = jnp.asarray(curve.unit)
         precise, small = (unit, unit / scale) if counts else (unit**2, (unit / scale) ** 2)
@@ -220,7 +220,7 @@ def _mixed_block(
 
         _, _, slope, full = parts(at.full)
         back, lost, towards, kaufman = parts(at.kaufman)
-        out = {"chisq": at.squares * precise, "dof": dof, "theta": theta, "cost": at.cost * small}
+        out = {"chisq": at.squares * precise, "dof": dof, "alpha": alpha, "cost": at.cost * small}
         if spread is None:
             gradient = at.gradient[of_s] + slope.T @ at.gradient[of_l]
             more = {"gradient": gradient, "full": full, "kaufman": kaufman}
@@ -232,7 +232,7 @@ def _mixed_block(
         own = jnp.where((dof > 0) | known, own, jnp.nan)
         # Joint covariance of s and l, and with it of all that follows from them.
         sure = jnp.where(jnp.isfinite(wide), wide, 0.0)
-        joint = jnp.zeros((p, p), theta.dtype)
+        joint = jnp.zeros((p, p), alpha.dtype)
         mixed = towards @ sure
         joint = joint.at[np.ix_(of_l, of_l)].set(back * own + mixed @ towards.T)
         joint = joint.at[np.ix_(of_s, of_s)].set(sure)
@@ -256,7 +256,7 @@ def _mixed_block(
         }
 
     each = curves._replace(**dict.fromkeys(common))
-    every = found.theta, found.coef, each, jnp.asarray(counted)
+    every = found.alpha, found.coef, each, jnp.asarray(counted)
     b = len(start)
     chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), every)
     out = jax.lax.map(lambda chunk: jax.vmap(one)(*chunk), chunks)

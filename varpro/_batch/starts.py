@@ -33,14 +33,14 @@ def started(job: BatchJob, start: Start, binning: int, fit_all: FitAll) -> Batch
     if job.layout.above:
         raise InputError(f"start={start!r} and this order= do not go together. Use bounds.")
     middle = _from(job, mean_curve(job.rows, job.dtype)[None], fit_all)
-    job = job.begun_at(np.repeat(middle, len(job.start), axis=0))
+    job = job.with_starts(np.repeat(middle, len(job.start), axis=0))
     if start == "global":
         return job
     coarse, shape = _binned(job.rows, binning, job.dtype)
     starts = _from(job, coarse, fit_all).reshape(*shape, -1)
     for axis, n in enumerate(job.shape):
         starts = np.repeat(starts, binning, axis=axis).take(np.arange(n), axis=axis)
-    return job.begun_at(starts.reshape(job.count, -1))
+    return job.with_starts(starts.reshape(job.count, -1))
 
 
 def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
@@ -98,7 +98,7 @@ def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> di
     if job.layout.above:
         raise InputError("start='neighbours' and this order= do not go together. Use bounds.")
     for _ in range(_ROUNDS):
-        again = fit_all(job.begun_at(_of_best_neighbour(job, found)))
+        again = fit_all(job.with_starts(_of_best_neighbour(job, found)))
         better = np.isin(again["status"], _GOOD)
         lower = again["cost"] < found["cost"] * (1 - _LOWER)
         better &= ~np.isin(found["status"], _GOOD) | lower
@@ -114,13 +114,13 @@ def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> di
 def _of_best_neighbour(job: BatchJob, found: dict[str, np.ndarray]) -> np.ndarray:
     """Where the best fit among the neighbours of each curve, also diagonal ones, ended (b, p)."""
     good = np.isin(found["status"], _GOOD) & (found["dof"] > 0)
-    theta = found["alpha"][:, list(job.layout.free)].reshape(*job.shape, -1)
+    alpha = found["alpha"][:, list(job.layout.free)].reshape(*job.shape, -1)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = np.where(good, found["cost"] / found["dof"], np.inf).reshape(job.shape)
     padded = np.pad(worth, 1, constant_values=np.inf)
-    best, of = np.full(job.shape, np.inf), np.broadcast_to(job.start, (job.count, theta.shape[-1]))
-    of = of.reshape(theta.shape).copy()
-    wide = np.pad(theta, [(1, 1)] * len(job.shape) + [(0, 0)])
+    best, of = np.full(job.shape, np.inf), np.broadcast_to(job.start, (job.count, alpha.shape[-1]))
+    of = of.reshape(alpha.shape).copy()
+    wide = np.pad(alpha, [(1, 1)] * len(job.shape) + [(0, 0)])
     for step in itertools.product((0, 1, 2), repeat=len(job.shape)):
         if all(s == 1 for s in step):
             continue

@@ -19,7 +19,7 @@ from .._errors import InputError
 from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
 from .._search.minimise import Search, locate
-from .._status import RESULT_NAMES, RESULTS, code
+from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
 
@@ -97,7 +97,7 @@ class DmdBags(eqx.Module):
 
 def draw_bags(
     problem: Problem,
-    theta: np.ndarray,
+    alpha: np.ndarray,
     limits: PyTree,
     how: Search,
     sizes: tuple[int, int],
@@ -112,14 +112,14 @@ def draw_bags(
         else np.flatnonzero(problem.weights > 0)
     )
     numbers = np.arange(count, dtype=np.uint32)
-    out = _bags(problem, theta, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
+    out = _bags(problem, alpha, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
     return jax.device_get(out)
 
 
 @eqx.filter_jit
 def _bags(
     problem: Problem,
-    theta: ArrayIn,
+    alpha: ArrayIn,
     limits: PyTree,
     how: Search,
     used: ArrayIn,
@@ -129,7 +129,7 @@ def _bags(
 ) -> dict[str, Array]:
     columns = problem.columns
     assert isinstance(columns, Exponentials)
-    x, y, used, theta = (jnp.asarray(a) for a in (columns.x, problem.y, used, theta))
+    x, y, used, alpha = (jnp.asarray(a) for a in (columns.x, problem.y, used, alpha))
     weights = None if problem.weights is None else jnp.asarray(problem.weights)
 
     def one(number):
@@ -138,14 +138,14 @@ def _bags(
         w = None if weights is None else weights[chosen]
         bag = Problem(Exponentials(x[chosen], columns.spectrum), y[chosen], w)
         reduced = Reduced(bag, how.linear_solver, how.jacobian)
-        best, found, point = locate(reduced, limits, theta, how)
+        best, found, point = locate(reduced, limits, alpha, how)
         inverse = point.factor.coefficients(jnp.eye(size, dtype=point.coef.dtype))
         inverse = inverse if w is None else inverse * w
         whole = jnp.zeros((inverse.shape[0], x.size), inverse.dtype)
         return {
-            "theta": best,
+            "alpha": best,
             "projector": whole.at[:, chosen].set(inverse),
-            "status": code(found.result, RESULTS, RESULT_NAMES),
+            "status": enum_index(found.result, RESULTS, RESULT_NAMES),
         }
 
     return jax.lax.map(one, jnp.asarray(numbers), batch_size=_LANES)
@@ -164,8 +164,8 @@ def gathered(
     from scipy.optimize import linear_sum_assignment
 
     found, projector = [], []
-    for theta, one in zip(out["theta"], out["projector"], strict=True):
-        values, rows = spectrum.eigenvalues(theta), spectrum.coefficients(one)
+    for alpha, one in zip(out["alpha"], out["projector"], strict=True):
+        values, rows = spectrum.eigenvalues(alpha), spectrum.coefficients(one)
         at = order
         if np.isfinite(values).all():
             _, at = linear_sum_assignment(np.abs(fitted[order][:, None] - values))

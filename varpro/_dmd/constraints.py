@@ -58,10 +58,10 @@ def guess(
     kinds there are, and the coordinates."""
     best, least = None, np.inf
     for one in found:
-        spectrum, theta = _within(one, x, rules)
-        cost = 0.0 if y is None or len(found) == 1 else _cost(spectrum.eigenvalues(theta), x, y)
+        spectrum, alpha = _within(one, x, rules)
+        cost = 0.0 if y is None or len(found) == 1 else _cost(spectrum.eigenvalues(alpha), x, y)
         if best is None or cost < least:
-            best, least = (spectrum, theta), cost
+            best, least = (spectrum, alpha), cost
     assert best is not None
     return best
 

@@ -101,16 +101,16 @@ def dmd(
         found = _found(x[used], small, rules, init)
     else:
         small, found = None, [_given(init, r)]
-    spectrum, theta = guess(x[used], small, rules, found)
+    spectrum, alpha = guess(x[used], small, rules, found)
     limits = box(spectrum, rules, x.dtype)
     with precision(x.dtype):
-        out = optimise(spectrum, x, y, weights, theta.astype(x.dtype), limits, how)
+        out = optimise(spectrum, x, y, weights, alpha.astype(x.dtype), limits, how)
         bags = None
         if num_bags:
             sizes = (num_bags, _bag_size(bag_size, x[used].size))
             few = y if y.shape[1] <= len(y) else compress(y).columns
             problem = Problem(Exponentials(x, spectrum), few, weights)  # pyright: ignore[reportArgumentType]
-            bags = draw_bags(problem, out["theta"], limits, how, sizes, key), sizes[1]
+            bags = draw_bags(problem, out["alpha"], limits, how, sizes, key), sizes[1]
     if across is not None:
         out["projector"] = _within_what_is_left(out["inverse"], y, weights)
     coef = None if shape is None else out["coef"]
@@ -294,7 +294,7 @@ def _assembled(
     status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
     keys = ("half", "gram_inv", "turn", "on_bound", "lost", "inner")
     errors = Errors(*(np.asarray(out[key]) for key in keys))
-    values = spectrum.eigenvalues(out["theta"])
+    values = spectrum.eigenvalues(out["alpha"])
     drawn = None if bags is None else gathered(bags[0], spectrum, values, order, bags[1], m)
     return DmdResult(
         eigenvalues=values[order],
@@ -318,7 +318,7 @@ def _assembled(
         cond=float(out["cond"]),
         order=order,
         spectrum=spectrum,
-        theta=out["theta"],
+        alpha=out["alpha"],
         projector=out["projector"],
         errors=errors,
         bags=drawn,

@@ -20,7 +20,7 @@ class Spectrum(eqx.Module):
     """What kinds of eigenvalues there are: `waves` of free frequency, which are pairs if `paired`,
     and `singles` on the real axis. `damped`: whether real parts are free, or else zero.
 
-    The coordinates theta are the real parts of the waves, their imaginary parts, and the singles.
+    The coordinates alpha are the real parts of the waves, their imaginary parts, and the singles.
     """
 
     waves: int = eqx.field(static=True)
@@ -38,12 +38,12 @@ class Spectrum(eqx.Module):
         """How many coordinates."""
         return self.waves + (self.waves + self.singles if self.damped else 0)
 
-    def split(self, theta):
+    def split(self, alpha):
         """Real parts of the waves and of the singles, and imaginary parts of the waves."""
-        w, xp = self.waves, jnp if isinstance(theta, Array) else np
+        w, xp = self.waves, jnp if isinstance(alpha, Array) else np
         if not self.damped:
-            return xp.zeros_like(theta), xp.zeros((self.singles,), theta.dtype), theta
-        return theta[:w], theta[2 * w :], theta[w : 2 * w]
+            return xp.zeros_like(alpha), xp.zeros((self.singles,), alpha.dtype), alpha
+        return alpha[:w], alpha[2 * w :], alpha[w : 2 * w]
 
     def joined(self, waves: np.ndarray, singles: np.ndarray) -> np.ndarray:
         """The coordinates of these eigenvalues."""
@@ -51,14 +51,14 @@ class Spectrum(eqx.Module):
             return np.imag(waves).copy()
         return np.concatenate([np.real(waves), np.imag(waves), np.real(singles)])
 
-    def eigenvalues(self, theta: np.ndarray) -> np.ndarray:
+    def eigenvalues(self, alpha: np.ndarray) -> np.ndarray:
         """All eigenvalues (count,); of pairs first all of positive frequency, then the others."""
-        re, single, im = self.split(np.asarray(theta))
+        re, single, im = self.split(np.asarray(alpha))
         waves = re + 1j * im
         return np.concatenate([waves, *([waves.conj()] if self.paired else []), single])
 
     def derivative(self) -> np.ndarray:
-        """Of real and imaginary parts of all eigenvalues by theta: (2, count, size), constant."""
+        """Of real and imaginary parts of all eigenvalues by alpha: (2, count, size), constant."""
         out = np.zeros((2, self.count, self.size))
         zero = self.eigenvalues(np.zeros(self.size))
         for j, unit in enumerate(np.eye(self.size)):
@@ -67,7 +67,7 @@ class Spectrum(eqx.Module):
         return out
 
     def gradient(self, against: np.ndarray, coef: np.ndarray) -> np.ndarray:
-        """`Re <against, Phi' coef>` by theta, where `against` (n, k) are products with x Phi."""
+        """`Re <against, Phi' coef>` by alpha, where `against` (n, k) are products with x Phi."""
         w = self.waves
         if not self.paired:
             both = np.einsum("nk,nk->n", against.conj(), coef)
@@ -102,24 +102,24 @@ class Exponentials(AbstractColumns):
     x: Float[ArrayIn, " m"]
     spectrum: Spectrum
 
-    def _parts(self, theta: Array) -> tuple[Array, Array, Array, Array]:
+    def _parts(self, alpha: Array) -> tuple[Array, Array, Array, Array]:
         """Time as a column, the decays and the phases of the waves, and the singles."""
         x = jnp.asarray(self.x)[:, None]
-        re, single, im = self.spectrum.split(theta)
+        re, single, im = self.spectrum.split(alpha)
         return x, jnp.exp(re * x), im * x, jnp.exp(single * x)
 
-    def phi(self, theta: Float[Array, " p"]):
-        _, decay, phase, single = self._parts(theta)
+    def phi(self, alpha: Float[Array, " p"]):
+        _, decay, phase, single = self._parts(alpha)
         cos, sin = decay * jnp.cos(phase), decay * jnp.sin(phase)
         if not self.spectrum.paired:
             return cos + 1j * sin
         return jnp.concatenate([cos, sin, single], axis=1)
 
-    def offset(self, theta: Float[Array, " p"]) -> None:
+    def offset(self, alpha: Float[Array, " p"]) -> None:
         return None
 
-    def tangents(self, theta):
-        x, decay, phase, single = self._parts(theta)
+    def tangents(self, alpha):
+        x, decay, phase, single = self._parts(alpha)
         w, s, damped = self.spectrum.waves, self.spectrum.singles, self.spectrum.damped
         cos, sin = x * decay * jnp.cos(phase), x * decay * jnp.sin(phase)
         waves, one = np.arange(w), np.arange(s)
@@ -139,8 +139,8 @@ class Exponentials(AbstractColumns):
             np.concatenate(coordinate),
         )
 
-    def apply_derivative(self, theta, b, r=None):
-        return by_table(*self.tangents(theta), b, r, theta.size)
+    def apply_derivative(self, alpha, b, r=None):
+        return by_table(*self.tangents(alpha), b, r, alpha.size)
 
-    def prior(self, theta: Float[Array, " p"]) -> None:
+    def prior(self, alpha: Float[Array, " p"]) -> None:
         return None

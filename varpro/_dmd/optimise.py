@@ -5,7 +5,7 @@ With `W [Phi x Phi] = [Q U] [R S; 0 T]` (x Phi are the derivatives, x the times)
 
     C = R^{-1} Q^H W Y,    gradient = -Re <(x Phi)^H W resid, C>,    (x Phi)^H W resid = T^H U^H W Y
 
-One product with Y at some theta tells all that. Its rows span the coefficients and how they change to
+One product with Y at some alpha tells all that. Its rows span the coefficients and how they change to
 first order; with V (k, 2n) an orthonormal basis of them the data Y V have the gradient and the
 Gauss-Newton matrix of Y there, and these few columns are searched instead. Where that ends, the
 gradient for all rows is looked at again: where a Gauss-Newton step would lead nowhere, it is their
@@ -26,8 +26,8 @@ from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
 from .._search.levenberg_marquardt import STOP, STOP_NAMES, LevenbergMarquardt
 from .._search.minimise import Search, locate
-from .._statistics.covariance import heard, spread
-from .._status import RESULT_NAMES, RESULTS, code
+from .._statistics.covariance import parameter_covariance, without_rounding_coefficients
+from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
 from .initial import along
@@ -58,7 +58,7 @@ def optimise(
     x: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray | None,
-    theta: np.ndarray,
+    alpha: np.ndarray,
     limits: PyTree,
     how: Search,
 ) -> dict[str, PyTree]:
@@ -67,7 +67,7 @@ def optimise(
     weighted = y if weights is None else y * weights[:, None]
     squares = _squares(weighted)
     steps = evaluations = 0
-    look = _look(spectrum, x, y, weights, theta)
+    look = _look(spectrum, x, y, weights, alpha)
     for number in range(_ROUNDS):
         # The last round has all of the data, in as few columns as there are samples.
         few = look.seen.shape[0] if number < _ROUNDS - 1 else len(y)
@@ -79,13 +79,13 @@ def optimise(
         problem = Problem(columns, some, weights)  # pyright: ignore[reportArgumentType]
         # What the first few columns know is not worth more digits.
         loose = number == 0 and some.shape != y.shape
-        found = _search(problem, theta, limits, _rough(how) if loose else how)  # pyright: ignore[reportArgumentType]
+        found = _search(problem, alpha, limits, _rough(how) if loose else how)  # pyright: ignore[reportArgumentType]
         found = jax.device_get(found)
-        theta = found["theta"]
+        alpha = found["alpha"]
         steps, evaluations = steps + int(found["steps"]), evaluations + int(found["residuals"])
-        if not np.isfinite(theta).all():
+        if not np.isfinite(alpha).all():
             break
-        look = _look(spectrum, x, y, weights, theta)
+        look = _look(spectrum, x, y, weights, alpha)
         left = max(squares - look.fitted, np.finfo(x.dtype).eps * squares)
         step = found["half"] @ np.where(found["on_bound"], 0.0, look.gradient)
         if (
@@ -96,7 +96,7 @@ def optimise(
             break
     chisq = squares - look.fitted
     if chisq < _DIFFERENCE * squares:
-        chisq = _chisq(weighted, _columns(spectrum, x, theta, weights)[0], look.coef)
+        chisq = _chisq(weighted, _columns(spectrum, x, alpha, weights)[0], look.coef)
     projector = look.inverse if weights is None else look.inverse * weights
     return found | {
         "coef": look.coef,
@@ -117,10 +117,10 @@ def _rough(how: Search) -> Search:
 
 
 def _columns(
-    spectrum: Spectrum, x: np.ndarray, theta: np.ndarray, weights: np.ndarray | None
+    spectrum: Spectrum, x: np.ndarray, alpha: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted columns and those times x."""
-    re, single, im = spectrum.split(theta)
+    re, single, im = spectrum.split(alpha)
     at = x[:, None]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         wave = np.exp((re + 1j * im) * at)
@@ -132,9 +132,9 @@ def _columns(
 
 
 def _look(
-    spectrum: Spectrum, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, theta: np.ndarray
+    spectrum: Spectrum, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, alpha: np.ndarray
 ) -> _Look:
-    phi, moved = _columns(spectrum, x, theta, weights)
+    phi, moved = _columns(spectrum, x, alpha, weights)
     n = phi.shape[1]
     size = np.linalg.norm(phi, axis=0)
     size = np.where(np.isfinite(size) & (size > 0), size, 1.0)
@@ -166,31 +166,33 @@ def _chisq(y: np.ndarray, phi: np.ndarray, coef: np.ndarray) -> float:
 
 
 @eqx.filter_jit
-def _search(problem: Problem, theta: ArrayIn, limits: PyTree, how: Search) -> dict[str, PyTree]:
+def _search(problem: Problem, alpha: ArrayIn, limits: PyTree, how: Search) -> dict[str, PyTree]:
     """The optimum of some data and the errors there, one program per shape."""
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    theta, found, point = locate(reduced, limits, jnp.asarray(theta), how)
+    alpha, found, point = locate(reduced, limits, jnp.asarray(alpha), how)
     lower, upper = limits
     on_bound = (
-        jnp.zeros(theta.shape, bool) if lower is None else (theta <= lower) | (theta >= upper)
+        jnp.zeros(alpha.shape, bool) if lower is None else (alpha <= lower) | (alpha >= upper)
     )
     factor = point.factor
-    surely, heard_point = heard(reduced, theta, point)
-    known = spread(surely.turned(theta, heard_point)[0], on_bound)
-    n, p, dtype = point.coef.shape[0], theta.size, point.coef.dtype
+    surely, heard_point = without_rounding_coefficients(reduced, alpha, point)
+    known = parameter_covariance(surely.rotated(alpha, heard_point)[0], on_bound)
+    n, p, dtype = point.coef.shape[0], alpha.size, point.coef.dtype
     eye = jnp.eye(n, dtype=dtype)
-    # A coefficient vector c moves with theta by -(turn c), c = Phi^+ Y.
-    moved, _ = problem.apply_derivative(theta, eye)
+    # A coefficient vector c moves with alpha by -(turn c), c = Phi^+ Y.
+    moved, _ = problem.apply_derivative(alpha, eye)
     turn = factor.coefficients(moved.reshape(-1, n * p)).reshape(n, n, p)
     stats = dict(found.stats)
     return {
-        "theta": theta,
-        "status": code(found.result, RESULTS, RESULT_NAMES),
-        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
+        "alpha": alpha,
+        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
+        "stop": enum_index(stats.pop("stop"), STOP, STOP_NAMES)
+        if "stop" in stats
+        else jnp.array(0),
         "steps": stats["num_steps"],
         "residuals": stats.get("num_residuals", jnp.array(0)),
         "half": known.half,
-        "lost": known.lost_theta,
+        "lost": known.lost_alpha,
         "gram_inv": factor.gram_inv(eye) / factor.scale[:, None] / factor.scale,
         "turn": jnp.where(on_bound, jnp.zeros((), turn.dtype), turn),
         "on_bound": on_bound,

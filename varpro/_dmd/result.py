@@ -27,8 +27,8 @@ _ROWS = 24
 
 
 class Errors(eqx.Module):
-    """What standard errors are made of, for unit noise, in coordinates theta (p,) and coefficients
-    of the n columns: the gram matrix of `half` (s, p) is the covariance of theta; `gram_inv` (n, n)
+    """What standard errors are made of, for unit noise, in coordinates alpha (p,) and coefficients
+    of the n columns: the gram matrix of `half` (s, p) is the covariance of alpha; `gram_inv` (n, n)
     that of the independent part of coefficients; these move by `-turn c` (n, n, p); `on_bound` and
     `lost` (p,) mark what has no error; `inner` (n, n) are the products of the rows of coefficients."""
 
@@ -54,7 +54,7 @@ class DmdResult(eqx.Module):
     - `rank`, `cond`: of the weighted matrix of exponentials; a rank below r means that some of them
         cannot be told apart.
     - `bags`: a `DmdBags`, or None.
-    - `spectrum`, `theta`, `order`, `projector`, `errors`: what the verbs below are made from.
+    - `spectrum`, `alpha`, `order`, `projector`, `errors`: what the verbs below are made from.
     """
 
     eigenvalues: np.ndarray
@@ -78,7 +78,7 @@ class DmdResult(eqx.Module):
     cond: float
     order: np.ndarray
     spectrum: Spectrum
-    theta: np.ndarray
+    alpha: np.ndarray
     projector: np.ndarray
     errors: Errors
     bags: DmdBags | None = None
@@ -222,7 +222,7 @@ class DmdResult(eqx.Module):
         if weak:
             found.append(f"{weak} amplitudes are no larger than two standard errors.")
         if self.real and self.spectrum.waves:
-            _, _, im = self.spectrum.split(self.theta)
+            _, _, im = self.spectrum.split(self.alpha)
             slow = int(np.sum(np.abs(im) * np.ptp(self.t) < 1e-2))
             if slow and not self.spectrum.singles:
                 found.append(

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import InputError, suggestion
-from .._export_cache import kept
+from .._export_cache import cached_jit
 from .._parameters.layout import Coordinates, Layout, Numbers, build_layout
 from .._parameters.param import Param
 from .._parameters.tie import TieLike
 from .._problem.checks import check_columns, check_distinct
 from .._problem.columns import Assembled
 from .._problem.data import Data, NanPolicy, prepare_data
-from .._problem.linear_constraints import Linear, Wishes, as_typed
+from .._problem.linear_constraints import CoefficientSpec, Linear, as_typed
 from .._problem.model_like import ModelLike, as_basis, starts_of
 from .._problem.problem import Problem
 from .._reduced.multi_dataset import Several, local_layout, stacked
@@ -26,12 +26,18 @@ from .._results.fit_result import FitResult
 from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search, typed
 from .._search.multistart import best_of, start_points
-from .._statistics.covariance import Spread, coefficients, heard, joined, spread
+from .._statistics.covariance import (
+    ParameterCovariance,
+    coefficient_covariance,
+    combine,
+    parameter_covariance,
+    without_rounding_coefficients,
+)
 from .._statistics.joint_covariance import scaled
 from .._statistics.record import prior_chisq
-from .._status import RESULT_NAMES, RESULTS, code
+from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn, precision
-from ..basis import Model, bare, build_model
+from ..basis import Model, build_model, without_names
 from ..linalg import column_scale
 from .global_fit import GlobalFit
 from .parameter_names import (
@@ -76,7 +82,7 @@ def fit_sets(
     how: Search,
     starts: int,
     seed: int,
-    wishes: Wishes,
+    spec: CoefficientSpec,
 ) -> GlobalFit:
     """What `varpro.fit` does with several data sets; `given` holds sigma, weights and mask."""
     datas = _data(sets, given, absolute_sigma, nan)
@@ -93,8 +99,8 @@ def fit_sets(
         names = tuple(params)
         models = {key: build_model(basis) for key, basis in bases.items()}
         every = dict.fromkeys(name for one in models.values() for name in one.columns)
-        bounds, wishes = wishes.with_bounds(bounds, (*names, *own), every)
-        rules = rules_of_all(wishes, tuple(every), models, datas)
+        bounds, spec = spec.with_bounds(bounds, (*names, *own), every)
+        rules = rules_of_all(spec, tuple(every), models, datas)
         params = applied(params, own, init, bounds)
         picks = {
             key: np.array([names.index(full_name(key, n, shared)) for n in some], int)
@@ -117,7 +123,9 @@ def fit_sets(
         free = [_local_free(one, layout) for one in ready]
         problems = [_problem(one, f, real) for one, f in zip(ready, free, strict=True)]
         stacks, members = stacked(problems, [one.picks for one in ready], free)
-        several = Several(stacks, bare(layout), numbers, prior, how.linear_solver, how.jacobian)
+        several = Several(
+            stacks, without_names(layout), numbers, prior, how.linear_solver, how.jacobian
+        )
         bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
         points = start_points(coordinates, starts, seed).astype(real)
         out = jax.device_get(_program(several, coordinates, points, how, bounded))  # pyright: ignore[reportArgumentType]
@@ -195,7 +203,7 @@ def _enough(ready: Sequence[_Set], nonlinear: int) -> None:
 
 
 def _local_free(one: _Set, layout: Layout) -> tuple[int, ...]:
-    """Which of a data set's values move with theta."""
+    """Which of a data set's values move with alpha."""
     free = set(layout.free)
     return tuple(i for i, j in enumerate(one.picks) if layout.source[j] in free)
 
@@ -219,12 +227,12 @@ def _distinct(one: _Set, layout: Layout, numbers: Numbers, params: Mapping[str, 
 def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
     layout, numbers = local_layout(one.own, free)
     numbers = jax.tree.map(lambda a: a.astype(real), numbers)
-    columns = Assembled(bare(one.model), bare(layout), numbers, one.data.x, ())
+    columns = Assembled(without_names(one.model), without_names(layout), numbers, one.data.x, ())
     data, linear = one.data, as_typed(one.linear, real)
-    return Problem(columns, data.y, data.common, linear, data.apart)  # pyright: ignore[reportArgumentType]
+    return Problem(columns, data.y, data.common, linear, data.column_weights)  # pyright: ignore[reportArgumentType]
 
 
-@kept
+@cached_jit
 def _program(
     several: Several, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:
@@ -232,29 +240,29 @@ def _program(
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     start = several.values(jnp.asarray(coordinates.start))
-    theta, found, point, start_costs = best_of(several, jnp.asarray(points), limits, how)
-    on_bound = (theta <= lower) | (theta >= upper)
-    values, transform = several.values(theta), jax.jacfwd(several.values)(theta)
+    alpha, found, point, start_costs = best_of(several, jnp.asarray(points), limits, how)
+    on_bound = (alpha <= lower) | (alpha >= upper)
+    values, transform = several.values(alpha), jax.jacfwd(several.values)(alpha)
 
     def clean(reduced, local, at):
-        reduced, at = heard(reduced, local, at)
-        jac = reduced.turned(local, at)[0]
+        reduced, at = without_rounding_coefficients(reduced, local, at)
+        jac = reduced.rotated(local, at)[0]
         return jnp.linalg.qr(jac, mode="r") if jac.shape[0] > jac.shape[1] else jac
 
-    prior = jax.jacfwd(lambda theta: several.prior(several.values(theta)))(theta)
-    jac = jnp.concatenate([*several.blocks(theta, point, clean), prior])
-    whole = spread(jac, on_bound)
+    prior = jax.jacfwd(lambda alpha: several.prior(several.values(alpha)))(alpha)
+    jac = jnp.concatenate([*several.blocks(alpha, point, clean), prior])
+    whole = parameter_covariance(jac, on_bound)
 
     def parts(stack, points):
         free = np.array(stack.free, int)
 
         def one(problem, picks, at):
-            reduced, local = several.own(stack, problem, values[picks])
-            own = _seen_by(whole, transform[picks[free]])
-            reduced, at = heard(reduced, local, at)
-            blocks = joined(own, coefficients(reduced, local, at, own.on_bound))
+            reduced, local = several.restricted(stack, problem, values[picks])
+            own = restrict(whole, transform[picks[free]])
+            reduced, at = without_rounding_coefficients(reduced, local, at)
+            blocks = combine(own, coefficient_covariance(reduced, local, at, own.on_bound))
             places = jnp.eye(picks.size, dtype=local.dtype)[:, free]
-            first, begin = several.own(stack, problem, start[picks])
+            first, begin = several.restricted(stack, problem, start[picks])
             used = problem.weighted(first.problem.columns.phi(begin))
             seen = column_scale(used) < jnp.inf
             return {
@@ -262,13 +270,13 @@ def _program(
                 "start": start[picks],
                 "values": values[picks],
                 "coef": problem.linear.all_of(at.coef),
-                "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
+                "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.sensitivity.shape[:2]).T,
                 "num_linear": blocks.count,
                 "fitted": reduced.problem.curve(local, at.coef),
                 "chisq": reduced.problem.chisq(local, at.coef),
                 "value_variance": blocks.value_variance(places),
                 "coef_variance": blocks.coef_variance(),
-                "theta": local,
+                "alpha": local,
                 "transform": places,
                 "blocks": blocks,
                 "on_bound": (transform[picks] != 0) @ on_bound,
@@ -280,32 +288,32 @@ def _program(
         return stack.each(one, jnp.asarray(stack.picks), points)
 
     stats = {k: v for k, v in found.stats.items() if k not in ("rank", "cond")}
-    stop = code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0)
+    stop = enum_index(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0)
     return {
         "sets": [parts(s, at) for s, (at, _) in zip(several.stacks, point, strict=True)],
         "values": values,
-        "theta": theta,
+        "alpha": alpha,
         "transform": transform,
         "on_bound": (transform != 0) @ on_bound,
         "held": on_bound,
         "value_variance": whole.value_variance(transform),
         "spread": whole,
-        "cost": several.cost(theta, point),
+        "cost": several.cost(alpha, point),
         "start_costs": start_costs,
-        "status": code(found.result, RESULTS, RESULT_NAMES),
+        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
         "stop": stop,
         "stats": stats,
     }
 
 
-def _seen_by(whole: Spread, transform: Array) -> Spread:
-    """The covariance of theta as that of the values (f,) that one data set takes from it."""
+def restrict(whole: ParameterCovariance, transform: Array) -> ParameterCovariance:
+    """The covariance of alpha as that of the values (f,) that one data set takes from it."""
     moves = transform != 0
-    return Spread(
+    return ParameterCovariance(
         whole.half @ transform.T,
-        whole.null_theta @ transform.T,
-        jnp.sqrt(jnp.sum((transform * whole.unit_theta) ** 2, axis=1)),
-        moves @ whole.lost_theta,
+        whole.null_alpha @ transform.T,
+        jnp.sqrt(jnp.sum((transform * whole.unit_alpha) ** 2, axis=1)),
+        moves @ whole.lost_alpha,
         moves @ whole.on_bound,
         whole.cond_jac,
     )
@@ -344,7 +352,7 @@ def _result(
     for one, local, part in zip(ready, free, parts, strict=True):
         mine, numbers = local_layout(one.own, local)
         nowhere = np.full(len(local), np.inf)
-        box = Coordinates(part["theta"], -nowhere, nowhere)
+        box = Coordinates(part["alpha"], -nowhere, nowhere)
         numbers = eqx.tree_at(lambda n: n.start, numbers, part["values"])
         taken = dict(zip(one.own, [params[layout.names[j]] for j in one.picks], strict=True))
         cost = 0.5 * float(part["chisq"])
@@ -359,10 +367,10 @@ def _result(
             one.linear,
             pooled=(float(noise), dof),
         )
-    whole: Spread = out["spread"]
+    whole: ParameterCovariance = out["spread"]
     rows = whole.half @ out["transform"][list(layout.free)].T
     covariance = rows.T @ rows
-    lost = (out["transform"][list(layout.free)] != 0) @ whole.lost_theta
+    lost = (out["transform"][list(layout.free)] != 0) @ whole.lost_alpha
     covariance[np.diag_indices(len(covariance))] = np.where(lost, np.inf, np.diag(covariance))
     held = out["on_bound"][list(layout.free)]
     covariance[held] = covariance[:, held] = np.nan

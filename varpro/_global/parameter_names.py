@@ -12,7 +12,7 @@ from .._errors import InputError, suggestion
 from .._parameters.param import Param
 from .._parameters.tie import Tie, as_tie
 from .._problem.data import Data
-from .._problem.linear_constraints import Linear, Wishes
+from .._problem.linear_constraints import CoefficientSpec, Linear
 from .._problem.model_like import ModelLike
 from .._starts.guess import guess_starts
 from ..basis import Model
@@ -155,14 +155,17 @@ def orders_of_all(order, names, own, datas) -> list[list[str]]:
 
 
 def rules_of_all(
-    wishes: Wishes, every: tuple[str, ...], models: Mapping[str, Model], datas: Mapping[str, Data]
+    spec: CoefficientSpec,
+    every: tuple[str, ...],
+    models: Mapping[str, Model],
+    datas: Mapping[str, Data],
 ) -> dict[str, Linear]:
     """The rules of each data set: those for columns that it has."""
-    if wishes.automatic:
+    if spec.automatic:
         raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
-    wishes.check(every)
+    spec.check(every)
     return {
-        key: wishes.among(one.columns).rules(
+        key: spec.among(one.columns).rules(
             one.columns, datas[key].y.shape[1], one.order, np.iscomplexobj(datas[key].y)
         )
         for key, one in models.items()

@@ -1,6 +1,6 @@
 """Nonlinear parameters: starts, bounds, fixed values, ties, order and priors.
 
-A solver sees `theta` (p,), the free coordinates alone. `Layout.values` turns them into all q
+A solver sees `alpha` (p,), the free coordinates alone. `Layout.values` turns them into all q
 parameter values. Which parameters are free, tied or ordered is static; every number is an array, so
 that new starts, bounds or fixed values never compile anew.
 """
@@ -25,14 +25,14 @@ class Layout(eqx.Module):
     **Fields:**
 
     - `names`: the q parameter names.
-    - `free`: indices of the p parameters that have a coordinate in `theta`.
+    - `free`: indices of the p parameters that have a coordinate in `alpha`.
     - `source`: for each parameter, the index of the one whose value it takes (itself, if not tied).
     - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
         that `order` lists them parents first.
     - `has_ceiling`: whether an ordered parameter has a finite upper bound.
     - `ties`: for each parameter what it follows, as text; "" if it is not tied.
-    - `exchange`: what `arranged` sorts: per chain of interchangeable components a row of positions
-        in `theta` for each of their parameters, the ordered one first.
+    - `exchange`: what `sorted_components` sorts: per chain of interchangeable components a row of positions
+        in `alpha` for each of their parameters, the ordered one first.
     """
 
     names: tuple[str, ...]
@@ -43,12 +43,12 @@ class Layout(eqx.Module):
     exchange: tuple[tuple[tuple[int, ...], ...], ...] = eqx.field(static=True, default=())
     ties: tuple[str, ...] = ()
 
-    def arranged(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
-        """`theta` with interchangeable components in the order that was asked for."""
+    def sorted_components(self, alpha: Float[Array, " p"]) -> Float[Array, " p"]:
+        """`alpha` with interchangeable components in the order that was asked for."""
         for chain in self.exchange:
             block = np.array(chain)
-            theta = theta.at[block].set(theta[block][:, jnp.argsort(theta[block[0]])])
-        return theta
+            alpha = alpha.at[block].set(alpha[block][:, jnp.argsort(alpha[block[0]])])
+        return alpha
 
     @property
     def selects(self) -> bool:
@@ -66,8 +66,8 @@ class Layout(eqx.Module):
             return None
         return self.ties[i] if self.ties else self.names[self.source[i]]
 
-    def values(self, theta: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
-        """All q values for the free coordinates `theta`.
+    def values(self, alpha: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
+        """All q values for the free coordinates `alpha`.
 
         An ordered parameter b >= a has the coordinate d >= 0 in b = base + d, where base is a or
         b's own lower bound if that is higher; with a finite upper bound u it is the fraction d in
@@ -75,7 +75,7 @@ class Layout(eqx.Module):
         """
         full = numbers.start
         if self.free:
-            full = full.at[np.array(self.free)].set(theta.astype(full.dtype))
+            full = full.at[np.array(self.free)].set(alpha.astype(full.dtype))
         for (upper, lower), ceiling in zip(self.above, self.has_ceiling, strict=True):
             base = jnp.maximum(full[lower], numbers.lower[upper])
             width = numbers.upper[upper] - base if ceiling else 1.0
@@ -99,7 +99,7 @@ class Numbers(eqx.Module):
 
 
 class Coordinates(eqx.Module):
-    """Start and bounds of the free coordinates `theta`, as host arrays (p,)."""
+    """Start and bounds of the free coordinates `alpha`, as host arrays (p,)."""
 
     start: np.ndarray
     lower: np.ndarray
@@ -132,11 +132,11 @@ def build_layout(
     fix: Sequence[str] = (),
     tie: Mapping[str, TieLike] | None = None,
     order: Sequence[Sequence[str]] = (),
-    alike: Sequence[Sequence[Sequence[int]]] = (),
+    interchangeable: Sequence[Sequence[Sequence[int]]] = (),
 ) -> tuple[Layout, Numbers, Coordinates]:
     """Check the parameters and the constraints on them, and lay them out.
 
-    `alike` holds, for each formula of several components, a row of parameter indices for each of
+    `interchangeable` holds, for each formula of several components, a row of parameter indices for each of
     its parameters, one index per component.
     """
     names = tuple(params)
@@ -187,7 +187,9 @@ def build_layout(
     free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
     plain = {i for i in free if source.count(i) == 1 and params[names[i]].prior is None}
     chains = [[index[name] for name in chain] for chain in order]
-    exchange = _interchangeable(chains, alike, plain, list(zip(lower, upper, strict=True)))
+    exchange = _interchangeable(
+        chains, interchangeable, plain, list(zip(lower, upper, strict=True))
+    )
     above = [pair for pair in above if not any(pair[0] in block[0] for block in exchange)]
     for child, parent in above:
         upper[parent] = min(upper[parent], upper[child])
@@ -220,7 +222,7 @@ def build_layout(
 
 def _interchangeable(
     chains: Sequence[Sequence[int]],
-    alike: Sequence[Sequence[Sequence[int]]],
+    interchangeable: Sequence[Sequence[Sequence[int]]],
     plain: set[int],
     box: Sequence[tuple[float, float]],
 ) -> list[list[list[int]]]:
@@ -233,7 +235,7 @@ def _interchangeable(
     found = []
     for chain in chains:
         others = {i for other in chains if other is not chain for i in other}
-        for rows in alike:
+        for rows in interchangeable:
             for first in rows:
                 if not set(chain) <= set(first):
                     continue

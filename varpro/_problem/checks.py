@@ -27,7 +27,7 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
                 f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
                 f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
             )
-    count = columns * data.sides * parts
+    count = columns * data.num_rhs * parts
     if data.effective < nonlinear + count:
         raise InputError(
             f"{data.effective} data points cannot determine {nonlinear + count} parameters "
@@ -45,9 +45,9 @@ def check_distinct(
     inits = [param.init for param in params.values()]
     values = np.array([inits[source] for source in layout.source], dtype=float)
     values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
-    for first, second, index in built.twins(values):
-        apart = [(layout.source[i], layout.source[j]) for i, j in index]
-        free = [len({i, j}.intersection(layout.free)) for i, j in apart if i != j]
+    for first, second, index in built.identical_columns(values):
+        column_weights = [(layout.source[i], layout.source[j]) for i, j in index]
+        free = [len({i, j}.intersection(layout.free)) for i, j in column_weights if i != j]
         if 1 in free or 2 not in free:
             continue
         phi = np.asarray(built.evaluate(data.x, jnp.asarray(values, data.real)))

@@ -14,35 +14,35 @@ from ..basis import Model
 
 
 class AbstractColumns(eqx.Module):
-    """`Phi` as a function of the free coordinates `theta` (p,), in one of two forms."""
+    """`Phi` as a function of the free coordinates `alpha` (p,), in one of two forms."""
 
     @abc.abstractmethod
-    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+    def phi(self, alpha: Float[Array, " p"]) -> Inexact[Array, "m n"]:
         """The columns, before weighting."""
 
     @abc.abstractmethod
-    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+    def offset(self, alpha: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
         """The term without coefficient, or None."""
 
     @abc.abstractmethod
     def apply_derivative(
         self,
-        theta: Float[Array, " p"],
+        alpha: Float[Array, " p"],
         b: Inexact[Array, "n j"],
         r: Inexact[Array, "m j"] | None = None,
     ) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
         """`Phi' B` and, where R is given, `Phi'^H R`, for every coordinate."""
 
     def tangents(
-        self, theta: Float[Array, " p"]
+        self, alpha: Float[Array, " p"]
     ) -> tuple[Inexact[Array, "m d"], np.ndarray, np.ndarray]:
         """Derivatives of the columns one by one: values, and which column by which coordinate."""
-        moved = jax.jacfwd(self.phi)(theta)
+        moved = jax.jacfwd(self.phi)(alpha)
         m, n, p = moved.shape
         return moved.reshape(m, n * p), np.repeat(np.arange(n), p), np.tile(np.arange(p), n)
 
     @abc.abstractmethod
-    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+    def prior(self, alpha: Float[Array, " p"]) -> Float[Array, " s"] | None:
         """Extra residuals from priors, or None."""
 
 
@@ -54,16 +54,16 @@ class Opaque(AbstractColumns):
     args: PyTree
     unravel: Callable[[Array], PyTree] = eqx.field(static=True)
 
-    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
-        return _as_matrix(self.basis(self.unravel(theta), self.args))
+    def phi(self, alpha: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return _as_matrix(self.basis(self.unravel(alpha), self.args))
 
-    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
-        return None if self.shift is None else self.shift(self.unravel(theta), self.args)
+    def offset(self, alpha: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return None if self.shift is None else self.shift(self.unravel(alpha), self.args)
 
-    def apply_derivative(self, theta, b, r=None):
-        return _by_tangents(self.phi, theta, b, r)
+    def apply_derivative(self, alpha, b, r=None):
+        return _by_tangents(self.phi, alpha, b, r)
 
-    def prior(self, theta: Float[Array, " p"]) -> None:
+    def prior(self, alpha: Float[Array, " p"]) -> None:
         return None
 
 
@@ -78,36 +78,36 @@ class Assembled(AbstractColumns):
     priors: tuple[int, ...] = eqx.field(static=True)
     real: bool = eqx.field(static=True, default=False)
 
-    def values(self, theta: Float[Array, " p"]) -> Float[Array, " q"]:
-        return self.layout.values(theta, self.numbers)
+    def values(self, alpha: Float[Array, " p"]) -> Float[Array, " q"]:
+        return self.layout.values(alpha, self.numbers)
 
-    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "m n"]:
-        return self.model.evaluate(self.x, self.values(theta))
+    def phi(self, alpha: Float[Array, " p"]) -> Inexact[Array, "m n"]:
+        return self.model.evaluate(self.x, self.values(alpha))
 
-    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
-        return self.model.offset(self.x, self.values(theta))
+    def offset(self, alpha: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+        return self.model.offset(self.x, self.values(alpha))
 
-    def apply_derivative(self, theta, b, r=None):
-        table = self.table(theta)
+    def apply_derivative(self, alpha, b, r=None):
+        table = self.table(alpha)
         if table is None:
-            return _by_tangents(self.phi, theta, b, r)
-        return by_table(*table, b, r, theta.size)
+            return _by_tangents(self.phi, alpha, b, r)
+        return by_table(*table, b, r, alpha.size)
 
-    def tangents(self, theta):
-        table = self.table(theta)
-        return super().tangents(theta) if table is None else table
+    def tangents(self, alpha):
+        table = self.table(alpha)
+        return super().tangents(alpha) if table is None else table
 
-    def prior(self, theta: Float[Array, " p"]) -> Float[Array, " s"] | None:
+    def prior(self, alpha: Float[Array, " p"]) -> Float[Array, " s"] | None:
         if not self.priors:
             return None
         at = np.array(self.priors)
-        return (self.values(theta)[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
+        return (self.values(alpha)[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
 
-    def table(self, theta):
+    def table(self, alpha):
         """Partials by free coordinate, or None where one value depends on several coordinates."""
         if self.layout.above:
             return None
-        partials = self.model.partials(self.x, self.values(theta))
+        partials = self.model.partials(self.x, self.values(alpha))
         if partials is None:
             return None
         slopes = partials.values
@@ -139,7 +139,7 @@ def by_table(
     return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
 
 
-def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array | None):
+def _by_tangents(phi: Callable[[Array], Array], alpha: Array, b: Array, r: Array | None):
     def both(t):
         columns = phi(t)
         # Of one vector the sums are fused with what makes the columns, which are then not stored.
@@ -150,7 +150,7 @@ def _by_tangents(phi: Callable[[Array], Array], theta: Array, b: Array, r: Array
             return forward, jnp.sum(columns * r.conj(), axis=0)[:, None]
         return forward, columns.T @ r.conj()
 
-    forward, backward = jax.jacfwd(both)(theta)
+    forward, backward = jax.jacfwd(both)(alpha)
     return forward, None if r is None else backward.conj()
 
 

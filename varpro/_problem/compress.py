@@ -25,7 +25,7 @@ from .._types import ArrayIn, precision
 # for the triangle is little, but no more numbers than this.
 _TIMES, _MEMORY = 4, 2**25
 
-Blocks = Iterable[np.ndarray] | Callable[[], Iterator[np.ndarray]]
+DataBlocks = Iterable[np.ndarray] | Callable[[], Iterator[np.ndarray]]
 
 
 class Compressed(eqx.Module):
@@ -47,7 +47,7 @@ class Compressed(eqx.Module):
 
 
 def compress(
-    blocks: Blocks | np.ndarray | Compressed, *, mask: np.ndarray | None = None
+    blocks: DataBlocks | np.ndarray | Compressed, *, mask: np.ndarray | None = None
 ) -> Compressed:
     """Read right-hand sides once and keep what a global fit needs of them: a triangle (m, m).
 
@@ -98,7 +98,7 @@ def is_stream(y: object) -> bool:
 
 
 def column_blocks(source: Any) -> Iterator[Any]:
-    """Blocks (m, k_i), one after the other."""
+    """DataBlocks (m, k_i), one after the other."""
     if isinstance(source, Compressed):
         yield source
     elif callable(source):

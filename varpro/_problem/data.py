@@ -38,21 +38,21 @@ class Data(eqx.Module):
     def effective(self) -> int:
         """The number of real observations that carry weight, over all columns."""
         parts = 2 if np.iscomplexobj(self.y) else 1
-        columns = 1 if self.keep.ndim == 2 else self.sides
+        columns = 1 if self.keep.ndim == 2 else self.num_rhs
         return int(self.keep.sum()) * columns * parts
 
     @property
-    def sides(self) -> int:
+    def num_rhs(self) -> int:
         """How many right-hand sides there are."""
         return self.y.shape[1] if self.count is None else self.count
 
     @property
     def common(self) -> np.ndarray | None:
         """Weights (m,) that all right-hand sides have in common."""
-        return None if self.apart is not None else self.weights
+        return None if self.column_weights is not None else self.weights
 
     @property
-    def apart(self) -> np.ndarray | None:
+    def column_weights(self) -> np.ndarray | None:
         """Weights (m, k), where they are not the same for all."""
         return self.weights if self.weights is not None and self.weights.ndim == 2 else None
 

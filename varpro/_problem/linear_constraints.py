@@ -15,7 +15,7 @@ from jaxtyping import Float, Inexact
 
 from .._errors import InputError, suggestion
 from .._types import ArrayIn
-from ..linalg import Sides, sides_of
+from ..linalg import BoundedSides, bounded_sides_of
 
 Strength = float | str
 
@@ -42,7 +42,7 @@ class Linear(eqx.Module):
     strength: Float[ArrayIn, ""] | None = None
     lower: Float[ArrayIn, "n _"] | None = None
     upper: Float[ArrayIn, "n _"] | None = None
-    sides: Sides = eqx.field(static=True, default=())
+    sides: BoundedSides = eqx.field(static=True, default=())
     sought: tuple[int, ...] = eqx.field(static=True, default=())
     automatic: bool = eqx.field(static=True, default=False)
     real: bool = eqx.field(static=True, default=False)
@@ -70,7 +70,7 @@ class Linear(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
+class CoefficientSpec:
     """The same in the words of the user, by names and patterns of columns."""
 
     nonnegative: bool | str | Sequence[str] = False
@@ -88,8 +88,8 @@ class Wishes:
 
     def with_bounds(
         self, bounds: Mapping[str, tuple], parameters: Iterable[str], names: Iterable[str]
-    ) -> tuple[dict[str, tuple], "Wishes"]:
-        """Bounds of nonlinear parameters alone, and the wishes with those of coefficients."""
+    ) -> tuple[dict[str, tuple], "CoefficientSpec"]:
+        """Bounds of nonlinear parameters alone, and the spec with those of coefficients."""
         parameters, names = tuple(parameters), tuple(names)
         mine: dict[str, tuple] = {}
         for pattern, bound in bounds.items():
@@ -138,7 +138,7 @@ class Wishes:
             None if penalty is None else np.ones(()),  # pyright: ignore[reportArgumentType]
             lower,  # pyright: ignore[reportArgumentType]
             upper,  # pyright: ignore[reportArgumentType]
-            () if lower is None else sides_of(lower, upper),  # pyright: ignore[reportArgumentType]
+            () if lower is None else bounded_sides_of(lower, upper),  # pyright: ignore[reportArgumentType]
             tuple(sought),
             self.automatic,
             real,
@@ -150,7 +150,7 @@ class Wishes:
             for pattern in given:
                 columns(pattern, names, where)
 
-    def among(self, names: Sequence[str]) -> "Wishes":
+    def among(self, names: Sequence[str]) -> "CoefficientSpec":
         """What concerns these columns."""
         kept = {
             where: [p for p in given if fnmatch.filter(names, p)]
@@ -162,7 +162,7 @@ class Wishes:
 
         ridge = some("ridge", self.ridge) or None if isinstance(self.ridge, Mapping) else self.ridge
         asked = self.nonnegative if isinstance(self.nonnegative, bool) else kept["nonnegative"]
-        return Wishes(
+        return CoefficientSpec(
             asked,
             some("bounds", self.bounds),
             some("relations", self.relations),

@@ -1,6 +1,6 @@
-"""One separable problem as the solver sees it: weighted `Phi(theta)`, its derivative, the data.
+"""One separable problem as the solver sees it: weighted `Phi(alpha)`, its derivative, the data.
 
-minimise over theta, C   1/2 || W (Y - phi0(theta) - Phi(theta) C) ||_F^2 + 1/2 || prior ||^2
+minimise over alpha, C   1/2 || W (Y - phi0(alpha) - Phi(alpha) C) ||_F^2 + 1/2 || prior ||^2
                          + 1/2 || penalty C ||^2
 """
 
@@ -23,7 +23,7 @@ LARGE = 2**22
 class Problem(eqx.Module):
     """Columns, data and rules; weights absorbed on the way out.
 
-    `y` (m, k); `weights` (m,) or None; `linear`: what the coefficients may do. `apart` (m, k) are
+    `y` (m, k); `weights` (m,) or None; `linear`: what the coefficients may do. `column_weights` (m, k) are
     weights that differ between right-hand sides, which are absorbed nowhere here but in `cost`.
 
     A penalty adds l rows to Phi, and zeros to the data: M = m + l. Where the coefficients of complex
@@ -35,7 +35,7 @@ class Problem(eqx.Module):
     y: Inexact[ArrayIn, "m k"]
     weights: Float[ArrayIn, " m"] | None
     linear: Linear = Linear()
-    apart: Float[ArrayIn, "m k"] | None = None
+    column_weights: Float[ArrayIn, "m k"] | None = None
 
     @property
     def large(self) -> bool:
@@ -49,18 +49,18 @@ class Problem(eqx.Module):
         weights = self.weights.reshape(-1, *([1] * (a.ndim - 1)))
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
-    def weighted_apart(self, a: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
+    def weighted_columns(self, a: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
         """The same with weights that differ between right-hand sides; of the m rows of the data, or of
         all M."""
-        if self.apart is None:
+        if self.column_weights is None:
             return a
-        weights = self.lanes_of_weights()[: a.shape[0]]
+        weights = self.all_column_weights()[: a.shape[0]]
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
-    def lanes_of_weights(self) -> Float[Array, "M k"]:
-        """`apart`, with ones for the rows of a penalty."""
-        assert self.apart is not None
-        weights, rows = jnp.asarray(self.apart), self.linear.rows
+    def all_column_weights(self) -> Float[Array, "M k"]:
+        """`column_weights`, with ones for the rows of a penalty."""
+        assert self.column_weights is not None
+        weights, rows = jnp.asarray(self.column_weights), self.linear.rows
         weights = jnp.concatenate([weights, weights]) if self.linear.real else weights
         if rows is None:
             return weights
@@ -68,33 +68,33 @@ class Problem(eqx.Module):
             [weights, jnp.ones((rows.shape[0], weights.shape[1]), weights.dtype)]
         )
 
-    def phi(self, theta: Float[Array, " p"]) -> Inexact[Array, "M n"]:
+    def phi(self, alpha: Float[Array, " p"]) -> Inexact[Array, "M n"]:
         """Weighted `Phi`, free of denormal numbers."""
-        phi = self._split(_flush(self.weighted(self.columns.phi(theta))))
+        phi = self._split(_flush(self.weighted(self.columns.phi(alpha))))
         if self.linear.mix is not None:
             phi = phi @ self.linear.mix
         rows = self.linear.rows
         return phi if rows is None else jnp.concatenate([phi, rows.astype(phi.dtype)])
 
-    def offset(self, theta: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
+    def offset(self, alpha: Float[Array, " p"]) -> Inexact[Array, " m"] | None:
         """What the model adds without a coefficient that is sought, or None."""
-        offset = self.columns.offset(theta)
+        offset = self.columns.offset(alpha)
         if self.linear.constant is None:
             return offset
-        held = self.columns.phi(theta) @ self.linear.constant
+        held = self.columns.phi(alpha) @ self.linear.constant
         return held if offset is None else held + offset
 
-    def target(self, theta: Float[Array, " p"]) -> Inexact[Array, "M k"]:
-        """Weighted `Y - phi0(theta)`: what the columns have to explain."""
-        offset = self.offset(theta)
+    def target(self, alpha: Float[Array, " p"]) -> Inexact[Array, "M k"]:
+        """Weighted `Y - phi0(alpha)`: what the columns have to explain."""
+        offset = self.offset(alpha)
         y = self.y if offset is None else self.y - offset[:, None]
         return self._with_zeros(self._split(self.weighted(y)))
 
-    def target_derivative(self, theta: Float[Array, " p"]) -> Inexact[Array, "M p"] | None:
+    def target_derivative(self, alpha: Float[Array, " p"]) -> Inexact[Array, "M p"] | None:
         """Derivative of every column of `target`, or None without an offset."""
-        if self.linear.constant is None and self.columns.offset(theta) is None:
+        if self.linear.constant is None and self.columns.offset(alpha) is None:
             return None
-        moved = self.weighted(jax.jacfwd(self.offset)(theta))
+        moved = self.weighted(jax.jacfwd(self.offset)(alpha))
         return self._with_zeros(-self._split(moved))
 
     def _split(self, a: Array) -> Array:
@@ -111,22 +111,22 @@ class Problem(eqx.Module):
         return jnp.concatenate([jnp.asarray(a), zeros])
 
     def curve(
-        self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]
+        self, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]
     ) -> Inexact[Array, "m k"]:
         """The model for these coefficients, unweighted."""
-        curve = self.columns.phi(theta) @ self.linear.all_of(coef)
-        offset = self.columns.offset(theta)
+        curve = self.columns.phi(alpha) @ self.linear.all_of(coef)
+        offset = self.columns.offset(alpha)
         return curve if offset is None else curve + offset[:, None]
 
-    def chisq(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
+    def chisq(self, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
         """The weighted sum of squares of the residual of the data alone."""
         k = self.y.shape[1]
         width = max(LARGE // self.y.shape[0], 1)
 
         def some(first, problem, coef):
             # The last block begins early enough to be full, and leaves out what was counted.
-            resid = problem.y - problem.curve(theta, coef)
-            resid = problem.weighted_apart(problem._split(problem.weighted(resid)))
+            resid = problem.y - problem.curve(alpha, coef)
+            resid = problem.weighted_columns(problem._split(problem.weighted(resid)))
             each = jnp.sum(jnp.abs(resid) ** 2, axis=0)
             return jnp.sum(jnp.where(jnp.arange(each.size) >= first, each, 0.0))
 
@@ -139,39 +139,39 @@ class Problem(eqx.Module):
             def cut(a):
                 return None if a is None else jax.lax.dynamic_slice_in_dim(a, start, width, axis=1)
 
-            mine = dataclasses.replace(self, y=cut(self.y), apart=cut(self.apart))
+            mine = dataclasses.replace(self, y=cut(self.y), column_weights=cut(self.column_weights))
             return total + some(i * width - start, mine, cut(coef)), None
 
         zero = jnp.zeros((), jnp.zeros((), coef.dtype).real.dtype)
         return jax.lax.scan(block, zero, jnp.arange(-(-k // width)))[0]
 
-    def cost(self, theta: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
+    def cost(self, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
         """`1/2 || residual ||^2` with these coefficients, with priors and penalties."""
-        cost = 0.5 * self.chisq(theta, coef)
+        cost = 0.5 * self.chisq(alpha, coef)
         if (rows := self.linear.rows) is not None:
             cost = cost + 0.5 * jnp.sum(jnp.abs(rows @ coef) ** 2)
-        prior = self.columns.prior(theta)
+        prior = self.columns.prior(alpha)
         return cost if prior is None else cost + 0.5 * jnp.sum(prior**2)
 
-    def apply_derivative(self, theta, b, r=None):
+    def apply_derivative(self, alpha, b, r=None):
         """Weighted `Phi' B` (M, j, p) and, where R is given, `Phi'^H R` (n, j, p)."""
         mix = self.linear.mix
         m, real = self.y.shape[0], self.linear.real
         if r is not None:
             r = self.weighted(r[:m] + 1j * r[m : 2 * m] if real else r[:m])
         b = b if mix is None else mix @ b
-        forward, backward = self.columns.apply_derivative(theta, b, r)
+        forward, backward = self.columns.apply_derivative(alpha, b, r)
         backward = backward.real if real and backward is not None else backward
         if backward is not None and mix is not None:
             backward = jnp.einsum("Nn,Njp->njp", mix, backward)
         return self._with_zeros(self._split(self.weighted(forward))), backward
 
     def tangents(
-        self, theta: Float[Array, " p"]
+        self, alpha: Float[Array, " p"]
     ) -> tuple[Inexact[Array, "M d"], np.ndarray, np.ndarray]:
         """Weighted derivatives of columns: `values[:, i]` is that of `column[i]`, one of all N, by
         `coordinate[i]`; the last two are static."""
-        values, column, coordinate = self.columns.tangents(theta)
+        values, column, coordinate = self.columns.tangents(alpha)
         return self._with_zeros(self._split(self.weighted(values))), column, coordinate
 
 

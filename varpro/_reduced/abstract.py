@@ -11,33 +11,33 @@ Jacobian = Literal["auto", "kaufman", "full"]
 
 
 class AbstractReduced(eqx.Module):
-    """Residual vector (M,) and Jacobian (M, p) of a sum of squares of theta alone."""
+    """Residual vector (M,) and Jacobian (M, p) of a sum of squares of alpha alone."""
 
     @abc.abstractmethod
-    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], PyTree]:
-        """The real residual vector, and the point: what a Jacobian at the same theta reuses."""
+    def evaluate(self, alpha: Float[Array, " p"]) -> tuple[Float[Array, " M"], PyTree]:
+        """The real residual vector, and the point: what a Jacobian at the same alpha reuses."""
 
     @abc.abstractmethod
-    def jacobian(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
-        """The Jacobian of `evaluate` at the same theta."""
+    def jacobian(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
+        """The Jacobian of `evaluate` at the same alpha."""
 
     @abc.abstractmethod
-    def turned(
-        self, theta: Float[Array, " p"], point: PyTree
+    def rotated(
+        self, alpha: Float[Array, " p"], point: PyTree
     ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
-        """Jacobian and residual at the same theta, both turned by one matrix with orthonormal
+        """Jacobian and residual at the same alpha, both turned by one matrix with orthonormal
         columns in whose range they are: all that a Gauss-Newton step needs."""
 
     @abc.abstractmethod
-    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
+    def cost(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
         """`1/2 || residual ||^2`, with priors."""
 
     @abc.abstractmethod
-    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        """The norm of what the columns have to explain at theta."""
+    def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+        """The norm of what the columns have to explain at alpha."""
 
     @abc.abstractmethod
-    def blur(self, theta: Float[Array, " p"]) -> float | None:
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | None:
         """How much more than rounding the residual's norm suffers, where it is a difference."""
 
     @abc.abstractmethod
@@ -46,20 +46,20 @@ class AbstractReduced(eqx.Module):
 
 
 @eqx.filter_custom_jvp
-def reduced_residual(reduced: AbstractReduced, theta: Float[Array, " p"]) -> Float[Array, " M"]:
+def reduced_residual(reduced: AbstractReduced, alpha: Float[Array, " p"]) -> Float[Array, " M"]:
     """The residual of `reduced` with its Jacobian as derivative rule, for any least-squares solver.
 
     The rule is Gauss-Newton's: right for J^T J and J^T r, not to be differentiated again.
     """
-    return reduced.evaluate(theta)[0]
+    return reduced.evaluate(alpha)[0]
 
 
 @reduced_residual.def_jvp
 def _reduced_residual_jvp(primals, tangents):
-    reduced, theta = primals
-    _, t_theta = tangents
-    resid, point = reduced.evaluate(theta)
-    return resid, reduced.jacobian(theta, point) @ t_theta
+    reduced, alpha = primals
+    _, t_alpha = tangents
+    resid, point = reduced.evaluate(alpha)
+    return resid, reduced.jacobian(alpha, point) @ t_alpha
 
 
 def real_rows(a: Inexact[Array, "r ..."]) -> Float[Array, "s ..."]:

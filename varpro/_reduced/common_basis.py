@@ -1,6 +1,6 @@
-"""The reduced problem: residual and Jacobian as functions of theta alone.
+"""The reduced problem: residual and Jacobian as functions of alpha alone.
 
-Once per theta: Phi, one factorisation, C. Once per accepted theta, reusing that factorisation: the
+Once per alpha: Phi, one factorisation, C. Once per accepted alpha, reusing that factorisation: the
 Jacobian. With ' for tangents, P = Phi Phi^+ (Golub & Pereyra 1973):
 
     R' = (I - P)(Y' - Phi' C) - Phi^{+H} Phi'^H R        Kaufman (1975) drops the last term
@@ -32,13 +32,13 @@ def difference(dtype: jnp.dtype) -> float:
 
 
 class Point(eqx.Module):
-    """All that one evaluation knows: what the Jacobian at the same theta reuses."""
+    """All that one evaluation knows: what the Jacobian at the same alpha reuses."""
 
     factor: Balanced  # of Phi
     coef: Inexact[Array, "n k"]
     block: Inexact[Array, "m j"]  # the residual, or R Qc
-    turned: Inexact[Array, "n j"]  # C, or C Qc
-    gain: Inexact[Array, " j"]  # row of ones turned alike: what an offset's tangent meets
+    rotated: Inexact[Array, "n j"]  # C, or C Qc
+    rhs_sum: Inexact[Array, " j"]  # row of ones turned alike: what an offset's tangent meets
 
 
 class Reduced(AbstractReduced):
@@ -56,38 +56,38 @@ class Reduced(AbstractReduced):
         """Whether `evaluate` returns the compressed residual."""
         return k > n and not self._full(n, k)
 
-    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
-        return self.problem.cost(theta, point.coef)
+    def cost(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
+        return self.problem.cost(alpha, point.coef)
 
-    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        return jnp.linalg.norm(self.problem.target(theta))
+    def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+        return jnp.linalg.norm(self.problem.target(alpha))
 
-    def blur(self, theta: Float[Array, " p"]) -> float | None:
-        n, k = jax.eval_shape(self.problem.phi, theta).shape[1], self.problem.y.shape[1]
-        return 8 / difference(theta.dtype) if self.compressed(n, k) else None
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | None:
+        n, k = jax.eval_shape(self.problem.phi, alpha).shape[1], self.problem.y.shape[1]
+        return 8 / difference(alpha.dtype) if self.compressed(n, k) else None
 
     def quality(self, point: Point) -> dict[str, Array]:
         return {"rank": point.factor.rank, "cond": point.factor.cond}
 
-    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], Point]:
+    def evaluate(self, alpha: Float[Array, " p"]) -> tuple[Float[Array, " M"], Point]:
         problem = self.problem
-        phi, y = problem.phi(theta), problem.target(theta)
+        phi, y = problem.phi(alpha), problem.target(alpha)
         y = y.astype(jnp.result_type(phi, y))
         factor = balanced(self.linear_solver, phi)
         coef = factor.coefficients(y)
         n, k = coef.shape
         if self.compressed(n, k):
             turn = jnp.linalg.qr(coef.conj().T)[0]
-            turned, gain = coef @ turn, jnp.sum(turn, axis=0)
-            block, extra = self._blocks(phi, y, coef, turn, turned)
+            rotated, rhs_sum = coef @ turn, jnp.sum(turn, axis=0)
+            block, extra = self._blocks(phi, y, coef, turn, rotated)
         else:
-            block, turned, extra = y - phi @ coef, coef, None
-            gain = jnp.ones((k,), coef.dtype)
-        rest = [r for r in (extra, problem.columns.prior(theta)) if r is not None]
+            block, rotated, extra = y - phi @ coef, coef, None
+            rhs_sum = jnp.ones((k,), coef.dtype)
+        rest = [r for r in (extra, problem.columns.prior(alpha)) if r is not None]
         rows = jnp.concatenate([real_rows(block.reshape(-1)), *rest])
-        return rows, Point(factor, coef, block, turned, gain)
+        return rows, Point(factor, coef, block, rotated, rhs_sum)
 
-    def _blocks(self, phi, y, coef, turn, turned):
+    def _blocks(self, phi, y, coef, turn, rotated):
         """`R Qc` (m, n), and the norm of the rest of R (1,)."""
 
         def formed():
@@ -96,36 +96,36 @@ class Reduced(AbstractReduced):
             return block, jnp.sum(jnp.abs(resid) ** 2)
 
         def unformed():
-            fitted = phi @ turned
+            fitted = phi @ rotated
             return y @ turn - fitted, energy - jnp.sum(jnp.abs(fitted) ** 2)
 
         # Y is read twice and nothing of its size is written, unless the difference of squares would
         # cost the digits that a search needs.
         energy = jnp.sum(jnp.abs(y) ** 2)
-        fitted = jnp.sum(jnp.abs(phi @ turned) ** 2)
+        fitted = jnp.sum(jnp.abs(phi @ rotated) ** 2)
         block, squares = jax.lax.cond(fitted < (1 - difference(y.dtype)) * energy, unformed, formed)
         rest = squares - jnp.sum(jnp.abs(block) ** 2)
         return block, jnp.sqrt(jnp.maximum(rest, 0.0))[None]
 
-    def jacobian(self, theta: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
-        v, _ = self._moved(theta, point)
+    def jacobian(self, alpha: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
+        v, _ = self._moved(alpha, point)
         v = point.factor.turn_back(v.reshape(v.shape[0], -1)).reshape(v.shape)
-        return self._with_priors(theta, point, v)
+        return self._with_priors(alpha, point, v)
 
-    def turned(
-        self, theta: Float[Array, " p"], point: Point
+    def rotated(
+        self, alpha: Float[Array, " p"], point: Point
     ) -> tuple[Float[Array, "M p"], Float[Array, " M"]]:
         # In the coordinates in which Phi is a triangle, with no way back from there.
-        core = self._core(theta, point)
-        v, r = self._moved(theta, point) if core is None else core
-        jac = self._with_priors(theta, point, v)
+        core = self._core(alpha, point)
+        v, r = self._moved(alpha, point) if core is None else core
+        jac = self._with_priors(alpha, point, v)
         rows = real_rows(r.reshape(-1))
-        prior = self.problem.columns.prior(theta)
+        prior = self.problem.columns.prior(alpha)
         # The rest of many right-hand sides meets a row of zeros: what it is does not matter.
         zeros = jnp.zeros(jac.shape[0] - rows.size - (0 if prior is None else prior.size))
         return jac, jnp.concatenate([rows, zeros, *([] if prior is None else [prior])])
 
-    def _core(self, theta: Array, point: Point) -> tuple[Array, Array] | None:
+    def _core(self, alpha: Array, point: Point) -> tuple[Array, Array] | None:
         """The same in coordinates of what derivatives of columns leave the range of Phi in, (d, j, p) and
         (d, j), where those are few: with D (m, d) these derivatives and (I - P) D = U S, Kaufman's R'
         is -U (S_i Rc_i^T), and U^H R all that it meets. None where they are not, or Phi is not all that
@@ -133,29 +133,29 @@ class Reduced(AbstractReduced):
         problem, factor = self.problem, point.factor
         n, k = point.coef.shape
         m, j = point.block.shape
-        if not self.compressed(n, k) or problem.target_derivative(theta) is not None:
+        if not self.compressed(n, k) or problem.target_derivative(alpha) is not None:
             return None
-        shape = jax.eval_shape(lambda t: problem.tangents(t)[0], theta)
+        shape = jax.eval_shape(lambda t: problem.tangents(t)[0], alpha)
         d = shape.shape[1]
-        if 2 * d > min(m - n, j * theta.size):
+        if 2 * d > min(m - n, j * alpha.size):
             return None
-        values, column, coordinate = problem.tangents(theta)
-        coef = point.turned if problem.linear.mix is None else problem.linear.mix @ point.turned
+        values, column, coordinate = problem.tangents(alpha)
+        coef = point.rotated if problem.linear.mix is None else problem.linear.mix @ point.rotated
         both = factor.turn(jnp.concatenate([values.astype(coef.dtype), point.block], axis=1))
         u, s = jnp.linalg.qr(factor.reject(both[:, :d]))
-        v = gather(-s[:, None, :] * coef[column].T, coordinate, theta.size)
+        v = gather(-s[:, None, :] * coef[column].T, coordinate, alpha.size)
         return v, u.conj().T @ both[:, d:]
 
-    def _moved(self, theta: Array, point: Point) -> tuple[Array, Array]:
+    def _moved(self, alpha: Array, point: Point) -> tuple[Array, Array]:
         """`R'` (m, j, p) and R (m, j) in turned coordinates."""
         problem, factor = self.problem, point.factor
         m, j = point.block.shape
         full = self._full(*point.coef.shape)
-        v, u = problem.apply_derivative(theta, point.turned, point.block if full else None)
+        v, u = problem.apply_derivative(alpha, point.rotated, point.block if full else None)
         v = -v
-        tangent = problem.target_derivative(theta)
+        tangent = problem.target_derivative(alpha)
         if tangent is not None:
-            v = v + tangent[:, None, :] * point.gain[:, None]
+            v = v + tangent[:, None, :] * point.rhs_sum[:, None]
         p = v.shape[-1]
         both = factor.turn(jnp.concatenate([v.reshape(m, j * p), point.block], axis=1))
         v, r = factor.reject(both[:, : j * p]), both[:, j * p :]
@@ -164,11 +164,11 @@ class Reduced(AbstractReduced):
             v = v.at[: w.shape[0]].add(-w)
         return v.reshape(m, j, p), r
 
-    def _with_priors(self, theta: Array, point: Point, v: Array) -> Float[Array, "M p"]:
+    def _with_priors(self, alpha: Array, point: Point, v: Array) -> Float[Array, "M p"]:
         m, j, p = v.shape
         rows = [real_rows(v.reshape(m * j, p))]
         if j < point.coef.shape[1]:
             rows.append(jnp.zeros((1, p), rows[0].dtype))
-        if self.problem.columns.prior(theta) is not None:
-            rows.append(jax.jacfwd(self.problem.columns.prior)(theta))
+        if self.problem.columns.prior(alpha) is not None:
+            rows.append(jax.jacfwd(self.problem.columns.prior)(alpha))
         return jnp.concatenate(rows)

@@ -1,7 +1,7 @@
 """Several data sets, with rows and right-hand sides of their own, that share nonlinear parameters.
 
 Of data set d with parameter values v_d the residual is r_d(v_d), each with its own coefficients
-eliminated. All values are functions of the free coordinates theta, so that the Jacobian is made of
+eliminated. All values are functions of the free coordinates alpha, so that the Jacobian is made of
 blocks J_d (dv_d / dtheta). Of each block the triangle alone is kept: [J_d r_d] = Q_d R_d has as many
 rows as data set d has parameters, plus one, however many samples it has.
 """
@@ -58,11 +58,11 @@ class Several(AbstractReduced):
     linear_solver: AbstractPinvSolver
     jacobian_kind: Jacobian = eqx.field(static=True)
 
-    def values(self, theta: Float[Array, " p"]) -> Float[Array, " q"]:
+    def values(self, alpha: Float[Array, " p"]) -> Float[Array, " q"]:
         """All parameter values."""
-        return self.layout.values(theta, self.numbers)
+        return self.layout.values(alpha, self.numbers)
 
-    def own(
+    def restricted(
         self, stack: Stack, problem: Problem, v: Float[Array, " q"]
     ) -> tuple[Reduced | Columnwise, Float[Array, " f"]]:
         """The reduced problem of one data set, and its coordinates where its values are v."""
@@ -70,14 +70,14 @@ class Several(AbstractReduced):
         return reduction(at, self.linear_solver, self.jacobian_kind), v[np.array(stack.free, int)]
 
     def evaluate(
-        self, theta: Float[Array, " p"]
+        self, alpha: Float[Array, " p"]
     ) -> tuple[Float[Array, " M"], tuple[tuple[PyTree, Float[Array, " d"]], ...]]:
-        full = self.values(theta)
+        full = self.values(alpha)
         parts, points = [], []
         for stack in self.stacks:
 
             def one(problem, v, stack=stack):
-                mine, local = self.own(stack, problem, v)
+                mine, local = self.restricted(stack, problem, v)
                 rows, point = mine.evaluate(local)
                 return rows, (point, 0.5 * jnp.sum(rows**2))
 
@@ -86,43 +86,43 @@ class Several(AbstractReduced):
             points.append(point)
         return jnp.concatenate([*parts, self.prior(full)]), tuple(points)
 
-    def jacobian(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
+    def jacobian(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, "M p"]:
         def whole(mine, local, point):
             return mine.jacobian(local, point)
 
-        return jnp.concatenate([*self.blocks(theta, point, whole), self._prior_rows(theta)])
+        return jnp.concatenate([*self.blocks(alpha, point, whole), self._prior_rows(alpha)])
 
-    def turned(
-        self, theta: Float[Array, " p"], point: PyTree
+    def rotated(
+        self, alpha: Float[Array, " p"], point: PyTree
     ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
         def triangle(mine, local, point):
-            jac, rows = mine.turned(local, point)
+            jac, rows = mine.rotated(local, point)
             both = jnp.concatenate([jac, rows[:, None]], axis=1)
             return jnp.linalg.qr(both, mode="r") if both.shape[0] > both.shape[1] else both
 
-        found = self.blocks(theta, point, triangle, extra=1)
+        found = self.blocks(alpha, point, triangle, extra=1)
         jac = jnp.concatenate([block[:, :-1] for block in found])
         rows = jnp.concatenate([block[:, -1] for block in found])
         return (
-            jnp.concatenate([jac, self._prior_rows(theta)]),
-            jnp.concatenate([rows, self.prior(self.values(theta))]),
+            jnp.concatenate([jac, self._prior_rows(alpha)]),
+            jnp.concatenate([rows, self.prior(self.values(alpha))]),
         )
 
     def blocks(
         self,
-        theta: Float[Array, " p"],
+        alpha: Float[Array, " p"],
         point: PyTree,
         function: Callable[[AbstractReduced, Array, PyTree], Float[Array, "s f"]],
         extra: int = 0,
     ) -> list[Array]:
-        """Derivatives by the coordinates of each data set turned into derivatives by theta; what
+        """Derivatives by the coordinates of each data set turned into derivatives by alpha; what
         `function` returns in its `extra` last columns stays as it is."""
-        full, transform = self.values(theta), jax.jacfwd(self.values)(theta)
+        full, transform = self.values(alpha), jax.jacfwd(self.values)(alpha)
         found = []
         for stack, (points, _) in zip(self.stacks, point, strict=True):
 
             def one(problem, picks, point, stack=stack):
-                mine, local = self.own(stack, problem, full[picks])
+                mine, local = self.restricted(stack, problem, full[picks])
                 block = function(mine, local, point)
                 inner = block[:, : block.shape[1] - extra]
                 moved = inner @ transform[picks[np.array(stack.free, int)]]
@@ -132,24 +132,24 @@ class Several(AbstractReduced):
             found.append(each.reshape(-1, each.shape[-1]))
         return found
 
-    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        full = self.values(theta)
-        squares = jnp.zeros((), theta.dtype)
+    def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+        full = self.values(alpha)
+        squares = jnp.zeros((), alpha.dtype)
         for stack in self.stacks:
 
             def one(problem, v, stack=stack):
-                mine, local = self.own(stack, problem, v)
-                return mine.level(local) ** 2
+                mine, local = self.restricted(stack, problem, v)
+                return mine.data_norm(local) ** 2
 
             squares = squares + jnp.sum(stack.each(one, full[stack.picks]))
         return jnp.sqrt(squares)
 
-    def blur(self, theta: Float[Array, " p"]) -> float | None:
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | None:
         found = []
         for stack in self.stacks:
             problem = jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, stack.problem)
-            mine, local = self.own(stack, problem, self.values(theta)[stack.picks[0]])
-            found.append(mine.blur(local))
+            mine, local = self.restricted(stack, problem, self.values(alpha)[stack.picks[0]])
+            found.append(mine.rounding_factor(local))
         return max((b for b in found if b is not None), default=None)
 
     def quality(self, point: PyTree) -> dict[str, Array]:
@@ -159,8 +159,8 @@ class Several(AbstractReduced):
         cond = [jax.vmap(lambda f: f.cond)(factor) for factor in found]
         return {"rank": jnp.concatenate(rank), "cond": jnp.concatenate(cond)}
 
-    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
-        total = 0.5 * jnp.sum(self.prior(self.values(theta)) ** 2)
+    def cost(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
+        total = 0.5 * jnp.sum(self.prior(self.values(alpha)) ** 2)
         return total + sum(jnp.sum(costs) for _, costs in point)
 
     def prior(self, values: Float[Array, " q"]) -> Float[Array, " s"]:
@@ -168,8 +168,8 @@ class Several(AbstractReduced):
         at = np.array(self.priors, int)
         return (values[at] - self.numbers.prior_mean[at]) / self.numbers.prior_sd[at]
 
-    def _prior_rows(self, theta: Float[Array, " p"]) -> Float[Array, "s p"]:
-        return jax.jacfwd(lambda theta: self.prior(self.values(theta)))(theta)
+    def _prior_rows(self, alpha: Float[Array, " p"]) -> Float[Array, "s p"]:
+        return jax.jacfwd(lambda alpha: self.prior(self.values(alpha)))(alpha)
 
 
 def stacked(

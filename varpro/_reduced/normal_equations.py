@@ -1,4 +1,4 @@
-"""All that one theta tells of one curve, from two passes over its samples and without LAPACK.
+"""All that one alpha tells of one curve, from two passes over its samples and without LAPACK.
 
 With n columns and d of their derivatives D,
 
@@ -13,11 +13,11 @@ of squares. With F the derivative of Phi c at constant c, and U gathering u by c
 is the full matrix of Golub and Pereyra (1973); its last term, which Kaufman drops, is for nothing
 here. Each pass is one reduction over all products, which XLA turns into one loop.
 
-Of complex data ^T is ^H, and of gradient and J^T J the real part counts, for theta is real. Where
+Of complex data ^T is ^H, and of gradient and J^T J the real part counts, for alpha is real. Where
 coefficients are real, inner products are replaced by their real parts, which are those of real and
 imaginary parts as data side by side; everything else is as written.
 
-Weights that follow the model (`Reweighting`) are made anew at every theta, with the coefficients
+Weights that follow the model (`Reweighting`) are made anew at every alpha, with the coefficients
 that the last ones give there, and the cost is the function that they minimise: Fisher scoring.
 """
 
@@ -51,7 +51,7 @@ class Curve(NamedTuple):
     upper: Float[ArrayIn, "*b p"] | None
 
 
-class Before(NamedTuple):
+class PreviousWeights(NamedTuple):
     """What weights that follow the model begin with: the last model and its coefficients; whether to
     make new ones yet; and how far to go to the coefficients that they give. Where the curvature is
     more than twice what is expected, as near a mean of no counts, whole ways overshoot for ever."""
@@ -63,7 +63,7 @@ class Before(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What is known at one theta: coefficients, the cost, its gradient, J^T J with and without the
+    """What is known at one alpha: coefficients, the cost, its gradient, J^T J with and without the
     last term, G and Phi^T F; the model (m,) where weights follow it; and how far, relative to the
     cost, the last weights moved the coefficients. A prior is in all but the residual's squares."""
 
@@ -81,21 +81,21 @@ class Moments(NamedTuple):
 
 def moments(
     columns: Assembled,
-    theta: Float[Array, " p"],
+    alpha: Float[Array, " p"],
     curve: Curve,
     reweight: Reweighting | None = None,
-    before: Before | None = None,
+    before: PreviousWeights | None = None,
 ) -> Moments:
-    """All that one theta tells of one curve; `before` is where weights that follow the model come
+    """All that one alpha tells of one curve; `before` is where weights that follow the model come
     from."""
-    phi, offset = columns.phi(theta), columns.offset(theta)
-    partials, column, coordinate = _derivatives(columns, theta, offset is not None)
+    phi, offset = columns.phi(alpha), columns.offset(alpha)
+    partials, column, coordinate = _derivatives(columns, alpha, offset is not None)
     y, weights, real = jnp.asarray(curve.y), curve.weights, columns.real
     if jnp.iscomplexobj(phi) and not jnp.iscomplexobj(y):
         raise InputError(REAL_DATA)
     # Real columns may meet complex data.
     phi, partials = (v.astype(jnp.result_type(v, y)) for v in (phi, partials))
-    drift, guess, given = jnp.zeros((), theta.dtype), None, weights
+    drift, guess, given = jnp.zeros((), alpha.dtype), None, weights
     if reweight is not None:
         given = jnp.ones_like(y).real if weights is None else jnp.asarray(weights)
         assert before is not None
@@ -105,7 +105,7 @@ def moments(
         weights = reweight(_model(phi, guess, offset), y, given, curve.unit)
         weights = jnp.where(before.scoring, weights, given)
     target = y if offset is None else y - offset
-    n, d, p = phi.shape[1], len(column), theta.size
+    n, d, p = phi.shape[1], len(column), alpha.size
     a = [phi[:, i] for i in range(n)] + [partials[:, i] for i in range(d)]
     if weights is not None:
         # A sample of weight zero may hold anything, even NaN.
@@ -123,12 +123,12 @@ def moments(
         moved = jnp.sum((jnp.sum(parts.gram * step, axis=1) * step.conj()).real)
         drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
     matrices = (parts.full, parts.kaufman)
-    prior = columns.prior(theta)
+    prior = columns.prior(alpha)
     if prior is not None and p:
         # Counts have half a deviance, in the data's unit, and all else a square.
         per = curve.unit if reweight is None else jnp.sqrt(curve.unit)
         per = curve.unit if reweight is not None and reweight.noise != "poisson" else per
-        rows = jax.jacfwd(columns.prior)(theta) / per
+        rows = jax.jacfwd(columns.prior)(alpha) / per
         prior = prior / per
         cost = cost + 0.5 * jnp.sum(prior**2)
         gradient = gradient + rows.T @ prior
@@ -146,14 +146,16 @@ def moments(
     )
 
 
-def settled(columns: Assembled, theta: Float[Array, " p"], coef: Inexact[Array, " n"]) -> Before:
-    """Weights as this theta and these coefficients make them, which stay as they are."""
-    model = _model(columns.phi(theta), coef, columns.offset(theta))
-    return Before(model, coef, jnp.ones((), bool), jnp.zeros((), theta.dtype))
+def frozen_weights(
+    columns: Assembled, alpha: Float[Array, " p"], coef: Inexact[Array, " n"]
+) -> PreviousWeights:
+    """Weights as this alpha and these coefficients make them, which stay as they are."""
+    model = _model(columns.phi(alpha), coef, columns.offset(alpha))
+    return PreviousWeights(model, coef, jnp.ones((), bool), jnp.zeros((), alpha.dtype))
 
 
 def coef_variance(gram_inv: Inexact[Array, "n n"]) -> Float[Array, " n"]:
-    """Variances of coefficients at a theta that is known, for unit noise; of a complex one that of its
+    """Variances of coefficients at a alpha that is known, for unit noise; of a complex one that of its
     distance from the mean."""
     own = jnp.diagonal(gram_inv).real
     return 2.0 * own if jnp.iscomplexobj(gram_inv) else own
@@ -306,23 +308,23 @@ def _model(phi: Array, coef: Array, offset: Array | None) -> Array:
 
 
 def _derivatives(
-    columns: Assembled, theta: Float[Array, " p"], offset: bool
+    columns: Assembled, alpha: Float[Array, " p"], offset: bool
 ) -> tuple[Inexact[Array, "m d"], tuple[int, ...], tuple[int, ...]]:
     """Derivatives of columns by coordinates that are not zero, with the number of the column (-1 for
     the offset) and of the coordinate."""
-    p, n = theta.size, len(columns.model.columns)
-    table = columns.table(theta)
+    p, n = alpha.size, len(columns.model.columns)
+    table = columns.table(alpha)
     if table is not None:
         values, column, coordinate = table
     elif p:
-        tangents = jax.jacfwd(columns.phi)(theta)
+        tangents = jax.jacfwd(columns.phi)(alpha)
         values = tangents.reshape(tangents.shape[0], n * p)
         column, coordinate = np.repeat(np.arange(n), p), np.tile(np.arange(p), n)
     else:
-        values = jnp.zeros((columns.phi(theta).shape[0], 0), theta.dtype)
+        values = jnp.zeros((columns.phi(alpha).shape[0], 0), alpha.dtype)
         column = coordinate = np.zeros(0, int)
     if offset and p:
-        values = jnp.concatenate([values, jax.jacfwd(columns.offset)(theta)], axis=1)
+        values = jnp.concatenate([values, jax.jacfwd(columns.offset)(alpha)], axis=1)
         column = np.concatenate([column, np.full(p, -1)])
         coordinate = np.concatenate([coordinate, np.arange(p)])
     return values, tuple(column.tolist()), tuple(coordinate.tolist())

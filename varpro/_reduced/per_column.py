@@ -40,7 +40,7 @@ _MEMORY = 2**20
 
 
 class ColumnPoint(eqx.Module):
-    """What the Jacobian at the same theta reuses. `factor` of the basis without weights of single
+    """What the Jacobian at the same alpha reuses. `factor` of the basis without weights of single
     right-hand sides; `free`: which coefficients are off their bounds."""
 
     factor: Balanced
@@ -90,18 +90,18 @@ class Columnwise(AbstractReduced):
     linear_solver: AbstractPinvSolver
     jacobian_kind: Jacobian = eqx.field(static=True)
 
-    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], ColumnPoint]:
+    def evaluate(self, alpha: Float[Array, " p"]) -> tuple[Float[Array, " M"], ColumnPoint]:
         problem = self.problem
-        phi, target = problem.phi(theta), problem.target(theta)
+        phi, target = problem.phi(alpha), problem.target(alpha)
         target = target.astype(jnp.result_type(phi, target))
         scale = column_scale(phi)
         scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
         a, top = phi / scale, target
         tall = a.shape[0] > a.shape[1]
-        if tall and problem.apart is None:
+        if tall and problem.column_weights is None:
             q, a = jnp.linalg.qr(a)
             top = q.conj().T @ target
-        factor = balanced(SVD(), a if tall and problem.apart is None else phi)
+        factor = balanced(SVD(), a if tall and problem.column_weights is None else phi)
         n, k = a.shape[1], target.shape[1]
         linear = problem.linear
         lower, upper = (
@@ -109,7 +109,7 @@ class Columnwise(AbstractReduced):
             for b, end in ((linear.lower, -jnp.inf), (linear.upper, jnp.inf))
         )
         lower, upper = lower.astype(scale.dtype), upper.astype(scale.dtype)
-        weights = None if problem.apart is None else problem.lanes_of_weights()
+        weights = None if problem.column_weights is None else problem.all_column_weights()
 
         def solve(top, lower, upper, weights=None):
             triangle, t = a[:, :, None], top
@@ -132,25 +132,25 @@ class Columnwise(AbstractReduced):
             for bound, side in ((linear.lower, lower), (linear.upper, upper)):
                 on = ~free & (coef * scale[:, None] == side)
                 coef = jnp.where(on & jnp.isfinite(side), jnp.asarray(bound), coef)
-        resid = problem.weighted_apart(target - phi @ coef)
-        prior = problem.columns.prior(theta)
+        resid = problem.weighted_columns(target - phi @ coef)
+        prior = problem.columns.prior(alpha)
         rows = [real_rows(resid.reshape(-1)), *([] if prior is None else [prior])]
         return jnp.concatenate(rows), ColumnPoint(factor, coef, free, resid)
 
-    def jacobian(self, theta: Float[Array, " p"], point: ColumnPoint) -> Float[Array, "M p"]:
-        rows, p = self.rows(theta, compress=False), theta.size
+    def jacobian(self, alpha: Float[Array, " p"], point: ColumnPoint) -> Float[Array, "M p"]:
+        rows, p = self.rows(alpha, compress=False), alpha.size
 
         def one(coef, free, target, weights=None):
             return self._derivative(rows, coef, free, target, weights, p)[0]
 
         moved = in_blocks(one, self._lanes(rows, point), rows.lanes)
         jac = real_rows(jnp.swapaxes(moved, 1, 2).reshape(-1, p))
-        return self._with_prior(theta, jac)
+        return self._with_prior(alpha, jac)
 
-    def turned(
-        self, theta: Float[Array, " p"], point: ColumnPoint
+    def rotated(
+        self, alpha: Float[Array, " p"], point: ColumnPoint
     ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
-        rows, p = self.rows(theta), theta.size
+        rows, p = self.rows(alpha), alpha.size
         size = rows.lanes
         args = self._lanes(rows, point)
         k = point.coef.shape[1]
@@ -170,29 +170,29 @@ class Columnwise(AbstractReduced):
             found, _ = triangle(start, (jnp.ones((k,), bool), *args))
         else:
 
-            def apart(a):
+            def column_weights(a):
                 a = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, blocks * size - k)])
                 return jnp.moveaxis(a.reshape(*a.shape[:-1], blocks, size), -2, 0)
 
             found, _ = jax.lax.scan(
-                triangle, start, jax.tree.map(apart, (jnp.ones((k,), bool), *args))
+                triangle, start, jax.tree.map(column_weights, (jnp.ones((k,), bool), *args))
             )
-        jac = self._with_prior(theta, found[:, :p])
-        prior = self.problem.columns.prior(theta)
+        jac = self._with_prior(alpha, found[:, :p])
+        prior = self.problem.columns.prior(alpha)
         return jac, jnp.concatenate([found[:, p], *([] if prior is None else [prior])])
 
-    def rows(self, theta: Float[Array, " p"], compress: bool = True) -> Rows:
+    def rows(self, alpha: Float[Array, " p"], compress: bool = True) -> Rows:
         """The problem, under common weights in the coordinates of what its columns span."""
         problem = self.problem
-        phi, target = problem.phi(theta), problem.target(theta)
-        values, column, coordinate = problem.tangents(theta)
-        moved = problem.target_derivative(theta)
+        phi, target = problem.phi(alpha), problem.target(alpha)
+        values, column, coordinate = problem.tangents(alpha)
+        moved = problem.target_derivative(alpha)
         parts = [phi, values, *([] if moved is None else [moved])]
         dtype = jnp.result_type(*parts, target)
         n, d = phi.shape[1], values.shape[1]
         width = sum(part.shape[1] for part in parts)
-        if problem.apart is not None:
-            weights = problem.lanes_of_weights()
+        if problem.column_weights is not None:
+            weights = problem.all_column_weights()
             return Rows(phi, values, column, coordinate, moved, target.astype(dtype), weights)
         if compress and 2 * width < phi.shape[0]:
             q, r = jnp.linalg.qr(jnp.concatenate([part.astype(dtype) for part in parts], axis=1))
@@ -232,18 +232,18 @@ class Columnwise(AbstractReduced):
         moving = rows.moving(self.problem.linear.all_of(coef), weights, p)
         return factor, factor.taken(moving)[0]
 
-    def _with_prior(self, theta: Array, jac: Array) -> Float[Array, "M p"]:
-        if self.problem.columns.prior(theta) is None:
+    def _with_prior(self, alpha: Array, jac: Array) -> Float[Array, "M p"]:
+        if self.problem.columns.prior(alpha) is None:
             return jac
-        return jnp.concatenate([jac, jax.jacfwd(self.problem.columns.prior)(theta)])
+        return jnp.concatenate([jac, jax.jacfwd(self.problem.columns.prior)(alpha)])
 
-    def cost(self, theta: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
-        return self.problem.cost(theta, point.coef)
+    def cost(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, ""]:
+        return self.problem.cost(alpha, point.coef)
 
-    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        return jnp.linalg.norm(self.problem.weighted_apart(self.problem.target(theta)))
+    def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+        return jnp.linalg.norm(self.problem.weighted_columns(self.problem.target(alpha)))
 
-    def blur(self, theta: Float[Array, " p"]) -> None:
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> None:
         return None
 
     def quality(self, point: ColumnPoint) -> dict[str, Array]:
@@ -254,7 +254,7 @@ def reduction(
     problem: Problem, linear_solver: AbstractPinvSolver, jacobian: Jacobian
 ) -> Reduced | Columnwise:
     """The reduced problem in the form that its rules allow."""
-    if problem.apart is not None or problem.linear.bounded:
+    if problem.column_weights is not None or problem.linear.bounded:
         return Columnwise(problem, linear_solver, jacobian)
     return Reduced(problem, linear_solver, jacobian)
 

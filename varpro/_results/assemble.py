@@ -33,7 +33,7 @@ def assemble(
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     # Compressed columns stand for more right-hand sides, each with as many coefficients.
-    num_linear = parts * float(out["num_linear"]) * data.sides / data.y.shape[1]
+    num_linear = parts * float(out["num_linear"]) * data.num_rhs / data.y.shape[1]
     num_linear = num_linear if linear.penalty is not None else round(num_linear)
     free = [i for i in layout.free if not out["on_bound"][i]]
     # A prior is one more observation, of a parameter that is free to follow it.
@@ -48,7 +48,7 @@ def assemble(
     alpha_stderr = np.where(fixed, 0.0, _root(out["value_variance"], scale))
     real = data.real
     optimum = Optimum(
-        out["theta"],
+        out["alpha"],
         coordinates.lower.astype(real),  # pyright: ignore[reportArgumentType]
         coordinates.upper.astype(real),  # pyright: ignore[reportArgumentType]
         jax.tree.map(lambda a: a.astype(real), numbers),

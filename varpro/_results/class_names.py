@@ -19,27 +19,12 @@ _PLACES = {
     "Numbers": "varpro._parameters.layout:Numbers",
     "Group": "varpro.basis._model:_Group",
     "Linear": "varpro._problem.linear_constraints:Linear",
-    "Blocks": "varpro._statistics.covariance:Blocks",
+    "CovarianceBlocks": "varpro._statistics.covariance:CovarianceBlocks",
     "Optimum": "varpro._statistics.joint_covariance:Optimum",
     "FitResult": "varpro._results.fit_result:FitResult",
     "DmdSpectrum": "varpro._dmd.exponentials:Spectrum",
     "DmdErrors": "varpro._dmd.result:Errors",
     "DmdBags": "varpro._dmd.bagging:DmdBags",
-}
-
-# Format 1 named a class by the module that defined it in varpro 0.1.0.
-FORMAT_1 = {
-    "varpro._params:Param": "Param",
-    "varpro._params:Layout": "Layout",
-    "varpro._params:Numbers": "Numbers",
-    "varpro.basis._compose:_Group": "Group",
-    "varpro._linear:Linear": "Linear",
-    "varpro._stats:Blocks": "Blocks",
-    "varpro._joint:Optimum": "Optimum",
-    "varpro._fit_result:FitResult": "FitResult",
-    "varpro._dmd_columns:Spectrum": "DmdSpectrum",
-    "varpro._dmd_result:Errors": "DmdErrors",
-    "varpro._dmd_bags:DmdBags": "DmdBags",
 }
 
 
@@ -65,9 +50,3 @@ def class_of(word: str) -> type[Any]:
         return kind
     module, _, name = _PLACES[word].partition(":")
     return operator.attrgetter(name)(importlib.import_module(module))
-
-
-def word_in_format_1(path: str) -> str:
-    """The word for what format 1 called `module:name`."""
-    module, _, name = path.partition(":")
-    return name if module == bases.__name__ else FORMAT_1.get(path, path)

@@ -15,11 +15,11 @@ from .._equality import same
 from .._errors import InputError
 from .._figures.labels import Labels
 from .._problem.columns import Assembled
-from .._problem.compress import Blocks, column_blocks
+from .._problem.compress import DataBlocks, column_blocks
 from .._problem.linear_constraints import Linear
 from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
-from .._statistics.covariance import Spread, coefficients, joined
+from .._statistics.covariance import ParameterCovariance, coefficient_covariance, combine
 from .._statistics.diagnostics import Finding
 from .._statistics.estimate import Estimate
 from .._statistics.intervals import Intervals, Method
@@ -28,7 +28,7 @@ from .._statistics.quantities import noise_variance
 from .._statistics.residual_tests import Spectrum
 from .._text import bullet, indented, text_table
 from .._types import ArrayIn, precision
-from ..basis import bare
+from ..basis import without_names
 from ..linalg import SVD
 from .fit_result import FitResult
 from .netcdf import Contents, texts
@@ -45,7 +45,7 @@ _LEFT = (0, 6)
 
 
 class Amplitudes(eqx.Module):
-    """Coefficients of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
+    """CoefficientCovariance of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
     weighted sum of squares of each."""
 
     coef: np.ndarray
@@ -88,7 +88,7 @@ class CompressedFit(eqx.Module):
 
     @property
     def coef(self) -> np.ndarray:
-        """Coefficients (n, k)."""
+        """CoefficientCovariance (n, k)."""
         return self._known().coef
 
     @property
@@ -152,10 +152,10 @@ class CompressedFit(eqx.Module):
         return self.core.ci(level, method, asked)
 
     def of(self, block: np.ndarray) -> Amplitudes:
-        """Coefficients of right-hand sides (m, k_i), with errors in which all data have their say."""
+        """CoefficientCovariance of right-hand sides (m, k_i), with errors in which all data have their say."""
         return self._read([np.asarray(block)], block.shape[1])
 
-    def completed(self, blocks: Blocks | np.ndarray) -> "CompressedFit":
+    def completed(self, blocks: DataBlocks | np.ndarray) -> "CompressedFit":
         """The same with `amplitudes`, for which the data are read again; see `vp.compress`.
 
         **Raises:** `InputError` if they are not as many as were compressed.
@@ -175,7 +175,9 @@ class CompressedFit(eqx.Module):
         coef = np.empty((len(order), k), core.coef.dtype)
         stderr, chisq, width, at = np.empty(coef.shape, real), np.empty(k, real), 0, 0
         numbers = jax.tree.map(lambda a: np.asarray(a, real), core.optimum.numbers)
-        columns = Assembled(bare(core.model), bare(core.layout), numbers, core.x, ())
+        columns = Assembled(
+            without_names(core.model), without_names(core.layout), numbers, core.x, ()
+        )
         linear = jax.tree.map(lambda a: np.asarray(a, real), core.linear)
         for block in blocks:
             block = np.asarray(block, coef.dtype)
@@ -185,7 +187,7 @@ class CompressedFit(eqx.Module):
             block = np.pad(block, [(0, 0), (0, width - b)])
             problem = Problem(columns, block, core.weights, linear)  # pyright: ignore[reportArgumentType]
             with precision(real):
-                found = _amplitudes(problem, core.optimum.theta, core.optimum.blocks)
+                found = _amplitudes(problem, core.optimum.alpha, core.optimum.blocks)
                 found = jax.device_get(found)
             if at + b > k:
                 return Amplitudes(coef, stderr, np.empty(at + b))  # more than there should be
@@ -209,7 +211,7 @@ class CompressedFit(eqx.Module):
     def _known(self) -> Amplitudes:
         if self.amplitudes is None:
             raise InputError(
-                "Coefficients take a second reading of the data: fit = fit.completed(blocks), or "
+                "CoefficientCovariance take a second reading of the data: fit = fit.completed(blocks), or "
                 "fit.of(block) for some of them."
             )
         return self.amplitudes
@@ -265,7 +267,7 @@ class CompressedFit(eqx.Module):
         labels: Labels | None = None,
         fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
     ) -> "matplotlib.figure.Figure":
-        """Coefficients and their standard errors as maps; see `FitResult.plot_maps`.
+        """CoefficientCovariance and their standard errors as maps; see `FitResult.plot_maps`.
 
         **Raises:** `InputError` before the data have been read a second time.
         """
@@ -326,14 +328,16 @@ class CompressedFit(eqx.Module):
 
 @eqx.filter_jit
 def _amplitudes(
-    problem: Problem, theta: Float[ArrayIn, " p"], known: Spread
+    problem: Problem, alpha: Float[ArrayIn, " p"], known: ParameterCovariance
 ) -> tuple[Inexact[Array, "N k"], Float[Array, "N k"], Float[Array, " k"]]:
-    """Coefficients of a block, their variances for unit noise, and sums of squares."""
-    theta = jnp.asarray(theta)
-    spread = Spread(**{k: jnp.asarray(getattr(known, k)) for k in Spread.__dataclass_fields__})
+    """CoefficientCovariance of a block, their variances for unit noise, and sums of squares."""
+    alpha = jnp.asarray(alpha)
+    spread = ParameterCovariance(
+        **{k: jnp.asarray(getattr(known, k)) for k in ParameterCovariance.__dataclass_fields__}
+    )
     reduced = Reduced(problem, SVD(), "kaufman")
-    _, point = reduced.evaluate(theta)
+    _, point = reduced.evaluate(alpha)
     linear: Linear = problem.linear
-    blocks = joined(spread, coefficients(reduced, theta, point, spread.on_bound))
-    resid = problem.weighted(problem.y - problem.curve(theta, point.coef))
+    blocks = combine(spread, coefficient_covariance(reduced, alpha, point, spread.on_bound))
+    resid = problem.weighted(problem.y - problem.curve(alpha, point.coef))
     return linear.all_of(point.coef), blocks.coef_variance(), jnp.sum(jnp.abs(resid) ** 2, axis=0)

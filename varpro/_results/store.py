@@ -5,8 +5,6 @@ all fields as JSON, in which an array is the name of a variable and an object is
 fields. Nothing is pickled and no code is stored: a class of varpro is a word of `_class_names`, and
 what a function or class of the user's is called is written down as `module:name`, to be imported only
 on request. A digest over all of it tells a damaged file from a whole one.
-
-Format 1, of varpro 0.1.0, wrote `module:name` for varpro's own classes too; it is read for good.
 """
 
 import dataclasses
@@ -25,8 +23,9 @@ import jax
 import numpy as np
 
 from .._errors import InputError, needed
-from .class_names import class_of, is_ours, word_in_format_1, word_of
+from .class_names import class_of, is_ours, word_of
 from .dataset import axes, record
+from .format_1 import as_format_2
 from .netcdf import Contents
 
 FORMAT = 2
@@ -83,11 +82,13 @@ def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str
     text, arrays = _read(Path(path))
     try:
         state = json.loads(text)
+        if state["format"] == 1:
+            state = as_format_2(state)
         fields = state["fields"]
         if model:
             fields = {key: value for key, value in fields.items() if key != "model"}
         found = {key: _decode(value, arrays, trust) for key, value in fields.items()}
-        return state.get("kind", "FitResult"), found
+        return state["kind"], found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -185,8 +186,8 @@ def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
 
 def _class(path: str, trust: bool) -> type[Any]:
     """A class of varpro, or of the user where that is trusted; always a module of equinox."""
-    if is_ours(path):
-        path = word_in_format_1(path)
+    if ":" in path and is_ours(path):
+        raise ValueError(f"no class {path}")
     found = _import(path, trust) if ":" in path else class_of(path)
     if not (isinstance(found, type) and issubclass(found, eqx.Module)):
         raise ValueError(f"{path} is no basis")

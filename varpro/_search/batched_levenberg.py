@@ -1,7 +1,7 @@
 """Many small fits of one model, each with data and nonlinear parameters of its own.
 
 Lanes are searched side by side, and a lane that is done takes the next waiting problem, so that one
-slow curve holds nobody; what a lane needs at one theta is in `varpro._moments`.
+slow curve holds nobody; what a lane needs at one alpha is in `varpro._moments`.
 
 Weights that follow the model begin to do so where least squares with the given weights have all but
 ended: far from the data a model of counts may be negative.
@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from .._problem.columns import Assembled
 from .._problem.noise import Reweighting
-from .._reduced.normal_equations import Before, Curve, Moments, moments
+from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
 
@@ -41,7 +41,7 @@ class Limits(eqx.Module):
 
 
 class _State(NamedTuple):
-    theta: Float[Array, " p"]
+    alpha: Float[Array, " p"]
     trial: Float[Array, " p"]
     at: Moments
     scale: Float[Array, " p"]  # largest diagonal of J^T J so far
@@ -63,8 +63,8 @@ class _Types(NamedTuple):
     data: jnp.dtype
 
 
-def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types) -> _State:
-    p, dtype = theta.size, theta.dtype
+def _fresh(alpha: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types) -> _State:
+    p, dtype = alpha.size, alpha.dtype
     zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
     vector, square = jnp.zeros((p,), dtype), jnp.zeros((p, p), dtype)
     at = Moments(
@@ -83,7 +83,7 @@ def _fresh(theta: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _
     begun = jnp.zeros((), bool)
     one = jnp.full((), 1.0, dtype)
     return _State(
-        theta, theta, at, vector, damping, growth, zero, count, count, begun, one, one, count
+        alpha, alpha, at, vector, damping, growth, zero, count, count, begun, one, one, count
     )
 
 
@@ -93,7 +93,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     y, reweight = jnp.asarray(curve.y), limits.reweight
     eps = float(jnp.finfo(y.dtype).eps)
     first = jnp.isinf(state.at.cost)
-    before = Before(state.at.model, state.at.coef, state.scoring, state.share)
+    before = PreviousWeights(state.at.model, state.at.coef, state.scoring, state.share)
     new = moments(columns, state.trial, curve, reweight, before)
     sound = (
         jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
@@ -102,15 +102,21 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     ratio = jnp.where(state.predicted > 0, actual / state.predicted, -1.0)
     ratio = jnp.where(first, 1.0, ratio)
     # Close to the optimum rounding decides which cost is lower; the gradient still knows.
-    grain = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(squared(y)))
-    promise = _promise(new, state.trial, curve, state.scale)
-    close = ~first & (jnp.abs(actual) <= grain)
-    close = close & (promise <= 0.5 * _promise(state.at, state.theta, curve, state.scale))
+    rounding_level = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(squared(y)))
+    promise = newton_reduction(new, state.trial, curve, state.scale)
+    close = ~first & (jnp.abs(actual) <= rounding_level)
+    close = close & (promise <= 0.5 * newton_reduction(state.at, state.alpha, curve, state.scale))
     accepted = sound & (first | (ratio > 1e-4) | close)
     settled = jnp.ones((), bool)
     if reweight is not None:
-        # New coefficients may do what no step of theta promised.
-        more = sound & ~first & (actual >= -grain) & (state.at.drift > limits.ftol) & state.scoring
+        # New coefficients may do what no step of alpha promised.
+        more = (
+            sound
+            & ~first
+            & (actual >= -rounding_level)
+            & (state.at.drift > limits.ftol)
+            & state.scoring
+        )
         ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
         accepted = accepted | more
     length, share = state.length, state.share
@@ -121,14 +127,14 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         gained = jnp.where(state.predicted > 0, actual / state.predicted, 1.0)
         curved = (2.0 - gained * (2.0 - length)) / length
         better = jnp.clip(1.0 / jnp.maximum(curved, 0.1), 0.3, 1.5)
-        told = accepted & ~first & state.scoring & (actual > grain)
+        told = accepted & ~first & state.scoring & (actual > rounding_level)
         length = jnp.where(told, better, length)
         share = jnp.where(state.scoring, share * jnp.where(accepted, 4.0, 0.5), share)
         share = jnp.minimum(share, 1.0)
     at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
     if reweight is not None:
         settled = at.drift <= limits.ftol
-    theta = jnp.where(accepted, state.trial, state.theta)
+    alpha = jnp.where(accepted, state.trial, state.alpha)
     damping = jnp.where(
         accepted,
         state.damping * jnp.where(first, 1.0, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)),
@@ -139,12 +145,12 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     bad = jnp.where(sound, 0, state.bad + 1)
     diagonal = jnp.diagonal(at.full)
     scale = jnp.maximum(state.scale, jnp.where(accepted, diagonal, state.scale))
-    free = _free(theta, at.gradient, curve)
-    trial, predicted = _trial(theta, at, scale, damping, free, curve, length)
+    free = _free(alpha, at.gradient, curve)
+    trial, predicted = _trial(alpha, at, scale, damping, free, curve, length)
     # The cost that a full step from here still promises to remove, relative.
-    promise = _promise(at, theta, curve, scale)
-    # Where a step is lost in the rounding of theta nothing more can be had.
-    still = jnp.all(jnp.abs(trial - theta) <= eps * jnp.abs(theta)) & settled
+    promise = newton_reduction(at, alpha, curve, scale)
+    # Where a step is lost in the rounding of alpha nothing more can be had.
+    still = jnp.all(jnp.abs(trial - alpha) <= eps * jnp.abs(alpha)) & settled
     tiny = at.cost <= (eps**2) * jnp.sum(squared(y))
     cosine = jnp.max(
         jnp.where(free, jnp.abs(at.gradient), 0.0) * inverse_root(diagonal), initial=0.0
@@ -159,7 +165,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     ):
         status = jnp.where(test, code, status)
     state = _State(
-        *(theta, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
+        *(alpha, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
         *(state.scoring, length, share),
         status,
     )
@@ -168,7 +174,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     ended = (promise <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
     # From here on another function is minimised.
     begun = state._replace(
-        trial=theta,
+        trial=alpha,
         at=at._replace(cost=jnp.full_like(at.cost, jnp.inf)),
         scale=jnp.zeros_like(scale),
         damping=jnp.minimum(damping, 1e-2),
@@ -180,10 +186,10 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     return jax.tree.map(lambda a, b: jnp.where(turn, a, b), begun, state)
 
 
-def _free(theta, gradient, curve: Curve) -> Array:
+def _free(alpha, gradient, curve: Curve) -> Array:
     if curve.lower is None or curve.upper is None:
-        return jnp.ones(theta.shape, bool)
-    outward = (theta <= curve.lower) & (gradient > 0) | (theta >= curve.upper) & (gradient < 0)
+        return jnp.ones(alpha.shape, bool)
+    outward = (alpha <= curve.lower) & (gradient > 0) | (alpha >= curve.upper) & (gradient < 0)
     return ~(outward | (curve.lower == curve.upper))
 
 
@@ -192,16 +198,16 @@ def _masked(matrix: Array, free: Array) -> Array:
     return jnp.where(both, matrix, jnp.where(jnp.eye(free.size, dtype=bool), 1.0, 0.0))
 
 
-def _promise(at: Moments, theta: Array, curve: Curve, scale: Array) -> Array:
+def newton_reduction(at: Moments, alpha: Array, curve: Curve, scale: Array) -> Array:
     """What a Gauss-Newton step removes of the cost, relative to it."""
-    free = _free(theta, at.gradient, curve)
+    free = _free(alpha, at.gradient, curve)
     slope = jnp.where(free, at.gradient, 0.0)
     # The matrix without the last term is the curvature of what the step can predict.
     step = solve(_masked(at.full, free), slope)
     return 0.5 * jnp.sum(slope * step) / jnp.where(at.cost > 0, at.cost, 1.0)
 
 
-def _trial(theta, at: Moments, scale, damping, free, curve: Curve, length) -> tuple[Array, Array]:
+def _trial(alpha, at: Moments, scale, damping, free, curve: Curve, length) -> tuple[Array, Array]:
     """The damped step, of this length, kept inside the bounds, and the reduction that it predicts."""
     damped = at.full + jnp.diag(jnp.where(scale > 0, scale, 1.0) * damping)
 
@@ -212,21 +218,21 @@ def _trial(theta, at: Moments, scale, damping, free, curve: Curve, length) -> tu
     step = least(free, at.gradient)
     if curve.lower is not None and curve.upper is not None:
         # What would leave the box goes to its bound, and the rest is minimised anew.
-        inside = jnp.clip(theta + step, curve.lower, curve.upper)
-        out = free & (inside != theta + step)
-        walked = jnp.where(out, inside - theta, 0.0)
+        inside = jnp.clip(alpha + step, curve.lower, curve.upper)
+        out = free & (inside != alpha + step)
+        walked = jnp.where(out, inside - alpha, 0.0)
         step = walked + least(free & ~out, at.gradient + damped @ walked)
-        step = jnp.clip(theta + length * step, curve.lower, curve.upper) - theta
+        step = jnp.clip(alpha + length * step, curve.lower, curve.upper) - alpha
     else:
         step = length * step
     predicted = -(jnp.sum(at.gradient * step) + 0.5 * jnp.sum(step * (at.full @ step)))
-    return theta + step, predicted
+    return alpha + step, predicted
 
 
 class Found(NamedTuple):
     """Where the searches of b problems ended, and with which coefficients."""
 
-    theta: Float[Array, "b p"]
+    alpha: Float[Array, "b p"]
     coef: Inexact[Array, "b n"]
     status: Int[Array, " b"]
     steps: Int[Array, " b"]
@@ -244,7 +250,7 @@ def search_lanes(
     n = len(columns.model.columns)
     kept = 0 if limits.reweight is None else m
     types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
-    fresh = jax.vmap(lambda theta: _fresh(theta, n, kept, limits.damping, types))
+    fresh = jax.vmap(lambda alpha: _fresh(alpha, n, kept, limits.damping, types))
     rows = ("weights", "lower", "upper")
     common = {k: a for k in rows if (a := getattr(curves, k)) is not None and a.ndim == 1}
     own = curves._replace(**dict.fromkeys(common))
@@ -265,7 +271,7 @@ def search_lanes(
         # A lane that is not done writes nowhere, and takes no new problem.
         at = jnp.where(done, index, b)
         out = Found(
-            out.theta.at[at].set(state.theta, mode="drop"),
+            out.alpha.at[at].set(state.alpha, mode="drop"),
             out.coef.at[at].set(state.at.coef, mode="drop"),
             out.status.at[at].set(state.status, mode="drop"),
             out.steps.at[at].set(steps, mode="drop"),

@@ -20,13 +20,13 @@ from .._problem.problem import Problem
 _SPAN, _TRIALS, _ROWS = 12.0, 241, 5
 
 
-def best_strength(problem: Problem, theta: Float[Array, " p"]) -> Float[Array, ""]:
-    """The best strength at theta; NaN where none is sought."""
+def best_strength(problem: Problem, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+    """The best strength at alpha; NaN where none is sought."""
     penalty = problem.linear.penalty
     if penalty is None or not problem.linear.automatic:
-        return jnp.full((), jnp.nan, theta.dtype)
+        return jnp.full((), jnp.nan, alpha.dtype)
     m = problem.y.shape[0]
-    phi, y = problem.phi(theta)[:m], problem.target(theta)[:m]
+    phi, y = problem.phi(alpha)[:m], problem.target(alpha)[:m]
     penalty = jnp.asarray(penalty).astype(phi.dtype)
     size = jnp.sqrt(jnp.sum(jnp.abs(phi) ** 2) / jnp.sum(jnp.abs(penalty) ** 2))
     # [Phi; size penalty] = Q T and Q_top = U cos V^H: in these coordinates all is diagonal.

@@ -13,52 +13,52 @@ from .minimise import Search, locate
 
 
 @eqx.filter_custom_jvp
-def optimum(problem: Problem, bounds: PyTree, theta0: Float[Array, " p"], *, how: Search):
-    """The optimal theta, its coefficients (n, k), and how it was found."""
+def optimum(problem: Problem, bounds: PyTree, alpha0: Float[Array, " p"], *, how: Search):
+    """The optimal alpha, its coefficients (n, k), and how it was found."""
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    theta, found, point = locate(reduced, bounds, theta0, how)
-    return theta, point.coef, found
+    alpha, found, point = locate(reduced, bounds, alpha0, how)
+    return alpha, point.coef, found
 
 
 @optimum.def_jvp
 def _optimum_jvp(primals, tangents, *, how: Search):
-    problem, bounds, theta0 = primals
+    problem, bounds, alpha0 = primals
     t_problem, t_bounds, _ = tangents
-    theta, coef, found = optimum(problem, bounds, theta0, how=how)
+    alpha, coef, found = optimum(problem, bounds, alpha0, how=how)
     t_found = jax.tree.map(lambda _: None, found)
 
-    def coefficients(theta, problem):
-        phi, y = problem.phi(theta), problem.target(theta)
+    def coefficients(alpha, problem):
+        phi, y = problem.phi(alpha), problem.target(alpha)
         scale = column_scale(phi)
         y = y.astype(jnp.result_type(phi, y))
         return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
 
-    if theta.size == 0:
-        _, t_coef = eqx.filter_jvp(lambda p: coefficients(theta, p), (problem,), (t_problem,))
-        return (theta, coef, found), (None, t_coef, t_found)
+    if alpha.size == 0:
+        _, t_coef = eqx.filter_jvp(lambda p: coefficients(alpha, p), (problem,), (t_problem,))
+        return (alpha, coef, found), (None, t_coef, t_found)
 
-    def gradient(theta, problem):
+    def gradient(alpha, problem):
         # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
         # the reduced cost; its own derivative must see the coefficients move.
-        return jax.grad(problem.cost)(theta, coefficients(theta, problem))
+        return jax.grad(problem.cost)(alpha, coefficients(alpha, problem))
 
     on_lower, on_upper = (
-        jnp.zeros(theta.shape, bool) if b is None else at(theta, b)
+        jnp.zeros(alpha.shape, bool) if b is None else at(alpha, b)
         for b, at in zip(bounds, (jnp.less_equal, jnp.greater_equal), strict=True)
     )
     moving = ~(on_lower | on_upper)
-    t_theta = jnp.zeros_like(theta)
+    t_alpha = jnp.zeros_like(alpha)
     for on, t_bound in zip((on_lower, on_upper), t_bounds, strict=True):
         if t_bound is not None:
-            t_theta = jnp.where(on, t_bound, t_theta)
-    _, t_gradient = eqx.filter_jvp(lambda p: gradient(theta, p), (problem,), (t_problem,))
-    hessian = jax.jacfwd(gradient)(theta, problem)
-    # Rows of coordinates on a bound state t_theta = (tangent of the bound).
-    right = jnp.where(moving, -t_gradient, t_theta)
-    left = jnp.where(moving[:, None], hessian, jnp.eye(theta.size, dtype=hessian.dtype))
-    t_theta = _solve_scaled(left, right)
-    _, t_coef = eqx.filter_jvp(coefficients, (theta, problem), (t_theta, t_problem))
-    return (theta, coef, found), (t_theta, t_coef, t_found)
+            t_alpha = jnp.where(on, t_bound, t_alpha)
+    _, t_gradient = eqx.filter_jvp(lambda p: gradient(alpha, p), (problem,), (t_problem,))
+    hessian = jax.jacfwd(gradient)(alpha, problem)
+    # Rows of coordinates on a bound state t_alpha = (tangent of the bound).
+    right = jnp.where(moving, -t_gradient, t_alpha)
+    left = jnp.where(moving[:, None], hessian, jnp.eye(alpha.size, dtype=hessian.dtype))
+    t_alpha = _solve_scaled(left, right)
+    _, t_coef = eqx.filter_jvp(coefficients, (alpha, problem), (t_alpha, t_problem))
+    return (alpha, coef, found), (t_alpha, t_coef, t_found)
 
 
 def _solve_scaled(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:

@@ -59,7 +59,7 @@ class _Model(eqx.Module):
     vanished: Bool[Array, ""]  # has a free column become nothing?
     norm: Float[Array, ""]  # || r ||
     length: Float[Array, ""]  # || D x ||
-    reach: Float[Array, ""]  # size of the numbers of which r is a difference
+    cancellation_scale: Float[Array, ""]  # size of the numbers of which r is a difference
 
 
 class _State(eqx.Module):
@@ -98,8 +98,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     `(y, residual, aux, args) -> (M, p)` with rows in the order of the flattened residual (a complex
     leaf counts as its real, then its imaginary part) and columns in that of the flattened y; or to
     a pair of real arrays, J (M, p) and the residual (M,), both turned by the same orthogonal matrix;
-    `level`, the norm of the data if the residual is what a model leaves of them: rounding makes the
-    residual uncertain by the precision of the data, not by its own; and `blur`, the relative
+    `data_norm`, the norm of the data if the residual is what a model leaves of them: rounding makes the
+    residual uncertain by the precision of the data, not by its own; and `rounding_factor`, the relative
     uncertainty of the cost in units of that precision if it is more; `history`, an integer: the cost
     after each of so many first steps, that of the start first, comes back in `stats["costs"]`.
 
@@ -144,7 +144,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             vanished=jnp.array(False),
             norm=zero,
             length=zero,
-            reach=zero,
+            cancellation_scale=zero,
         )
         return _State(
             model=model,
@@ -188,11 +188,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
         better = (predicted > 0) & (ratio >= 1e-4)
         # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
-        # moves the cost by up to eps * reach / norm); the gradient still knows the better point.
-        grain = 64 * eps * jnp.maximum(1, old.reach * reciprocal(old.norm))
-        grain = jnp.maximum(grain, eps * options.get("blur", 0.0))
-        grain = jnp.minimum(grain, eps**0.4)
-        close = ~first & (old.reduction <= grain) & (jnp.abs(actual) <= grain)
+        # moves the cost by up to eps * cancellation_scale / norm); the gradient still knows the better point.
+        rounding_level = 64 * eps * jnp.maximum(1, old.cancellation_scale * reciprocal(old.norm))
+        rounding_level = jnp.maximum(rounding_level, eps * options.get("rounding_factor", 0.0))
+        rounding_level = jnp.minimum(rounding_level, eps**0.4)
+        close = ~first & (old.reduction <= rounding_level) & (jnp.abs(actual) <= rounding_level)
         finite = jnp.isfinite(norm)
         asked = finite & (first | better | close)
         model, sound = jax.lax.cond(
@@ -236,11 +236,13 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # A jump of r is neither: there the cost has a cliff, and no optimum is found.
         moved = norm_of(change)
         noise = (size <= eps**0.5 * model.length) & (norm_of(model.tri @ model.newton) <= moved)
-        noise = noise & (moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.reach))
+        noise = noise & (
+            moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.cancellation_scale)
+        )
         floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
         stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
         # Zero against what r is a difference of. The second bound ends convergence to x = 0.
-        fit = model.norm <= jnp.maximum(eps * model.reach, eps**3 * start)
+        fit = model.norm <= jnp.maximum(eps * model.cancellation_scale, eps**3 * start)
         gtol = model.cosine <= self.gtol
         stop = STOP.running
         for test, member in (
@@ -304,7 +306,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         newton = newton_step(tri, head, free)
         image = tri @ newton
         eps = float(jnp.finfo(tri.dtype).eps)
-        level = options.get("level", 0.0) / unit
+        data_norm = options.get("data_norm", 0.0) / unit
         model = _Model(
             resid=resid,
             tri=tri,
@@ -317,7 +319,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
             norm=norm,
             length=norm_of(scale * x),
-            reach=jnp.maximum(norm_of(columns * x), 4 * level),
+            cancellation_scale=jnp.maximum(norm_of(columns * x), 4 * data_norm),
         )
         return model, sound
 

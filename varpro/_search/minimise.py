@@ -2,9 +2,9 @@
 
 Safe under `jit`, `vmap` and `grad`; never raises for numbers. The optimum is differentiated by the
 implicit function theorem on the exact gradient of the reduced cost, not on the Gauss-Newton
-surrogate that the iteration uses: with g(theta, problem) = 0 at the optimum,
+surrogate that the iteration uses: with g(alpha, problem) = 0 at the optimum,
 
-    theta' = - (dg/dtheta)^{-1} (dg/dproblem) problem'
+    alpha' = - (dg/dtheta)^{-1} (dg/dproblem) problem'
 
 on the coordinates that are not on a bound; one on a bound moves with its bound.
 """
@@ -58,7 +58,7 @@ def search(
     )
 
 
-class Found(eqx.Module):
+class SearchEnd(eqx.Module):
     """Where a search ended: nothing here but integers and flags, which have no derivative."""
 
     result: RESULTS
@@ -68,34 +68,34 @@ class Found(eqx.Module):
 def locate(
     reduced: AbstractReduced,
     bounds: PyTree,
-    theta0: Float[Array, " p"],
+    alpha0: Float[Array, " p"],
     how: Search,
     history: int = 0,
-) -> tuple[Float[Array, " p"], Found, PyTree]:
-    """The optimal theta, how it was found, and what the last evaluation knows. Not to be
+) -> tuple[Float[Array, " p"], SearchEnd, PyTree]:
+    """The optimal alpha, how it was found, and what the last evaluation knows. Not to be
     differentiated. `history`: of how many steps the cost is kept, where our solver steps."""
     lower, upper = bounds
-    if theta0.size == 0:
-        theta, stats, result = theta0, {"num_steps": jnp.array(0)}, RESULTS.successful
-        _, point = reduced.evaluate(theta0)
+    if alpha0.size == 0:
+        alpha, stats, result = alpha0, {"num_steps": jnp.array(0)}, RESULTS.successful
+        _, point = reduced.evaluate(alpha0)
     elif isinstance(how.solver, LevenbergMarquardt):
         options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
-        options |= {"level": reduced.level(theta0)}
+        options |= {"data_norm": reduced.data_norm(alpha0)}
         options |= {"history": history} if history else {}
-        blur = reduced.blur(theta0)
-        if blur is not None:
-            options["blur"] = blur
+        rounding_factor = reduced.rounding_factor(alpha0)
+        if rounding_factor is not None:
+            options["rounding_factor"] = rounding_factor
         solution = optx.least_squares(
             _evaluate,
             how.solver,
-            theta0,
+            alpha0,
             args=reduced,
             options=options,
             has_aux=True,
             max_steps=how.max_steps,
             throw=False,
         )
-        theta, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
+        alpha, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
         point = solution.aux
     else:
         if lower is not None or upper is not None:
@@ -104,25 +104,25 @@ def locate(
                 "remove the bounds."
             )
         solution = optx.least_squares(
-            lambda theta, args: reduced_residual(args, theta),
+            lambda alpha, args: reduced_residual(args, alpha),
             how.solver,
-            theta0,
+            alpha0,
             args=reduced,
             max_steps=how.max_steps,
             throw=False,
         )
-        theta, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
-        _, point = reduced.evaluate(theta)
+        alpha, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
+        _, point = reduced.evaluate(alpha)
     stats = {k: v for k, v in stats.items() if k != "max_steps"}
-    return theta, Found(result, stats | reduced.quality(point)), point
+    return alpha, SearchEnd(result, stats | reduced.quality(point)), point
 
 
-def _evaluate(theta, reduced):
-    return reduced.evaluate(theta)
+def _evaluate(alpha, reduced):
+    return reduced.evaluate(alpha)
 
 
-def _jacobian(theta, resid, point, reduced):
-    return reduced.turned(theta, point)
+def _jacobian(alpha, resid, point, reduced):
+    return reduced.rotated(alpha, point)
 
 
 def typed(how: Search, real: np.dtype) -> Search:

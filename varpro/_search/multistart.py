@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 from .._parameters.layout import Coordinates
 from .._reduced.abstract import AbstractReduced
 from .._status import RESULTS
-from .minimise import Found, Search, locate
+from .minimise import Search, SearchEnd, locate
 
 # Starts that are searched at the same time: all wait for the slowest of them.
 _LANES = 8
@@ -54,26 +54,26 @@ def _spread(unit: np.ndarray, start: float, lower: float, upper: float) -> np.nd
 
 def best_of(
     reduced: AbstractReduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
-) -> tuple[Array, Found, PyTree, Array]:
+) -> tuple[Array, SearchEnd, PyTree, Array]:
     """The optimum of least cost over all starts, and the costs where each of them ended."""
 
     def ended(point):
         kept = min(how.max_steps, _HISTORY)
-        theta, found, at = locate(reduced, limits, point, how, kept)
-        return theta, found, at, reduced.cost(theta, at)
+        alpha, found, at = locate(reduced, limits, point, how, kept)
+        return alpha, found, at, reduced.cost(alpha, at)
 
     if len(points) == 1:
-        theta, found, at, cost = ended(points[0])
-        return theta, found, at, cost[None]
+        alpha, found, at, cost = ended(points[0])
+        return alpha, found, at, cost[None]
 
     def lane(point):
-        theta, found, _, cost = ended(point)
-        return theta, found, cost
+        alpha, found, _, cost = ended(point)
+        return alpha, found, cost
 
-    theta, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    alpha, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
     costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
     # Of equal costs, one that passed a test of convergence.
     failed = found.result != RESULTS.successful
     best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
-    theta, found = jax.tree.map(lambda a: a[best], (theta, found))
-    return theta, found, reduced.evaluate(theta)[1], costs
+    alpha, found = jax.tree.map(lambda a: a[best], (alpha, found))
+    return alpha, found, reduced.evaluate(alpha)[1], costs

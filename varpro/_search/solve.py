@@ -108,7 +108,7 @@ def _solve(
     how: Search,
 ) -> Solution:
     alpha0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), alpha0)
-    theta0, unravel = jax.flatten_util.ravel_pytree(alpha0)
+    alpha0, unravel = jax.flatten_util.ravel_pytree(alpha0)
     y = jnp.asarray(y, jnp.result_type(y, float))
     phi = jax.eval_shape(basis, alpha0, args)
     rows = phi.shape[0] if phi.ndim in (1, 2) else None
@@ -124,12 +124,12 @@ def _solve(
     columns = Opaque(basis, offset, args, unravel)
     problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
     bounds = _like(lower, alpha0), _like(upper, alpha0)
-    theta, coef, found = optimum(problem, bounds, theta0, how=how)
-    resid = problem.target(theta) - problem.phi(theta) @ coef
-    cost = problem.cost(theta, coef)
+    alpha, coef, found = optimum(problem, bounds, alpha0, how=how)
+    resid = problem.target(alpha) - problem.phi(alpha) @ coef
+    cost = problem.cost(alpha, coef)
     if y.ndim == 1:
         coef, resid = coef[:, 0], resid[:, 0]
-    return Solution(unravel(theta), coef, resid, cost, found.result, found.stats)
+    return Solution(unravel(alpha), coef, resid, cost, found.result, found.stats)
 
 
 def _like(bound: PyTree, alpha0: PyTree) -> Array | None:

@@ -16,7 +16,7 @@ from .._parameters.tie import TieLike
 from .._problem.checks import check_distinct, check_enough
 from .._problem.compress import Compressed, compress
 from .._problem.data import Data, NanPolicy, prepare_data
-from .._problem.linear_constraints import Linear, Wishes
+from .._problem.linear_constraints import CoefficientSpec, Linear
 from .._problem.model_like import ModelLike, as_basis, starts_of
 from .._problem.noise import Noise, Reweighting, check_noise
 from .._results.assemble import assemble
@@ -53,7 +53,7 @@ def fit_one(
     how: Search,
     starts: int,
     seed: int,
-    wishes: Wishes,
+    spec: CoefficientSpec,
     noise: Noise = "normal",
     loss_scale: float = 1.0,
     compressed: bool | None = None,
@@ -76,8 +76,8 @@ def fit_one(
     with precision(data.real):
         basis = as_basis(model, init).prepared(data.x, data.real)
         built = build_model(basis)
-        bounds, wishes = wishes.with_bounds(bounds, built.names, built.columns)
-        linear = wishes.rules(built.columns, data.sides, built.order, np.iscomplexobj(data.y))
+        bounds, spec = spec.with_bounds(bounds, built.names, built.columns)
+        linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
         together = _why_not_compressed(built, linear, data, noise)
         if (small or compressed) and together:
             raise InputError(f"Right-hand sides cannot be compressed: {together}.")
@@ -89,7 +89,7 @@ def fit_one(
             fix=fix,
             tie=tie,
             order=order,
-            alike=() if linear.sought else built.alike,
+            interchangeable=() if linear.sought else built.interchangeable,
         )
         check_enough(data, len(layout.free), len(linear.sought or built.columns), linear)
         if starts == 1:
@@ -108,15 +108,15 @@ def fit_one(
             less = compress(data.y)
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
-            points, searched = ended["theta"][None], less.columns.shape[1]
+            points, searched = ended["alpha"][None], less.columns.shape[1]
         if noise != "normal":
-            if wishes.automatic:
+            if spec.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
             weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
             data, out = _reweighting(run, points, data, linear, weigh)
-        elif wishes.automatic:
+        elif spec.automatic:
             linear, out = _by_gcv(run, points, data, linear)
         else:
             out = run(points, data, linear)
@@ -128,7 +128,7 @@ def fit_one(
 
 def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) -> str:
     """What keeps right-hand sides from being mixed; empty where nothing does."""
-    if data.apart is not None:
+    if data.column_weights is not None:
         return "their weights or masks differ, so that they have no basis in common"
     if linear.bounded:
         return "with bounds on coefficients each has its own set of active ones"
@@ -156,7 +156,7 @@ def _reweighting(
         fitted, y = out["fitted"][:, 0], data.y[:, 0]
         new = _reweighted(weigh, fitted, y, given)  # pyright: ignore[reportArgumentType]
         data = dataclasses.replace(data, weights=np.asarray(new))
-        out = run(out["theta"][None], data, linear)
+        out = run(out["alpha"][None], data, linear)
         change = np.abs(out["values"] - before)
         if not np.any(change > _SETTLED * np.sqrt(np.abs(out["value_variance"]))):
             break
@@ -172,7 +172,7 @@ def _by_gcv(
     for _ in range(_ROUNDS):
         out = run(points, data, linear)
         before, found = np.log(linear.strength), np.log(out["strength"])  # pyright: ignore
-        points = out["theta"][None]
+        points = out["alpha"][None]
         linear = eqx.tree_at(lambda it: it.strength, linear, np.asarray(out["strength"]))
         if not np.isfinite(found) or abs(found - before) < _STRENGTH:
             break

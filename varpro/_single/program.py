@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import REAL_DATA, InputError
-from .._export_cache import kept
+from .._export_cache import cached_jit
 from .._parameters.layout import Coordinates, Layout, Numbers
 from .._problem.checks import check_columns
 from .._problem.columns import Assembled
@@ -22,9 +22,9 @@ from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search
 from .._search.multistart import best_of
 from .._statistics.covariance import covariance_blocks
-from .._status import RESULT_NAMES, RESULTS, code
+from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn
-from ..basis import Model, bare
+from ..basis import Model, without_names
 from ..linalg import column_scale
 
 
@@ -43,11 +43,11 @@ def run_program(
     real = data.real
     numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
     problem = Problem(
-        Assembled(bare(built), bare(layout), numbers, data.x, prior),
+        Assembled(without_names(built), without_names(layout), numbers, data.x, prior),
         data.y,  # pyright: ignore[reportArgumentType]
         data.common,  # pyright: ignore[reportArgumentType]
         as_typed(linear, real),  # pyright: ignore[reportArgumentType]
-        data.apart,  # pyright: ignore[reportArgumentType]
+        data.column_weights,  # pyright: ignore[reportArgumentType]
     )
     bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
     points = points.astype(real)
@@ -55,8 +55,8 @@ def run_program(
     out = jax.device_get(out)
     if out["fitted"] is None:
         coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
-        empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, apart=None)
-        out["fitted"] = np.asarray(_curve(empty, out["theta"], coef))
+        empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, column_weights=None)
+        out["fitted"] = np.asarray(_curve(empty, out["alpha"], coef))
     if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
         raise InputError(REAL_DATA)
     # Of several starts another may do better.
@@ -65,11 +65,11 @@ def run_program(
 
 
 @eqx.filter_jit
-def _curve(problem: Problem, theta: ArrayIn, coef: ArrayIn) -> Array:
-    return problem.curve(jnp.asarray(theta), jnp.asarray(coef))
+def _curve(problem: Problem, alpha: ArrayIn, coef: ArrayIn) -> Array:
+    return problem.curve(jnp.asarray(alpha), jnp.asarray(coef))
 
 
-@kept
+@cached_jit
 def _program(
     problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
 ) -> dict[str, PyTree]:
@@ -81,37 +81,39 @@ def _program(
     limits = (lower, upper) if bounded else (None, None)
     used = problem.weighted(columns.phi(start))
     reduced = reduction(problem, how.linear_solver, how.jacobian)
-    theta, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
+    alpha, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
     if columns.layout.exchange:
-        theta = columns.layout.arranged(theta)
-        _, point = reduced.evaluate(theta)
-    on_bound = (theta <= lower) | (theta >= upper)
-    blocks = covariance_blocks(reduced, theta, point, on_bound)
+        alpha = columns.layout.sorted_components(alpha)
+        _, point = reduced.evaluate(alpha)
+    on_bound = (alpha <= lower) | (alpha >= upper)
+    blocks = covariance_blocks(reduced, alpha, point, on_bound)
     transform = (
-        jax.jacfwd(columns.values)(theta)
-        if theta.size
+        jax.jacfwd(columns.values)(alpha)
+        if alpha.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
     stats = dict(found.stats)
     return {
         "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
         "start": columns.values(start),
-        "values": columns.values(theta),
+        "values": columns.values(alpha),
         "coef": problem.linear.all_of(point.coef),
-        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.gain.shape[:2]).T,
+        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.sensitivity.shape[:2]).T,
         "num_linear": blocks.count,
-        "strength": best_strength(problem, theta),
+        "strength": best_strength(problem, alpha),
         # Of large data after this program, when its copy of them is gone.
-        "fitted": None if problem.large else problem.curve(theta, point.coef),
-        "cost": reduced.cost(theta, point),
-        "chisq": problem.chisq(theta, point.coef),
+        "fitted": None if problem.large else problem.curve(alpha, point.coef),
+        "cost": reduced.cost(alpha, point),
+        "chisq": problem.chisq(alpha, point.coef),
         "start_costs": start_costs,
-        "status": code(found.result, RESULTS, RESULT_NAMES),
-        "stop": code(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0),
+        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
+        "stop": enum_index(stats.pop("stop"), STOP, STOP_NAMES)
+        if "stop" in stats
+        else jnp.array(0),
         "stats": stats,
         "value_variance": blocks.value_variance(transform),
         "coef_variance": blocks.coef_variance(),
-        "theta": theta,
+        "alpha": alpha,
         "transform": transform,
         "blocks": blocks,
         "on_bound": (transform != 0) @ on_bound,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ..basis import AbstractBasis, bare
+from ..basis import AbstractBasis, without_names
 
 Box = tuple[float, float]
 Values = dict[str, float]
@@ -15,7 +15,7 @@ Values = dict[str, float]
 _STEPS, _GAIN = 6, 1e-2
 
 
-class Slot(NamedTuple):
+class SoughtComponent(NamedTuple):
     """A component that wants a start, and where its parameters may be, by local name."""
 
     part: AbstractBasis
@@ -24,7 +24,7 @@ class Slot(NamedTuple):
     @property
     def formula(self) -> object:
         """What components have in common that differ in their names and parameters alone."""
-        leaves, structure = jax.tree.flatten(bare(self.part))
+        leaves, structure = jax.tree.flatten(without_names(self.part))
         return structure, tuple(np.asarray(leaf).tobytes() for leaf in leaves), tuple(self.box)
 
     @property
@@ -38,7 +38,7 @@ def on_host(part: AbstractBasis, x: np.ndarray, values: Mapping[str, np.ndarray]
     return np.asarray(part.evaluate(x, values))  # pyright: ignore[reportArgumentType]
 
 
-class Sought:
+class Components:
     """Rows `x` (m,), their weights `scale`, known columns `q` (m, l) orthonormal, and `y` (m, k)
     free of them, for what is sought: `slots`.
 
@@ -47,7 +47,12 @@ class Sought:
     """
 
     def __init__(
-        self, slots: Sequence[Slot], x: np.ndarray, scale: np.ndarray, q: np.ndarray, y: np.ndarray
+        self,
+        slots: Sequence[SoughtComponent],
+        x: np.ndarray,
+        scale: np.ndarray,
+        q: np.ndarray,
+        y: np.ndarray,
     ):
         self.slots, self.x, self.scale, self.q, self.y = slots, x, scale, q, y
         self.total = float(np.sum(np.abs(y) ** 2))
@@ -99,14 +104,14 @@ class Sought:
         high = np.array([self.grids[i][k].max() for i, k in free])
         at = np.array([found[i][k] for i, k in free])  # pyright: ignore[reportOptionalSubscript]
 
-        def placed(theta: np.ndarray) -> list[Values | None]:
+        def placed(alpha: np.ndarray) -> list[Values | None]:
             out = [None if v is None else dict(v) for v in found]
-            for (i, k), value in zip(free, theta, strict=True):
+            for (i, k), value in zip(free, alpha, strict=True):
                 out[i][k] = float(value)  # pyright: ignore[reportOptionalSubscript]
             return out
 
-        def look(theta: np.ndarray):
-            phi = self.columns(placed(theta))
+        def look(alpha: np.ndarray):
+            phi = self.columns(placed(alpha))
             if phi.shape[1] > phi.shape[0]:
                 return np.inf, None
             q, r = np.linalg.qr(phi)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .components import Sought, Values
+from .components import Components, Values
 
 Found = list[Values | None]
 
@@ -33,7 +33,7 @@ _FIRSTS, _UNLIKE = 24, 0.7
 class Pursuit:
     """The search among the candidates of all slots; `solve` returns the values of each."""
 
-    def __init__(self, sought: Sought):
+    def __init__(self, sought: Components):
         self.sought = sought
         spans: dict[object, slice] = {}
         blocks: list[np.ndarray] = []

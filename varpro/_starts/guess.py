@@ -18,8 +18,8 @@ from .._parameters.param import Param
 from .._parameters.tie import Tie, TieLike, followed
 from .._problem.data import Data
 from .._types import ArrayIn
-from ..basis import AbstractBasis, Constant, Offset, Polynomial, Sum, bare
-from .components import Box, Slot, Sought, Values, on_host
+from ..basis import AbstractBasis, Constant, Offset, Polynomial, Sum, without_names
+from .components import Box, Components, SoughtComponent, Values, on_host
 from .dictionary import Pursuit
 from .periodogram import Waves
 
@@ -76,7 +76,9 @@ def guess_starts(
     # First as if nothing were tied; then what components share is held at the middle of their wishes.
     for _ in range(2):
         slots = [
-            Slot(part, {k: _box(source[part.parameter_name(k)], boxes) for k in part.parameters})
+            SoughtComponent(
+                part, {k: _box(source[part.parameter_name(k)], boxes) for k in part.parameters}
+            )
             for part in wanting
         ]
         found = _in_order(slots, _solved(slots, known, given, data, rows), order)
@@ -102,7 +104,7 @@ def guess_starts(
 
 
 def _solved(
-    slots: Sequence[Slot],
+    slots: Sequence[SoughtComponent],
     known: Sequence[AbstractBasis],
     given: Mapping[str, float | None],
     data: Data,
@@ -126,7 +128,7 @@ def _solved(
         if turn:
             new = Waves(mine, seen.x, seen.scale, *fixed).solve()
         else:
-            new = Pursuit(Sought(mine, seen.x, seen.scale, *fixed)).solve()
+            new = Pursuit(Components(mine, seen.x, seen.scale, *fixed)).solve()
         for i, values in zip(groups[turn], new, strict=True):
             found[i] = values
     return found
@@ -228,7 +230,7 @@ def _known_columns(
             columns = on_host(part, data.x, values)
         else:
             scalars = {k: v[0].astype(data.real) for k, v in values.items()}
-            columns = np.asarray(_evaluate(bare(part), data.x, scalars))  # pyright: ignore[reportArgumentType]
+            columns = np.asarray(_evaluate(without_names(part), data.x, scalars))  # pyright: ignore[reportArgumentType]
         if isinstance(part, Offset):
             y = y - columns
         else:
@@ -258,7 +260,7 @@ def _condensed(y: np.ndarray) -> np.ndarray:
 
 
 def _in_order(
-    slots: Sequence[Slot], found: list[Values | None], order: Chains
+    slots: Sequence[SoughtComponent], found: list[Values | None], order: Chains
 ) -> list[Values | None]:
     """The same values, dealt out among components of one formula so that they increase."""
     formulas: dict[object, list[int]] = {}
@@ -277,7 +279,7 @@ def _in_order(
 
 
 def _deal(
-    slots: Sequence[Slot], found: list[Values | None], members: list[int], order: Chains
+    slots: Sequence[SoughtComponent], found: list[Values | None], members: list[int], order: Chains
 ) -> bool:
     """Deal the values of `members` in order, if that keeps them inside their boxes."""
     first = slots[members[0]]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..basis import AbstractBasis
-from .components import Slot, Values
+from .components import SoughtComponent, Values
 
 # Steps of a refinement at most, and the gain in the sum of squares below which there is no further one.
 _STEPS, _GAIN = 12, 1e-3
@@ -67,7 +67,12 @@ class Waves:
     (m, l) orthonormal and data y (m, k) free of them; `solve` returns the values of each."""
 
     def __init__(
-        self, slots: Sequence[Slot], x: np.ndarray, scale: np.ndarray, q: np.ndarray, y: np.ndarray
+        self,
+        slots: Sequence[SoughtComponent],
+        x: np.ndarray,
+        scale: np.ndarray,
+        q: np.ndarray,
+        y: np.ndarray,
     ):
         self.slots, self.x, self.scale, self.q = slots, x, scale, q
         most = max(_MOST // len(x), 1)
@@ -86,7 +91,7 @@ class Waves:
         self.kinds = [self._kind(slot) for slot in slots]
         self.ends = [self._box(i) for i in range(len(slots))]
 
-    def _kind(self, slot: Slot) -> _Kind:
+    def _kind(self, slot: SoughtComponent) -> _Kind:
         keys = [k for k in ("rate", "tau", "fwhm", "gaussian") if k in slot.box]
         a, b, open_ = 0.0, 0.0, []
         for key in keys:
@@ -265,10 +270,10 @@ class Waves:
         free = (low < high) & ~held
         at = np.array([v for wave in found if wave is not None for v in wave])
 
-        def placed(theta: np.ndarray) -> list[_Wave | None]:
+        def placed(alpha: np.ndarray) -> list[_Wave | None]:
             out = list(found)
             for j, i in enumerate(chosen):
-                out[i] = _Wave(float(theta[2 * j]), float(theta[2 * j + 1]))
+                out[i] = _Wave(float(alpha[2 * j]), float(alpha[2 * j + 1]))
             return out
 
         cost, rest, state = self._look(found)

@@ -1,11 +1,11 @@
 """The uncertainty of the fitted curve, and of its components, at any x.
 
-With d c_j = -G_j d theta + e_j (see `varpro._stats`), the curve of right-hand side j moves by
+With d c_j = -G_j d alpha + e_j (see `varpro._stats`), the curve of right-hand side j moves by
 
-    d mu_j = (Phi' c_j + phi0' - Phi G_j) d theta + Phi e_j
+    d mu_j = (Phi' c_j + phi0' - Phi G_j) d alpha + Phi e_j
 
-so its variance is a sum of squares over p directions of theta, each one derivative of the model
-along (h, -G h) for a row h of the root of cov(theta), plus that of Phi e_j. No matrix larger than
+so its variance is a sum of squares over p directions of alpha, each one derivative of the model
+along (h, -G h) for a row h of the root of cov(alpha), plus that of Phi e_j. No matrix larger than
 the answer is made, and no m x m one. Bates and Watts, Nonlinear Regression Analysis (1988), 2.3.
 """
 
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 from .._errors import InputError
 from .._problem.columns import Assembled
 from .._types import ArrayIn, precision
-from ..basis import bare
+from ..basis import without_names
 from .joint_covariance import Optimum
 from .quantities import check_level, noise_variance, quantile
 from .record import Fitted
@@ -140,8 +140,10 @@ def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[np.ndarray, np.ndarray
     coef = fit.coef.reshape(len(fit.columns), -1)[order]
     with precision(dtype):
         x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-        columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, x, ())
-        lost = bool(np.any(optimum.blocks.lost_theta) or np.any(optimum.blocks.lost_coef))
+        columns = Assembled(
+            without_names(fit.model), without_names(fit.layout), optimum.numbers, x, ()
+        )
+        lost = bool(np.any(optimum.blocks.lost_alpha) or np.any(optimum.blocks.lost_coef))
         out = _variance(columns, optimum, coef, apart, lost)  # pyright: ignore[reportArgumentType]
     return np.asarray(out[0]), np.asarray(out[1])
 
@@ -155,10 +157,10 @@ def _variance(
     lost: bool,
 ) -> tuple[Array, Array]:
     blocks = jax.tree.map(jnp.asarray, optimum.blocks)
-    theta, coef = jnp.asarray(optimum.theta), jnp.asarray(coef)
+    alpha, coef = jnp.asarray(optimum.alpha), jnp.asarray(coef)
 
-    def curves(theta, coef):
-        phi, offset = columns.phi(theta), columns.offset(theta)
+    def curves(alpha, coef):
+        phi, offset = columns.phi(alpha), columns.offset(alpha)
         if not apart:
             total = (phi @ coef)[None]
             return total if offset is None else total + offset[:, None]
@@ -168,20 +170,20 @@ def _variance(
         offset = jnp.broadcast_to(offset[:, None], each.shape[1:]).astype(each.dtype)
         return jnp.concatenate([each, offset[None]])
 
-    value = curves(theta, coef)
+    value = curves(alpha, coef)
 
     def along(directions):
         """Sum of squares of the curves' derivatives along each row, coefficients following."""
 
         def add(total, h):
-            follow = -(blocks.gain @ h.astype(blocks.gain.dtype)).T
-            _, moved = jax.jvp(curves, (theta, coef), (h, follow.astype(coef.dtype)))
+            follow = -(blocks.sensitivity @ h.astype(blocks.sensitivity.dtype)).T
+            _, moved = jax.jvp(curves, (alpha, coef), (h, follow.astype(coef.dtype)))
             return total + _parts(moved), None
 
         start = jnp.zeros_like(_parts(value))
-        return jax.lax.scan(add, start, directions)[0] if theta.size else start
+        return jax.lax.scan(add, start, directions)[0] if alpha.size else start
 
-    phi = columns.phi(theta)
+    phi = columns.phi(alpha)
     if jnp.iscomplexobj(phi) and not jnp.iscomplexobj(coef):
         seen = [phi.real, phi.imag]
     else:
@@ -189,7 +191,7 @@ def _variance(
 
     def linear(gram):
         """The variance by changes of the coefficients of covariance `gram` (g, n, n), independent of
-        theta: that of the real, and of the imaginary part; of complex coefficients both are alike."""
+        alpha: that of the real, and of the imaginary part; of complex coefficients both are alike."""
         return jnp.stack([part(gram, phi) for phi in seen], axis=1)
 
     def part(gram, phi):
@@ -206,8 +208,8 @@ def _variance(
     if lost:
         # What the data leave open matters only where it moves the curve.
         null, unit = blocks.null_coef, jax.vmap(jnp.diag)(blocks.unit_coef).astype(coef.dtype)
-        open_ = along(blocks.null_theta) + linear(null @ null.conj().swapaxes(1, 2))
-        every = along(jnp.diag(blocks.unit_theta)) + linear(unit**2) + open_
+        open_ = along(blocks.null_alpha) + linear(null @ null.conj().swapaxes(1, 2))
+        every = along(jnp.diag(blocks.unit_alpha)) + linear(unit**2) + open_
         variance = jnp.where(open_ > _LOST * every, jnp.inf, variance)
     return value, variance
 

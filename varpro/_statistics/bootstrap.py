@@ -29,10 +29,10 @@ from .._problem.columns import Assembled
 from .._problem.problem import Problem
 from .._reduced.per_column import reduction
 from .._search.minimise import locate
-from .._status import RESULT_NAMES, RESULTS, code
+from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn, precision
 from .bands import leverage
-from .constrained_refit import Again, again, lanes, needs_optimum
+from .constrained_refit import RefitProblem, lanes, needs_optimum, refit_problem
 from .intervals import Intervals
 from .joint_covariance import Quantity
 from .quantities import check_choice, check_level, noise_variance, quantities, values
@@ -171,7 +171,7 @@ class _Source(NamedTuple):
     fitted: Inexact[ArrayIn, "m k"]
     resid: Inexact[ArrayIn, "m k"]
     used: Int[ArrayIn, " u"]
-    alpha: Float[ArrayIn, " q"]
+    values: Float[ArrayIn, " q"]
     noise: Float[ArrayIn, ""]
 
 
@@ -180,7 +180,7 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
     if n < 1:
         raise InputError(f"n={n} replicates were asked for; give 1 or more, such as 1000.")
     needs_optimum(fit, "bootstrap")
-    source, repeat = _source(fit, kind), again(fit)
+    source, repeat = _source(fit, kind), refit_problem(fit)
     width = lanes(repeat.problem, _LANES)
     with precision(fit.alpha.dtype):
         key = jax.random.key(key) if isinstance(key, int) else key
@@ -188,7 +188,7 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
         for first in range(0, n, width):
             # The last ones beyond n are for nothing: the program has one shape.
             lane = np.arange(first, first + width, dtype=np.uint32)
-            out = _replicates(repeat, source, fit.optimum.theta, key, lane, fit.rank, kind)  # pyright: ignore[reportArgumentType]
+            out = _replicates(repeat, source, fit.optimum.alpha, key, lane, fit.rank, kind)  # pyright: ignore[reportArgumentType]
             parts.append(jax.device_get(out))
     alpha, coef, cost, status = (np.concatenate(a)[:n] for a in zip(*parts, strict=True))
     coef = coef[:, list(fit.model.order)]
@@ -243,19 +243,19 @@ def _check_counts(y: np.ndarray, fitted: np.ndarray) -> None:
 
 @eqx.filter_jit
 def _replicates(
-    again: Again,
+    refit_problem: RefitProblem,
     source: _Source,
-    theta: Float[ArrayIn, " p"],
+    alpha: Float[ArrayIn, " p"],
     key: PyTree,
     lane: UInt[ArrayIn, " l"],
     rank: int,
     kind: BootstrapKind,
 ) -> tuple[Array, Array, Array, Array]:
     """Parameter values, coefficients, cost and status of the replicates with these numbers."""
-    problem, limits, how = again
+    problem, limits, how = refit_problem
     columns = problem.columns
     assert isinstance(columns, Assembled)
-    theta = jnp.asarray(theta)
+    alpha = jnp.asarray(alpha)
 
     def one(number):
         y, weights, means = draw(problem, source, jax.random.fold_in(key, number), kind)
@@ -264,16 +264,16 @@ def _replicates(
             eqx.tree_at(lambda at: at.numbers, columns, numbers), y, weights, problem.linear
         )
         reduced = reduction(drawn, how.linear_solver, how.jacobian)
-        best, found, point = locate(reduced, limits, theta, how)
+        best, found, point = locate(reduced, limits, alpha, how)
         if columns.layout.exchange:
-            best = columns.layout.arranged(best)
+            best = columns.layout.sorted_components(best)
             _, point = reduced.evaluate(best)
-        status = code(found.result, RESULTS, RESULT_NAMES)
+        status = enum_index(found.result, RESULTS, RESULT_NAMES)
         # Too few distinct samples leave open what the fit had determined.
         samples = y.shape[0] if weights is None else jnp.sum(weights > 0)
         parts = 2 if jnp.iscomplexobj(y) else 1
         linear = point.coef.size * (2 if jnp.iscomplexobj(point.coef) else 1)
-        few = samples * y.shape[1] * parts < theta.size + linear
+        few = samples * y.shape[1] * parts < alpha.size + linear
         few = few | (point.factor.rank < rank)
         status = jnp.where(few, RESULT_NAMES.index("singular"), status)
         coef = problem.linear.all_of(point.coef)
@@ -300,7 +300,7 @@ def draw(
         sign = jax.random.rademacher(data_key, (m, 1), fitted.dtype)
         y = fitted + _unweighted(sign * source.resid, weights)
     elif kind == "case":
-        count = jnp.zeros((m,), source.alpha.dtype).at[index].add(1.0)
+        count = jnp.zeros((m,), source.values.dtype).at[index].add(1.0)
         weights = jnp.sqrt(count) * (1.0 if weights is None else weights)
     else:
         counts = jax.random.poisson(data_key, jnp.maximum(fitted, 0.0), dtype=jnp.int32)
@@ -312,7 +312,7 @@ def draw(
         return y, weights, jnp.asarray(numbers.prior_mean)
     sd = jnp.sqrt(source.noise) * jnp.where(jnp.isfinite(numbers.prior_sd), numbers.prior_sd, 0.0)
     shift = sd * jax.random.normal(prior_key, sd.shape, sd.dtype)
-    return y, weights, source.alpha + shift
+    return y, weights, source.values + shift
 
 
 def _unweighted(resid: Array, weights: Array | None) -> Array:

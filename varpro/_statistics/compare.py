@@ -204,8 +204,8 @@ def _f_test(one: Fitted, two: Fitted, name: str, other: str, by_names: bool) -> 
 
     more, left = two.num_params - one.num_params, two.num_data - two.num_params
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain, rest = np.float64(one.chisq - two.chisq) / more, np.float64(two.chisq)
-        f = float(gain / (rest / left)) if left > 0 else math.nan
+        sensitivity, rest = np.float64(one.chisq - two.chisq) / more, np.float64(two.chisq)
+        f = float(sensitivity / (rest / left)) if left > 0 else math.nan
     # A larger model that fits worse has not found its optimum: F below zero says nothing for it.
     p = float(fdtrc(more, left, max(f, 0.0))) if math.isfinite(f) else (0.0 if f > 0 else math.nan)
     return FTest(name, other, f, (more, left), p, by_names)

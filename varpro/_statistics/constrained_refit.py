@@ -6,8 +6,8 @@ least cost under S^T c = v is, exactly (Seber and Wild, Nonlinear Regression, 19
 
     || (I - Phi Phi^+) y ||^2 + (g - v)^T K0^{-1} (g - v),        g = S^T Phi^+ y
 
-A parameter value has K0 = 0. Both are held by springs: with K = K0 + slack, slack as small as is
-harmless to the condition, the minimum over theta of the cost with K is where the springs pull the
+A parameter value has K0 = 0. Both are held by penalty: with K = K0 + slack, slack as small as is
+harmless to the condition, the minimum over alpha of the cost with K is where the penalty pull the
 quantities to w = v + slack K^{-1} (g - v), and it is *exactly* the least cost under "quantities = w".
 So w and that cost are one point of the profile, whatever the slack, and bounds, ties and order hold.
 """
@@ -29,7 +29,7 @@ from .._reduced.per_column import reduction
 from .._search.minimise import Search, locate, search
 from .._status import RESULTS
 from .._types import ArrayIn, precision
-from ..basis import bare
+from ..basis import without_names
 from .covariance import AnyReduced
 from .joint_covariance import Quantity, gradient, unit_covariance
 from .quantities import noise_variance, values
@@ -67,53 +67,53 @@ class _Held(eqx.Module):
 
 
 class _At(NamedTuple):
-    """What one evaluation with springs knows: the point without them, and its squares."""
+    """What one evaluation with penalty knows: the point without them, and its squares."""
 
     point: PyTree
     squares: Float[Array, ""]
 
 
-class _Pulled(AbstractReduced):
-    """The reduced problem with springs."""
+class Penalised(AbstractReduced):
+    """The reduced problem with penalty."""
 
     reduced: AnyReduced
     held: _Held
 
-    def evaluate(self, theta: Float[Array, " p"]) -> tuple[Float[Array, " M"], _At]:
-        rows, point = self.reduced.evaluate(theta)
-        g, k0, _ = self.measure(theta, point)
+    def evaluate(self, alpha: Float[Array, " p"]) -> tuple[Float[Array, " M"], _At]:
+        rows, point = self.reduced.evaluate(alpha)
+        g, k0, _ = self.measure(alpha, point)
         return jnp.concatenate([rows, self.held.whitened(g, k0)]), _At(point, jnp.sum(rows**2))
 
-    def jacobian(self, theta: Float[Array, " p"], point: _At) -> Float[Array, "M p"]:
-        jac = self.reduced.jacobian(theta, point.point)
-        return jnp.concatenate([jac, self._springs(theta, point.point)[0]])
+    def jacobian(self, alpha: Float[Array, " p"], point: _At) -> Float[Array, "M p"]:
+        jac = self.reduced.jacobian(alpha, point.point)
+        return jnp.concatenate([jac, self._penalty(alpha, point.point)[0]])
 
-    def turned(self, theta: Float[Array, " p"], point: _At) -> tuple[Array, Array]:
-        jac, rows = self.reduced.turned(theta, point.point)
-        extra, forces = self._springs(theta, point.point)
+    def rotated(self, alpha: Float[Array, " p"], point: _At) -> tuple[Array, Array]:
+        jac, rows = self.reduced.rotated(alpha, point.point)
+        extra, forces = self._penalty(alpha, point.point)
         return jnp.concatenate([jac, extra]), jnp.concatenate([rows, forces])
 
-    def cost(self, theta: Float[Array, " p"], point: _At) -> Float[Array, ""]:
-        g, k0, _ = self.measure(theta, point.point)
+    def cost(self, alpha: Float[Array, " p"], point: _At) -> Float[Array, ""]:
+        g, k0, _ = self.measure(alpha, point.point)
         return 0.5 * (point.squares + jnp.sum(self.held.whitened(g, k0) ** 2))
 
-    def level(self, theta: Float[Array, " p"]) -> Float[Array, ""]:
-        return self.reduced.level(theta)
+    def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
+        return self.reduced.data_norm(alpha)
 
-    def blur(self, theta: Float[Array, " p"]) -> float | None:
-        return self.reduced.blur(theta)
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | None:
+        return self.reduced.rounding_factor(alpha)
 
     def quality(self, point: _At) -> dict[str, Array]:
         return self.reduced.quality(point.point)
 
     def measure(
-        self, theta: Float[Array, " p"], point: PyTree
+        self, alpha: Float[Array, " p"], point: PyTree
     ) -> tuple[Float[Array, " r"], Float[Array, "r r"], Inexact[Array, "n r"]]:
         """The quantities g, their K0, and `z = (Phi^H Phi)^{-1} s`."""
         held, columns = self.held, self.reduced.problem.columns
         assert isinstance(columns, Assembled)
         picked = jnp.sum(held.picks * point.coef[:, held.rhs].T, axis=1).real
-        g = held.rows @ columns.values(theta) + picked
+        g = held.rows @ columns.values(alpha) + picked
         scale = point.factor.scale[:, None]
         z = point.factor.gram_inv(held.picks.conj().T / scale) / scale
         return g, (held.picks @ z).real * self._together, z
@@ -124,38 +124,38 @@ class _Pulled(AbstractReduced):
         same = self.held.rhs[:, None] == self.held.rhs
         return same.astype(self.held.target.dtype)
 
-    def _springs(self, theta: Float[Array, " p"], point: PyTree) -> tuple[Array, Array]:
-        """Jacobian (r, p) and residual (r,) of the springs."""
+    def _penalty(self, alpha: Float[Array, " p"], point: PyTree) -> tuple[Array, Array]:
+        """Jacobian (r, p) and residual (r,) of the penalty."""
         held, problem = self.held, self.reduced.problem
         columns = problem.columns
         assert isinstance(columns, Assembled)
-        g, k0, z = self.measure(theta, point)
+        g, k0, z = self.measure(alpha, point)
         # With a = Phi z:   s^T c' = a^H (y' - Phi' c) + (Phi' z)^H r
         #                   k0' = -(Phi' z)^H a - a^H Phi' z
-        phi = problem.phi(theta)
+        phi = problem.phi(alpha)
         coef = point.coef[:, held.rhs]
-        resid = problem.target(theta)[:, held.rhs].astype(phi.dtype) - phi @ coef
+        resid = problem.target(alpha)[:, held.rhs].astype(phi.dtype) - phi @ coef
         a, r = phi @ z, held.target.size
-        moved, _ = problem.apply_derivative(theta, jnp.concatenate([coef, z], axis=1))
+        moved, _ = problem.apply_derivative(alpha, jnp.concatenate([coef, z], axis=1))
         v, w = -moved[:, :r], moved[:, r:]
-        tangent = problem.target_derivative(theta)
+        tangent = problem.target_derivative(alpha)
         if tangent is not None:
             v = v + tangent[:, None, :]
         t_g = jnp.einsum("mr,mrp->pr", a.conj(), v) + jnp.einsum("mrp,mr->pr", w.conj(), resid)
-        t_g = t_g.real + (held.rows @ jax.jacfwd(columns.values)(theta)).T
+        t_g = t_g.real + (held.rows @ jax.jacfwd(columns.values)(alpha)).T
         t_k = jnp.einsum("mip,mj->pij", w.conj(), a)
         t_k = -(t_k + t_k.conj().transpose(0, 2, 1)).real * self._together
         _, jac = jax.vmap(lambda *t: jax.jvp(held.whitened, (g, k0), t))(t_g, t_k)
         return jac.T, held.whitened(g, k0)
 
     def answer(
-        self, theta: Float[Array, " p"], at: _At
+        self, alpha: Float[Array, " p"], at: _At
     ) -> tuple[Float[Array, " r"], Float[Array, ""], Inexact[Array, "n k"]]:
         """Where the quantities are pulled to, the least chi-square with them there, and the
         coefficients that it has."""
         held = self.held
-        g, k0, z = self.measure(theta, at.point)
-        # The force K^{-1} (g - v) is the gradient of the energy of the springs.
+        g, k0, z = self.measure(alpha, at.point)
+        # The force K^{-1} (g - v) is the gradient of the energy of the penalty.
         force = jax.grad(lambda g: 0.5 * jnp.sum(held.whitened(g, k0) ** 2))(g)
         coef = at.point.coef.at[:, held.rhs].add(-(z * force.astype(z.dtype)))
         return held.target + held.slack * force, at.squares + force @ k0 @ force, coef
@@ -168,13 +168,13 @@ class Refits(NamedTuple):
 
     held: np.ndarray
     chisq: np.ndarray
-    theta: np.ndarray
     alpha: np.ndarray
+    values: np.ndarray
     coef: np.ndarray
     ok: np.ndarray
 
 
-class Again(NamedTuple):
+class RefitProblem(NamedTuple):
     """What it takes to search anew for the optimum of a fit; `limits` are None without bounds."""
 
     problem: Problem
@@ -199,17 +199,19 @@ def needs_optimum(fit: Fitted, what: str) -> None:
         )
 
 
-def again(fit: Fitted) -> Again:
+def refit_problem(fit: Fitted) -> RefitProblem:
     """The problem of a fit and its default search, as host arrays of the precision of the fit."""
     optimum, dtype = fit.optimum, fit.alpha.dtype
-    columns = Assembled(bare(fit.model), bare(fit.layout), optimum.numbers, fit.x, optimum.priors)
+    columns = Assembled(
+        without_names(fit.model), without_names(fit.layout), optimum.numbers, fit.x, optimum.priors
+    )
     differ = fit.weights is not None and fit.weights.ndim == 2
-    weights, apart = (None, fit.weights) if differ else (fit.weights, None)
+    weights, column_weights = (None, fit.weights) if differ else (fit.weights, None)
     y = fit.y.reshape(len(fit.y), -1)
-    problem = Problem(columns, y, weights, bare(fit.linear), apart)  # pyright: ignore[reportArgumentType]
+    problem = Problem(columns, y, weights, without_names(fit.linear), column_weights)  # pyright: ignore[reportArgumentType]
     how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, search())
     bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
-    return Again(problem, (optimum.lower, optimum.upper) if bounded else (None, None), how)
+    return RefitProblem(problem, (optimum.lower, optimum.upper) if bounded else (None, None), how)
 
 
 def lanes(problem: Problem, most: int) -> int:
@@ -217,25 +219,25 @@ def lanes(problem: Problem, most: int) -> int:
     return int(np.clip(_MEMORY // max(problem.y.size * 4, 1), 1, most))
 
 
-class Holder(eqx.Module):
+class ConstrainedRefits(eqx.Module):
     """Refits of `fit` that hold `chosen`; each lane holds one of `groups` of them."""
 
     fit: Fitted
-    again: Again
+    refit_problem: RefitProblem
     groups: tuple[tuple[Quantity, ...], ...]
     unit: np.ndarray  # (groups, r), a standard error of each or what stands for it
     noise: float
     start: np.ndarray  # (groups, r), their values in the fit
-    ahead: np.ndarray  # (groups, p, r), how theta moves with them
+    ahead: np.ndarray  # (groups, p, r), how alpha moves with them
 
-    def refit(self, which: np.ndarray, target: np.ndarray, theta: np.ndarray | None) -> Refits:
-        """Refit lanes `which` (L,) with their quantities at `target` (L, r), from `theta` (L, p) or
+    def refit(self, which: np.ndarray, target: np.ndarray, alpha: np.ndarray | None) -> Refits:
+        """Refit lanes `which` (L,) with their quantities at `target` (L, r), from `alpha` (L, p) or
         from where the covariance says that the optimum is."""
         optimum, dtype = self.fit.optimum, self.fit.alpha.dtype
         step = np.einsum("lpr,lr->lp", self.ahead[which], target - self.start[which])
-        begin = np.asarray(optimum.theta) + step if theta is None else theta
+        begin = np.asarray(optimum.alpha) + step if alpha is None else alpha
         first = np.clip(begin, np.asarray(optimum.lower), np.asarray(optimum.upper)).astype(dtype)
-        width = lanes(self.again.problem, LANES)
+        width = lanes(self.refit_problem.problem, LANES)
         held = [self._held(g, t) for g, t in zip(which.tolist(), target, strict=True)]
         parts = []
         with precision(self.fit.alpha.dtype):
@@ -243,12 +245,12 @@ class Holder(eqx.Module):
                 some = list(range(i, min(i + width, len(held))))
                 some += some[:1] * (width - len(some))  # the program has one shape
                 stack = jax.tree.map(lambda *a: np.stack(a), *(held[j] for j in some))
-                out = _refit(self.again, stack, first[some])  # pyright: ignore[reportArgumentType]
+                out = _refit(self.refit_problem, stack, first[some])  # pyright: ignore[reportArgumentType]
                 parts.append(jax.device_get(out))
         joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
-        at, chisq, ended, alpha, coef, ok = joined
+        at, chisq, ended, values, coef, ok = joined
         at, chisq = at.astype(float), chisq.astype(float)
-        return Refits(at, chisq, ended, alpha, coef[:, list(self.fit.model.order)], ok)
+        return Refits(at, chisq, ended, values, coef[:, list(self.fit.model.order)], ok)
 
     def _held(self, group: int, target: np.ndarray) -> _Held:
         chosen, dtype = self.groups[group], self.fit.alpha.dtype
@@ -266,7 +268,7 @@ class Holder(eqx.Module):
         return _Held(rows, picks, rhs, target.astype(dtype), slack)  # pyright: ignore[reportArgumentType]
 
 
-def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
+def constrained_refits(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> ConstrainedRefits:
     """Make ready to refit `fit` with one group of quantities held at a time, all of one size."""
     optimum = fit.optimum
     if fit.linear.sought and any(one.rhs is not None for group in groups for one in group):
@@ -287,39 +289,39 @@ def holder(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> Holder:
         known = np.isfinite(error) & (error > 0)
         unit.append(np.where(known, error, 1e-3 * np.where(at == 0, 1.0, np.abs(at))))
         start.append(at)
-        # The optimum moves along cov(theta, g) cov(g)^{-1}.
+        # The optimum moves along cov(alpha, g) cov(g)^{-1}.
         rows = gradient(optimum, group) @ np.asarray(optimum.blocks.half, float).T
         along = np.asarray(optimum.blocks.half, float).T @ rows.T
         if np.all(known):
             ahead.append(along @ np.linalg.pinv(variance))
         else:
             ahead.append(np.zeros_like(along))
-    return Holder(
+    return ConstrainedRefits(
         fit,
-        again(fit),
+        refit_problem(fit),
         tuple(tuple(g) for g in groups),
         np.array(unit),
         noise,
         np.array(start),
-        np.array(ahead).reshape(len(groups), optimum.theta.size, len(groups[0])),
+        np.array(ahead).reshape(len(groups), optimum.alpha.size, len(groups[0])),
     )
 
 
 @eqx.filter_jit
 def _refit(
-    again: Again, held: _Held, theta: Float[ArrayIn, "l p"]
+    refit_problem: RefitProblem, held: _Held, alpha: Float[ArrayIn, "l p"]
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """One program for every lane of every profile of a fit: nothing here but shapes is static."""
-    problem, limits, how = again
+    problem, limits, how = refit_problem
     columns = problem.columns
     assert isinstance(columns, Assembled)
     reduced = reduction(problem, how.linear_solver, how.jacobian)
 
-    def one(held, theta):
-        pulled = _Pulled(reduced, held)
-        theta, found, point = locate(pulled, limits, theta, how)
-        at, chisq, coef = pulled.answer(theta, point)
+    def one(held, alpha):
+        pulled = Penalised(reduced, held)
+        alpha, found, point = locate(pulled, limits, alpha, how)
+        at, chisq, coef = pulled.answer(alpha, point)
         ok = (found.result == RESULTS.successful) & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
-        return at, chisq, theta, columns.values(theta), problem.linear.all_of(coef), ok
+        return at, chisq, alpha, columns.values(alpha), problem.linear.all_of(coef), ok
 
-    return jax.vmap(one)(held, jnp.asarray(theta))
+    return jax.vmap(one)(held, jnp.asarray(alpha))

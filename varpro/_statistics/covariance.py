@@ -3,11 +3,11 @@
 With J the Kaufman Jacobian of the reduced residual, J^T J is the Schur complement of the normal
 matrix of the full problem, so for unit noise (G_j = Phi^+ Phi' c_j):
 
-    cov(theta) = (J^T J)^{-1}
-    cov(c_i, c_j) = [i = j] (Phi^H Phi)^{-1} + G_i cov(theta) G_j^H
-    cov(c_j, theta) = -G_j cov(theta)
+    cov(alpha) = (J^T J)^{-1}
+    cov(c_i, c_j) = [i = j] (Phi^H Phi)^{-1} + G_i cov(alpha) G_j^H
+    cov(c_j, alpha) = -G_j cov(alpha)
 
-so that d c_j = -G_j d theta + e_j with independent e_j. Of complex data e_j is circular: its real
+so that d c_j = -G_j d alpha + e_j with independent e_j. Of complex data e_j is circular: its real
 and its imaginary part have this variance each. A Gaussian prior is one more row of J. See Golub and
 LeVeque (1979) for many right-hand sides, O'Leary and Rust (2013) for one.
 
@@ -33,31 +33,31 @@ AnyReduced = Reduced | Columnwise
 _LOST = 1e-6
 
 
-class Spread(eqx.Module):
-    """The covariance of theta for unit noise, and what it does not tell: the share of theta in
-    `Blocks`."""
+class ParameterCovariance(eqx.Module):
+    """The covariance of alpha for unit noise, and what it does not tell: the share of alpha in
+    `CovarianceBlocks`."""
 
     half: Float[Array, "s p"]
-    null_theta: Float[Array, "s p"]
-    unit_theta: Float[Array, " p"]
-    lost_theta: Bool[Array, " p"]
+    null_alpha: Float[Array, "s p"]
+    unit_alpha: Float[Array, " p"]
+    lost_alpha: Bool[Array, " p"]
     on_bound: Bool[Array, " p"]
     cond_jac: Float[Array, ""]
 
     def value_variance(self, transform: Float[Array, "q p"]) -> Float[Array, " q"]:
-        """Variances of parameter values whose derivative by theta is `transform`."""
+        """Variances of parameter values whose derivative by alpha is `transform`."""
         variance = jnp.sum((self.half @ transform.T) ** 2, axis=0)
-        variance = jnp.where((transform != 0) @ self.lost_theta, jnp.inf, variance)
+        variance = jnp.where((transform != 0) @ self.lost_alpha, jnp.inf, variance)
         return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
 
 
-class Coefficients(eqx.Module):
-    """The share of the coefficients in `Blocks`. The axis g has length 1 where all right-hand sides
+class CoefficientCovariance(eqx.Module):
+    """The share of the coefficients in `CovarianceBlocks`. The axis g has length 1 where all right-hand sides
     have the same basis, else k. `count`: how many coefficients the data determine, the trace of what
     makes the fitted curve of the data."""
 
     gram_inv: Inexact[Array, "g n n"]
-    gain: Inexact[Array, "k n p"]
+    sensitivity: Inexact[Array, "k n p"]
     null_coef: Inexact[Array, "g n _"]
     unit_coef: Float[Array, "g n"]
     lost_coef: Bool[Array, "g n"]
@@ -67,74 +67,82 @@ class Coefficients(eqx.Module):
     count: Float[Array, ""]
 
 
-class Blocks(Spread, Coefficients):
-    """Blocks of the covariance for unit noise, all finite, and masks of what they do not tell.
+class CovarianceBlocks(ParameterCovariance, CoefficientCovariance):
+    """CovarianceBlocks of the covariance for unit noise, all finite, and masks of what they do not tell.
 
-    The gram matrix of `half` is cov(theta), so no variance comes out negative. `null_theta` (rows)
+    The gram matrix of `half` is cov(alpha), so no variance comes out negative. `null_alpha` (rows)
     and `null_coef` (columns) span the directions that the data leave open, in coordinates of which
-    `unit_theta` and `unit_coef` are the units; rounding noise where there are none.
+    `unit_alpha` and `unit_coef` are the units; rounding noise where there are none.
     """
 
     def coef_variance(self) -> Float[Array, "n k"]:
         """Variances of all coefficients; of a complex one, of its distance from the mean."""
-        spread = jnp.sum(jnp.abs(jnp.einsum("sp,knp->snk", self.half, self.gain)) ** 2, axis=0)
-        parts = 2.0 if jnp.iscomplexobj(self.gain) else 1.0
+        spread = jnp.sum(
+            jnp.abs(jnp.einsum("sp,knp->snk", self.half, self.sensitivity)) ** 2, axis=0
+        )
+        parts = 2.0 if jnp.iscomplexobj(self.sensitivity) else 1.0
         own = jnp.diagonal(self.gram_inv, axis1=1, axis2=2).real
         variance = jnp.where(self._coef_lost(), jnp.inf, parts * own + spread.T)
         return jnp.where(self.held_coef, jnp.nan, variance).T
 
     def _coef_lost(self) -> Bool[Array, "k n"]:
         # A coefficient that leans on an undetermined parameter is undetermined too.
-        return self.lost_coef | ((self.gain != 0) & self.lost_theta).any(axis=-1)
+        return self.lost_coef | ((self.sensitivity != 0) & self.lost_alpha).any(axis=-1)
 
 
 def covariance_blocks(
-    reduced: AnyReduced, theta: Float[Array, " p"], point: PyTree, on_bound: Bool[Array, " p"]
-) -> Blocks:
+    reduced: AnyReduced, alpha: Float[Array, " p"], point: PyTree, on_bound: Bool[Array, " p"]
+) -> CovarianceBlocks:
     """The blocks at the solution, by rank-revealing factorisations of Phi and J.
 
-    `point` is that of `reduced` at theta; it is evaluated anew if its factor reveals no rank.
+    `point` is that of `reduced` at alpha; it is evaluated anew if its factor reveals no rank.
     """
-    reduced, point = heard(reduced, theta, point)
-    jac = reduced.turned(theta, point)[0] if theta.size else jnp.zeros((0, 0), theta.dtype)
-    return joined(spread(jac, on_bound), coefficients(reduced, theta, point, on_bound))
+    reduced, point = without_rounding_coefficients(reduced, alpha, point)
+    jac = reduced.rotated(alpha, point)[0] if alpha.size else jnp.zeros((0, 0), alpha.dtype)
+    return combine(
+        parameter_covariance(jac, on_bound), coefficient_covariance(reduced, alpha, point, on_bound)
+    )
 
 
-def joined(spread: Spread, coefficients: Coefficients) -> Blocks:
+def combine(spread: ParameterCovariance, coefficients: CoefficientCovariance) -> CovarianceBlocks:
     """The blocks from their two halves."""
-    return Blocks(**vars(spread), **vars(coefficients))
+    return CovarianceBlocks(**vars(spread), **vars(coefficients))
 
 
-def heard(
-    reduced: AnyReduced, theta: Float[Array, " p"], point: PyTree
+def without_rounding_coefficients(
+    reduced: AnyReduced, alpha: Float[Array, " p"], point: PyTree
 ) -> tuple[AnyReduced, PyTree]:
-    """The reduced problem with Kaufman's Jacobian and its point at theta, without what is noise: a
+    """The reduced problem with Kaufman's Jacobian and its point at alpha, without what is noise: a
     coefficient that is rounding says nothing about the parameters of its column."""
-    problem, phi = reduced.problem, reduced.problem.phi(theta)
-    level = problem.weighted_apart(problem.target(theta))
+    problem, phi = reduced.problem, reduced.problem.phi(alpha)
+    data_norm = problem.weighted_columns(problem.target(alpha))
     if isinstance(reduced, Columnwise):
         reduced = Columnwise(problem, reduced.linear_solver, "kaufman")
         size = jnp.linalg.norm(phi, axis=0)[:, None] * jnp.abs(point.coef)
-        noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(level, axis=0)
+        noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(data_norm, axis=0)
         coef = jnp.where(size > noise, point.coef, jnp.zeros_like(point.coef))
         return reduced, eqx.tree_at(lambda at: at.coef, point, coef)
     known = isinstance(reduced.linear_solver, SVD)
     reduced = Reduced(problem, SVD(), "kaufman")
     if not known:
-        _, point = reduced.evaluate(theta)
+        _, point = reduced.evaluate(alpha)
     size = jnp.linalg.norm(phi, axis=0) * jnp.linalg.norm(point.coef, axis=1)
-    noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(level)
+    noise = 100 * jnp.finfo(size.dtype).eps * jnp.linalg.norm(data_norm)
     keep = (size > noise)[:, None]
-    coef, turned = (jnp.where(keep, c, jnp.zeros_like(c)) for c in (point.coef, point.turned))
-    return reduced, eqx.tree_at(lambda at: (at.coef, at.turned), point, (coef, turned))
+    coef, rotated = (jnp.where(keep, c, jnp.zeros_like(c)) for c in (point.coef, point.rotated))
+    return reduced, eqx.tree_at(lambda at: (at.coef, at.rotated), point, (coef, rotated))
 
 
-def spread(jac: Float[Array, "N p"], on_bound: Bool[Array, " p"]) -> Spread:
-    """The covariance of theta from the Jacobian of the residual; rows may be turned."""
+def parameter_covariance(
+    jac: Float[Array, "N p"], on_bound: Bool[Array, " p"]
+) -> ParameterCovariance:
+    """The covariance of alpha from the Jacobian of the residual; rows may be turned."""
     p = jac.shape[1]
     if p == 0:
         none = jnp.zeros((0,), jac.dtype)
-        return Spread(jac[:0], jac[:0], none, none > 0, none > 0, jnp.ones((), jac.dtype))
+        return ParameterCovariance(
+            jac[:0], jac[:0], none, none > 0, none > 0, jnp.ones((), jac.dtype)
+        )
     jac = jnp.where(on_bound, 0.0, jac)
     size = jnp.linalg.norm(jac, axis=0)
     scale = jnp.where(size > 0, size, jnp.ones_like(size))
@@ -147,47 +155,49 @@ def spread(jac: Float[Array, "N p"], on_bound: Bool[Array, " p"]) -> Spread:
     lost = (jnp.diag(null) > _LOST) & ~on_bound
     unit = jnp.where(on_bound, 0.0, 1.0 / scale)
     half = jnp.where(on_bound, 0.0, factor.pinv_h(eye) / scale)
-    return Spread(half, null * unit, unit, lost, on_bound, factor.cond)
+    return ParameterCovariance(half, null * unit, unit, lost, on_bound, factor.cond)
 
 
-def coefficients(
-    reduced: AnyReduced, theta: Float[Array, " p"], point: PyTree, on_bound: Bool[Array, " p"]
-) -> Coefficients:
-    """How the coefficients follow theta and what they spread besides; from what `heard` returns."""
+def coefficient_covariance(
+    reduced: AnyReduced, alpha: Float[Array, " p"], point: PyTree, on_bound: Bool[Array, " p"]
+) -> CoefficientCovariance:
+    """How the coefficients follow alpha and what they spread besides; from what `without_rounding_coefficients` returns."""
     if isinstance(reduced, Columnwise):
-        found = _one_by_one(reduced, theta, point, on_bound)
+        found = _one_by_one(reduced, alpha, point, on_bound)
     else:
-        found = _together(reduced, theta, point, on_bound)
+        found = _together(reduced, alpha, point, on_bound)
     return _of_all(found, reduced.problem.linear)
 
 
 def _together(
-    reduced: Reduced, theta: Float[Array, " p"], point: Point, on_bound: Bool[Array, " p"]
-) -> Coefficients:
+    reduced: Reduced, alpha: Float[Array, " p"], point: Point, on_bound: Bool[Array, " p"]
+) -> CoefficientCovariance:
     """For right-hand sides that have one basis."""
     problem, factor, coef = reduced.problem, point.factor, point.coef
     n, k = coef.shape
-    p = theta.size
+    p = alpha.size
     eye = jnp.eye(n, dtype=coef.dtype)
     null = eye - factor.onto_rows(eye)
     unit = 1.0 / factor.scale
-    gain = jnp.zeros((k, n, p), coef.dtype)
+    sensitivity = jnp.zeros((k, n, p), coef.dtype)
     if p:
         # Of many right-hand sides by way of Phi^+ Phi' (n n) for each coordinate: nothing of the size
         # m k p is formed.
         some = coef if k <= n else eye
-        v, _ = problem.apply_derivative(theta, some)
+        v, _ = problem.apply_derivative(alpha, some)
         turn = factor.pinv(v.reshape(-1, some.shape[1] * p)) / factor.scale[:, None]
         turn = turn.reshape(n, -1, p)
-        gain = turn.transpose(1, 0, 2) if k <= n else jnp.einsum("nip,ik->knp", turn, coef)
-        tangent = problem.target_derivative(theta)
+        sensitivity = turn.transpose(1, 0, 2) if k <= n else jnp.einsum("nip,ik->knp", turn, coef)
+        tangent = problem.target_derivative(alpha)
         if tangent is not None:
-            gain = gain - (factor.pinv(tangent.astype(coef.dtype)) / factor.scale[:, None])
-        gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
+            sensitivity = sensitivity - (
+                factor.pinv(tangent.astype(coef.dtype)) / factor.scale[:, None]
+            )
+        sensitivity = jnp.where(on_bound, jnp.zeros((), sensitivity.dtype), sensitivity)
     gram_inv = factor.gram_inv(eye) / factor.scale[:, None] / factor.scale
-    return Coefficients(
+    return CoefficientCovariance(
         gram_inv[None],
-        gain,
+        sensitivity,
         (null * unit[:, None])[None],
         unit[None],
         (jnp.diag(null).real > _LOST)[None],
@@ -199,10 +209,10 @@ def _together(
 
 
 def _one_by_one(
-    reduced: Columnwise, theta: Float[Array, " p"], point: ColumnPoint, on_bound: Bool[Array, " p"]
-) -> Coefficients:
+    reduced: Columnwise, alpha: Float[Array, " p"], point: ColumnPoint, on_bound: Bool[Array, " p"]
+) -> CoefficientCovariance:
     """For right-hand sides of which each has a basis of its own: the columns off their bounds."""
-    rows, p = reduced.rows(theta), theta.size
+    rows, p = reduced.rows(alpha), alpha.size
     scale = jnp.where(jnp.isfinite(s := column_scale(rows.phi)), s, 1.0)
     n = point.coef.shape[0]
     eye = jnp.eye(n, dtype=rows.phi.dtype)
@@ -219,14 +229,16 @@ def _one_by_one(
         return jax.vmap(one, in_axes=-1, out_axes=-1)(factor.r, head, free)
 
     args = (point.coef, point.free) + (() if rows.weights is None else (rows.weights,))
-    gram_inv, gain, null = (jnp.moveaxis(a, -1, 0) for a in in_blocks(block, args, rows.lanes))
+    gram_inv, sensitivity, null = (
+        jnp.moveaxis(a, -1, 0) for a in in_blocks(block, args, rows.lanes)
+    )
     held = ~point.free.T
-    gain = jnp.where(on_bound, jnp.zeros((), gain.dtype), gain)
+    sensitivity = jnp.where(on_bound, jnp.zeros((), sensitivity.dtype), sensitivity)
     used = jnp.sum(point.free, axis=0) - _taken_by_penalty(reduced.problem.linear, gram_inv)
     unit = jnp.broadcast_to(1.0 / scale, held.shape)
-    return Coefficients(
+    return CoefficientCovariance(
         gram_inv,
-        gain,
+        sensitivity,
         null * unit[:, :, None],
         unit,
         jnp.diagonal(null, axis1=1, axis2=2).real > _LOST,
@@ -245,7 +257,7 @@ def _taken_by_penalty(linear: Linear, gram_inv: Inexact[Array, "g n n"]) -> Floa
     return jnp.einsum("ln,gno,lo->g", rows, gram_inv, rows).real
 
 
-def _of_all(found: Coefficients, linear: Linear) -> Coefficients:
+def _of_all(found: CoefficientCovariance, linear: Linear) -> CoefficientCovariance:
     """Of all coefficients, those that follow others among them."""
     mix = linear.mix
     if mix is None:
@@ -255,9 +267,9 @@ def _of_all(found: Coefficients, linear: Linear) -> Coefficients:
     # What follows nothing is known, what follows held ones alone is held.
     follows = jnp.any(leans, axis=1)
     free = jnp.any(leans & ~found.held_coef[:, None], axis=-1)
-    return Coefficients(
+    return CoefficientCovariance(
         jnp.einsum("Nn,gno,Oo->gNO", mix, found.gram_inv, mix),
-        jnp.einsum("Nn,knp->kNp", mix, found.gain),
+        jnp.einsum("Nn,knp->kNp", mix, found.sensitivity),
         jnp.einsum("Nn,gno->gNo", mix, found.null_coef),
         jnp.einsum("Nn,gn->gN", jnp.abs(mix), found.unit_coef),
         jnp.any(leans & found.lost_coef[:, None], axis=-1),

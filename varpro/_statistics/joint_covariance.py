@@ -1,7 +1,7 @@
 """The optimum of a fit on the host, and the covariance of whatever one asks of it.
 
 Of q parameter values and n k coefficients no matrix of all is ever formed: every quantity is a row
-of derivatives by theta and, for a coefficient, a share in the independent part of its right-hand
+of derivatives by alpha and, for a coefficient, a share in the independent part of its right-hand
 side (see `varpro._stats`).
 """
 
@@ -14,25 +14,25 @@ from jaxtyping import Float
 
 from .._parameters.layout import Numbers
 from .._types import ArrayIn
-from .covariance import Blocks
+from .covariance import CovarianceBlocks
 
 
 class Optimum(eqx.Module):
     """What refits and errors need of a solution, as host arrays.
 
-    **Fields:** `theta`, `lower`, `upper`: the free coordinates and their bounds (p,); `numbers` that
+    **Fields:** `alpha`, `lower`, `upper`: the free coordinates and their bounds (p,); `numbers` that
     go with the layout; `priors`: indices of parameters that have one; `transform` (q, p):
-    derivative of the parameter values by theta; `blocks` of the covariance for unit noise, columns
+    derivative of the parameter values by alpha; `blocks` of the covariance for unit noise, columns
     in the order in which the model computes them.
     """
 
-    theta: Float[ArrayIn, " p"]
+    alpha: Float[ArrayIn, " p"]
     lower: Float[ArrayIn, " p"]
     upper: Float[ArrayIn, " p"]
     numbers: Numbers
     priors: tuple[int, ...] = eqx.field(static=True)
     transform: Float[ArrayIn, "q p"]
-    blocks: Blocks
+    blocks: CovarianceBlocks
 
 
 class Quantity(NamedTuple):
@@ -48,11 +48,11 @@ class Quantity(NamedTuple):
 
 
 def gradient(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
-    """Derivatives (r, p) of the quantities by theta, coefficients following as they must."""
-    rows = np.zeros((len(chosen), optimum.theta.size))
+    """Derivatives (r, p) of the quantities by alpha, coefficients following as they must."""
+    rows = np.zeros((len(chosen), optimum.alpha.size))
     values, linear, index, rhs, phase = _sorted(chosen)
     rows[values] = np.asarray(optimum.transform)[[chosen[i].index for i in values]]
-    rows[linear] = -np.real(phase[:, None] * np.asarray(optimum.blocks.gain)[rhs, index])
+    rows[linear] = -np.real(phase[:, None] * np.asarray(optimum.blocks.sensitivity)[rhs, index])
     return rows
 
 
@@ -69,13 +69,13 @@ def unit_covariance(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
     share = np.real(phase[:, None] * gram_inv[own[:, None], index[:, None], index] * phase.conj())
     joint[np.ix_(linear, linear)] += share * (rhs[:, None] == rhs)
     moves = np.asarray(optimum.transform)[[chosen[i].index for i in values]] != 0
-    leans = np.asarray(blocks.gain)[rhs, index] != 0
+    leans = np.asarray(blocks.sensitivity)[rhs, index] != 0
     lost, bound = np.zeros(len(chosen), bool), np.zeros(len(chosen), bool)
-    lost[values] = moves @ np.asarray(blocks.lost_theta)
+    lost[values] = moves @ np.asarray(blocks.lost_alpha)
     bound[values] = moves @ np.asarray(blocks.on_bound)
     # A coefficient that leans on an undetermined parameter is undetermined too.
     lost[linear] = np.asarray(blocks.lost_coef)[own, index] | (
-        leans @ np.asarray(blocks.lost_theta)
+        leans @ np.asarray(blocks.lost_alpha)
     )
     bound[linear] = np.asarray(blocks.held_coef)[own, index]
     joint[np.diag_indices(len(chosen))] = np.where(lost, np.inf, np.diag(joint))

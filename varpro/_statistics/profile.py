@@ -18,7 +18,7 @@ import equinox as eqx
 import numpy as np
 
 from .._errors import InputError
-from .constrained_refit import SLACK, holder, needs_optimum
+from .constrained_refit import SLACK, constrained_refits, needs_optimum
 from .intervals import Intervals
 from .joint_covariance import Quantity
 from .quantities import check_level, noise_variance, quantile
@@ -71,13 +71,13 @@ def profile(fit: Fitted, one: Quantity, points: int, span: float) -> Profile:
     needs_optimum(fit, "profile")
     if points < 2 or not span > 0:
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
-    held = holder(fit, [[one]])
+    held = constrained_refits(fit, [[one]])
     delta = np.linspace(-span, span, points)
     target = held.start[0] + delta[:, None] * held.unit[0]
     out = held.refit(np.zeros(points, int), target, None)
     tau = np.sign(out.held[:, 0] - held.start[0, 0]) * _tau(fit, out.chisq)
     coef = out.coef[..., 0] if fit.coef.ndim == 1 else out.coef
-    return Profile(one.label, out.held[:, 0], tau, out.chisq, out.alpha, coef, out.ok)
+    return Profile(one.label, out.held[:, 0], tau, out.chisq, out.values, coef, out.ok)
 
 
 def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: float) -> Contour:
@@ -89,7 +89,7 @@ def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: flo
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
     if pair[0] == pair[1]:
         raise InputError(f"A contour is of two different numbers, not of '{pair[0].label}' twice.")
-    held = holder(fit, [list(pair)])
+    held = constrained_refits(fit, [list(pair)])
     delta = np.linspace(-span, span, points)
     first, second = (held.start[0, i] + delta * held.unit[0, i] for i in (0, 1))
     target = np.stack([a.ravel() for a in np.meshgrid(first, second, indexing="ij")], axis=1)
@@ -109,7 +109,7 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
     check_level(level)
     needs_optimum(fit, "profile")
     r, threshold = len(chosen), quantile(fit, level)
-    held = holder(fit, [[one] for one in chosen])
+    held = constrained_refits(fit, [[one] for one in chosen])
     # Lane i < r goes down from quantity i, lane r + i goes up.
     which, sign = np.tile(np.arange(r), 2), np.repeat([-1.0, 1.0], r)
     start, unit = held.start[which, 0], held.unit[which, 0]
@@ -118,26 +118,26 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
     searches = {lane: _limit(threshold, precision, give) for lane in range(2 * r)}
     trial = np.array([next(search) for search in searches.values()])
     # The outermost point inside: the next refit starts from there, moved as the covariance says.
-    low, theta = np.zeros(2 * r), np.repeat(np.asarray(fit.optimum.theta)[None], 2 * r, axis=0)
+    low, alpha = np.zeros(2 * r), np.repeat(np.asarray(fit.optimum.alpha)[None], 2 * r, axis=0)
     lower, upper = np.asarray(fit.optimum.lower), np.asarray(fit.optimum.upper)
     limit, notes = np.full(2 * r, np.nan), [""] * (2 * r)
     better, least = None, 2.0 * fit.cost
     while searches:
         lanes = np.array(list(searches))
         move = sign[lanes] * (trial[lanes] - low[lanes]) * unit[lanes]
-        begin = theta[lanes] + held.ahead[which[lanes], :, 0] * move[:, None]
+        begin = alpha[lanes] + held.ahead[which[lanes], :, 0] * move[:, None]
         target = start[lanes] + sign[lanes] * trial[lanes] * unit[lanes]
         out = held.refit(which[lanes], target[:, None], begin)
         delta = sign[lanes] * (out.held[:, 0] - start[lanes]) / unit[lanes]
         f = np.where(np.isfinite(out.chisq), _tau(fit, out.chisq) - threshold, np.nan)
-        bound = np.any((out.theta <= lower) | (out.theta >= upper), axis=1)
+        bound = np.any((out.alpha <= lower) | (out.alpha >= upper), axis=1)
         for i, lane in enumerate(lanes.tolist()):
             chisq = float(out.chisq[i])
             if _lower(fit, chisq) and chisq < least:
                 least = chisq
-                better = dict(zip(fit.names, out.alpha[i].tolist(), strict=True))
+                better = dict(zip(fit.names, out.values[i].tolist(), strict=True))
             if f[i] < 0:
-                low[lane], theta[lane] = delta[i], out.theta[i]
+                low[lane], alpha[lane] = delta[i], out.alpha[i]
             numbers = float(delta[i]), float(f[i])
             met = _Met(*numbers, bool(out.ok[i]), _lower(fit, chisq), bool(bound[i]))
             try:
@@ -174,7 +174,7 @@ def _limit(
     threshold: float, precision: float, give: float
 ) -> Generator[float, _Met, tuple[float, str]]:
     """The search for one limit: yields distances from the fit in standard errors, is sent what the
-    refits there met, and returns the limit with a note. `give` is more than what springs give way.
+    refits there met, and returns the limit with a note. `give` is more than what penalty give way.
 
     f = tau - threshold is nearly linear in the distance: secants, kept in a bracket, reach full
     precision in a few refits. f < 0 at `low`, f >= 0 (or no fit at all) at `high`.
@@ -209,16 +209,16 @@ def _limit(
                     trial = low + float(np.clip(step, 1e-3 * low + 1e-9, 3.0 * low + 1e-9))
                     continue
         before, width = width, high - low
-        grain = precision * max(1.0, high * 1e-6)
+        rounding_level = precision * max(1.0, high * 1e-6)
         broken = np.isinf(f_high)
         secant = low if broken else low - f_low * width / (f_high - f_low)
-        near = not broken and min(secant - low, high - secant) <= grain
-        if width <= grain or near or lost:
+        near = not broken and min(secant - low, high - secant) <= rounding_level
+        if width <= rounding_level or near or lost:
             if doubt:
                 return np.nan, "failed"
-            jump = broken or (width <= grain and f_high - f_low > 1e-2)
+            jump = broken or (width <= rounding_level and f_high - f_low > 1e-2)
             return secant, "edge" if jump else ""
-        # A bracket that a secant did not halve is halved; springs give way as they did last.
+        # A bracket that a secant did not halve is halved; penalty give way as they did last.
         trial = pull + (0.5 * (low + high) if broken or width > 0.5 * before else secant)
     return np.nan, "failed"
 

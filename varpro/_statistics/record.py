@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from .._errors import InputError, suggestion
-from .._export_cache import kept
+from .._export_cache import cached_jit
 from .._parameters.layout import Layout
 from .._parameters.param import Param
 from .._problem.linear_constraints import Linear
@@ -177,7 +177,7 @@ def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) 
     return total
 
 
-@kept
+@cached_jit
 def _columns(model: Model, x: PyTree, values: Float[ArrayIn, " q"]):
     return model.evaluate(x, values), model.offset(x, values)
 

@@ -5,9 +5,9 @@ from ._base import (
     Params as Params,
     Shared as Shared,
     Sum as Sum,
-    bare as bare,
     column as column,
     parameter as parameter,
+    without_names as without_names,
 )
 from ._coherent_artifact import CoherentArtifact as CoherentArtifact
 from ._complex_exp import ComplexExp as ComplexExp, Receiver as Receiver

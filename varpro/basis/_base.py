@@ -85,7 +85,7 @@ class AbstractBasis(eqx.Module):
     elementwise: ClassVar[bool] = False
     # Whether the columns take a loop to compute, which is then run once for the derivatives by all
     # parameters, and not once for each.
-    together: ClassVar[bool] = False
+    joint_derivative: ClassVar[bool] = False
     # Waves of a frequency `freq` that decay by `rate`, `tau`, `fwhm` or `gaussian`: what is left out is
     # sought in the spectrum of the data.
     wave: ClassVar[bool] = False
@@ -195,7 +195,7 @@ def backend(x: ArrayIn, values: Mapping[str, ArrayIn]) -> tuple[Any, ArrayIn]:
     return jnp, column(x)
 
 
-def bare(tree: Tree) -> Tree:
+def without_names(tree: Tree) -> Tree:
     """The same tree without starts and names, so that new ones never compile anew."""
     return jax.tree.map(
         lambda leaf: None if isinstance(leaf, Param | str) else leaf,

@@ -65,7 +65,7 @@ class Kinetics(AbstractBasis):
     # From, to (-1: lost); and which compartments hold something at first.
     arrows: tuple[tuple[int, int], ...] = eqx.field(static=True, init=False, default=())
     filled: tuple[int, ...] = eqx.field(static=True, init=False, default=())
-    together: ClassVar[bool] = True
+    joint_derivative: ClassVar[bool] = True
 
     def __post_init__(self):
         names = [self._ends(key) for key, _ in as_params(self.transfers)]

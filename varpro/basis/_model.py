@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError
 from .._parameters.param import Param
-from ._base import AbstractBasis, Shared, Sum, bare, fields_of
+from ._base import AbstractBasis, Shared, Sum, fields_of, without_names
 from ._custom import Offset
 
 
@@ -50,7 +50,7 @@ class _Group(eqx.Module):
     def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
         picked = self.pick(values)
         columns = first + np.arange(self.width)
-        if self.formula.together and self.index:
+        if self.formula.joint_derivative and self.index:
             one = np.array([ids[0] for ids in self.index])
             table = jax.jacfwd(lambda v: self.evaluate(x, tuple(v)))(jnp.stack(picked))
             flat = jnp.swapaxes(table, 1, 2).reshape(table.shape[0], -1)
@@ -95,11 +95,13 @@ class Model(eqx.Module):
         return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
 
     @property
-    def alike(self) -> list[tuple[tuple[int, ...], ...]]:
+    def interchangeable(self) -> list[tuple[tuple[int, ...], ...]]:
         """Parameter indices of components of one formula: per key a row, per component a column."""
         return [group.index for group in self.groups if group.formula.elementwise]
 
-    def twins(self, values: np.ndarray) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
+    def identical_columns(
+        self, values: np.ndarray
+    ) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
         """Pairs of columns of one formula whose parameters have equal `values` (q,): the names of
         both columns, and the indices of their parameters side by side."""
         first = 0
@@ -162,7 +164,7 @@ def build_model(basis: AbstractBasis) -> Model:
         raise InputError("The model has no column with a coefficient. Add one, such as Constant.")
     index = {name: i for i, name in enumerate(names)}
     gathered: dict[object, list[int]] = {}
-    formulas = [bare(part) for part in parts]
+    formulas = [without_names(part) for part in parts]
     for number, (part, keys) in enumerate(zip(parts, keys_of, strict=True)):
         leaves, structure = jax.tree.flatten(formulas[number])
         # Arrays in a formula, such as a measured response, are the same if they are one object.

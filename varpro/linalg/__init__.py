@@ -2,10 +2,10 @@
 
 from ._active_set import (
     LANES as LANES,
-    Sides as Sides,
+    BoundedSides as BoundedSides,
+    bounded_sides_of as bounded_sides_of,
     bounded_solve as bounded_solve,
     in_blocks as in_blocks,
-    sides_of as sides_of,
 )
 from ._bounded_lstsq import bounded_lstsq as bounded_lstsq
 from ._column_scaling import (

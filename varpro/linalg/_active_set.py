@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float
 from ._masked_qr import masked
 from ._svd import SVD
 
-Sides = tuple[tuple[bool, bool], ...]
+BoundedSides = tuple[tuple[bool, bool], ...]
 
 
 # So many sets at most are all solved for; beyond, one is sought.
@@ -50,7 +50,7 @@ def bounded_solve(
     t: Float[Array, "s l"],
     lower: Float[Array, "n l"],
     upper: Float[Array, "n l"],
-    sides: Sides,
+    sides: BoundedSides,
 ) -> tuple[Float[Array, "n l"], Bool[Array, "n l"]]:
     """The solution of every lane, and which coefficients are off their bounds.
 
@@ -66,7 +66,7 @@ def bounded_solve(
     return jnp.where(bad, jnp.nan, c), free
 
 
-def _sets(sides: Sides) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _sets(sides: BoundedSides) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """All sets as rows (sets, n): which coefficients are free, on the lower, on the upper bound."""
     if np.prod([1.0 + low + high for low, high in sides]) > _SETS:
         return None
@@ -304,7 +304,7 @@ def in_blocks(function, arrays, size: int):
     return jax.tree.map(together, out)
 
 
-def sides_of(lower: np.ndarray, upper: np.ndarray) -> Sides:
+def bounded_sides_of(lower: np.ndarray, upper: np.ndarray) -> BoundedSides:
     """Of bounds (n, k): which coefficients have any on either side."""
     return tuple(
         (bool(np.any(np.isfinite(low))), bool(np.any(np.isfinite(high))))

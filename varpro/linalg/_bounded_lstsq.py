@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from ._active_set import LANES, bounded_solve, in_blocks, sides_of
+from ._active_set import LANES, bounded_sides_of, bounded_solve, in_blocks
 from ._column_scaling import column_scale
 from ._pinv_solve import pinv_solve
 from ._svd import SVD
@@ -84,7 +84,7 @@ def bounded_lstsq(
     low, high = (np.broadcast_to(np.asarray(x, float), a.shape[1:]) for x in (lower, upper))
     if not np.all(low <= high) or np.any(low == np.inf) or np.any(high == -np.inf):
         raise ValueError("Every lower bound must be at most its upper one, and below infinity.")
-    sides = sides_of(low[:, None], high[:, None])
+    sides = bounded_sides_of(low[:, None], high[:, None])
     c, _ = _bounded(
         a.astype(dtype),
         b.reshape(b.shape[0], -1).astype(dtype),
