@@ -135,11 +135,22 @@ def test_every_public_name_has_a_docstring_and_the_reference_names_no_other():
     assert named and set(named) <= set(vp.__all__)
 
 
-def test_the_picture_of_the_house_shows_modules_that_exist():
+def test_the_picture_of_the_house_shows_the_rooms_in_their_rows():
     picture = (ROOT / "docs" / "_static" / "house.svg").read_text(encoding="utf-8")
-    shown = re.findall(r">(_\w+)[:<]", picture)
-    assert len(shown) > 20
-    assert [name for name in shown if not (ROOT / "varpro" / f"{name}.py").exists()] == []
+    shown = re.findall(r'y="([\d.]+)"[^>]*font-weight="bold"[^>]*>(\w+)<', picture)
+    rows: dict[float, list[str]] = {}
+    for y, room in shown:
+        rows.setdefault(float(y), []).append(room)
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"))
+    wanted = next(
+        ast.literal_eval(node.value)["varpro"]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROWS"
+    )
+    # The first row stands at the bottom: whoever builds on it stands above.
+    assert [" ".join(rows[y]) for y in sorted(rows, reverse=True)] == wanted, (
+        "scripts/draw_house.py"
+    )
 
 
 def test_the_version_is_the_same_everywhere():
