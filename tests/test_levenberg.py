@@ -363,7 +363,9 @@ def test_units_of_data_and_parameters_do_not_matter():
         other = _lanczos(jnp.array(scale_y), scale_b)
         assert succeeded(other)
         np.testing.assert_allclose(other.value / scale_b, one.value, rtol=1e-7)
-        assert abs(int(other.stats["num_steps"]) - int(one.stats["num_steps"])) <= 1
+        # As many steps, but for those at the end that rounding adds or spares.
+        steps, others = (int(found.stats["num_steps"]) for found in (one, other))
+        assert abs(others - steps) <= 0.2 * steps + 2
 
 
 def test_a_power_of_two_in_the_data_changes_no_bit():
@@ -588,8 +590,8 @@ def test_lanes_of_a_batch_equal_single_runs():
         value, success, steps = single(starts[lane], data[lane])
         np.testing.assert_allclose(batch[0][lane], value, rtol=1e-9)
         assert bool(batch[1][lane]) == bool(success)
-        if lane < 4:
-            assert int(batch[2][lane]) == int(steps)
+        if lane < 4:  # two programs, whose last steps rounding may add or spare
+            assert abs(int(batch[2][lane]) - int(steps)) <= 2
     assert batch[1][:3].all() and not batch[1][3]
 
 

