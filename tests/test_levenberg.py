@@ -19,14 +19,16 @@ TIGHT = LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
 
 
 def solve(fn, y0, solver=None, max_steps=1000, args=None, **options):
+    solver = LevenbergMarquardt() if solver is None else solver
+    y0 = jnp.asarray(y0, float) if isinstance(y0, list) else y0
+    return _solve(fn, solver, y0, args, options, max_steps)
+
+
+# One program for each problem, not one for every operation before and after its loop.
+@eqx.filter_jit
+def _solve(fn, solver, y0, args, options, max_steps):
     return optx.least_squares(
-        fn,
-        LevenbergMarquardt() if solver is None else solver,
-        jnp.asarray(y0, float) if isinstance(y0, list) else y0,
-        args=args,
-        options=options,
-        max_steps=max_steps,
-        throw=False,
+        fn, solver, y0, args=args, options=options, max_steps=max_steps, throw=False
     )
 
 
