@@ -1,5 +1,6 @@
 """Bases: formulas, their grouping, and their table of partial derivatives."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ X = np.linspace(0.1, 5.0, 40)
 
 def evaluate(basis, values):
     model = build_model(basis.prepared(X, np.dtype(float)))
-    phi = model.evaluate(X, jnp.asarray(values))
+    phi = eqx.filter_jit(model.evaluate)(X, jnp.asarray(values))
     return np.asarray(phi)[:, list(model.order)]
 
 
@@ -84,14 +85,14 @@ def test_partials_table_is_the_derivative_of_phi():
     basis = MIXED.prepared(X, np.dtype(float))
     model = build_model(basis)
     values = jnp.array([p.init for p in basis.parameters.values()])
-    table = model.partials(X, values)
+    table, evaluate = eqx.filter_jit(model.partials)(X, values), eqx.filter_jit(model.evaluate)
     n, q = len(model.columns), len(model.names)
     dense = np.zeros((X.size, n, q))
     for i, (column, parameter) in enumerate(zip(table.column, table.parameter, strict=True)):
         dense[:, column, parameter] += np.asarray(table.values[:, i])
     step = 1e-6
     for j in range(q):
-        up, down = (model.evaluate(X, values.at[j].add(s)) for s in (step, -step))
+        up, down = (evaluate(X, values.at[j].add(s)) for s in (step, -step))
         np.testing.assert_allclose(dense[:, :, j], (up - down) / (2 * step), atol=2e-8)
 
 
