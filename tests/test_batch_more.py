@@ -52,9 +52,9 @@ def test_any_rows_of_a_cube_are_read_wherever_its_samples_lie(axis):
 
 def test_an_array_that_is_read_is_read_in_blocks():
     lazy = Lazy(np.tile(CUBE, (20, 20, 1)))
-    fit = vp.fit_many(MODEL, T, lazy, block=128)
+    fit = vp.fit_many(MODEL, T, lazy, block=64)
     assert lazy.most <= 4096 * T.size < lazy.array.size
-    equal(fit, vp.fit_many(MODEL, T, lazy.array, block=128))
+    equal(fit, vp.fit_many(MODEL, T, lazy.array, block=64))
 
 
 def labelled():

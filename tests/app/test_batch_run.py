@@ -301,7 +301,7 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, plain, fit, rules,
         file.write(text)
     done = plain("maps.yaml", "--quiet")
     assert done.exit_code == 3, done.output  # one curve is broken
-    plain = {
+    arrays = {
         "tau0": maps["tau0"].transpose("row", "col").values,
         "least": np.broadcast_to(maps["least"].values[:, None], (8, 10)),
     }
@@ -309,7 +309,7 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, plain, fit, rules,
         if what in asked:
             value = asked[what]["decay.tau"]
             pair = isinstance(value, tuple)
-            value = tuple(plain.get(v, v) for v in value) if pair else plain[value]
+            value = tuple(arrays.get(v, v) for v in value) if pair else arrays[value]
             asked = {**asked, what: {"decay.tau": value}}
     equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **OPTIONS, **asked))
     again = plain("run/config.yaml", "--quiet", "--out", "again")
