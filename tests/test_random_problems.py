@@ -57,6 +57,13 @@ KINDS = [
 ]
 
 
+@eqx.filter_jit
+def columns(model, x, alphas):
+    """Columns (s, m, n) and offset (s, m) of a model at s places, by one program for each kind."""
+    one = lambda alpha: (model.evaluate(x, alpha), model.offset(x, alpha))  # noqa: E731
+    return jax.vmap(one)(alphas)
+
+
 def problem(model, k, options, rng):
     """Data of a random truth in random units, with random noise, weights, starts and bounds."""
     scale, unit = 10.0 ** rng.choice([-9.0, 0.0, 0.0, 6.0]), 10.0 ** rng.choice([-30, 0, 0, 20])
@@ -69,9 +76,10 @@ def problem(model, k, options, rng):
     values = jnp.array(list(truth.values()))
     n = len(built.columns)
     coef = rng.normal(size=(n, k)) * 10.0 ** rng.uniform(-2, 2, (n, 1))
-    y = np.array(built.evaluate(x, values)) @ coef
-    if built.offsets:
-        y += np.array(built.offset(x, values))[:, None]
+    phi, offset = columns(bare(built), jnp.asarray(x), values[None])
+    y = np.array(phi[0]) @ coef
+    if offset is not None:
+        y += np.array(offset[0])[:, None]
     y += 10.0 ** rng.uniform(-9, 0.5) * np.abs(y).max() * rng.normal(size=y.shape)
     if rng.random() < 0.05:  # nothing to find
         y[:] = rng.choice([0.0, 2.0])
@@ -88,13 +96,6 @@ def problem(model, k, options, rng):
     weights = 10.0 ** rng.uniform(-2, 2, X.size) if rng.random() < 0.3 else np.ones(X.size)
     y = (y if k > 1 else y[:, 0]) * (1.0 if built.offsets else unit)
     return x, y, weights, start, bounds
-
-
-@eqx.filter_jit
-def columns(model, x, alphas):
-    """Columns (s, m, n) and offset (s, m) of a model at s places, by one program for each kind."""
-    one = lambda alpha: (model.evaluate(x, alpha), model.offset(x, alpha))  # noqa: E731
-    return jax.vmap(one)(alphas)
 
 
 def squares(fit, alphas):
