@@ -13,12 +13,12 @@ import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
+from typer.testing import CliRunner
 
 import varpro as vp
+from varpro.app import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -51,10 +51,8 @@ def lines(text: str) -> list[str]:
 
 
 def command(line: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "varpro", *shlex.split(line)[1:]], capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{line}: {done.stderr}"
+    done = CliRunner().invoke(cli.app, shlex.split(line)[1:])
+    assert done.exit_code == 0, f"{line}: {done.stderr}"
     return done.stdout
 
 
@@ -69,6 +67,8 @@ def command(line: str) -> str:
 def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    # JAX is set up already; how a command does it as a program is for tests/app/test_run.py.
+    monkeypatch.setattr(cli, "_set_up_jax", lambda: contextlib.nullcontext)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
     namespace: dict = {"__name__": "__main__"}
