@@ -17,7 +17,7 @@ from ._problem.compress import Compressed, DataBlocks, compress as _compress, is
 from ._problem.data import NanPolicy
 from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, Strength
 from ._problem.model_like import ModelLike
-from ._problem.noise import Noise
+from ._problem.noise import Noise, noise_model
 from ._reduced.abstract import Jacobian
 from ._results.compressed_fit import CompressedFit
 from ._results.fit_result import FitResult
@@ -212,7 +212,7 @@ def fit(
     else:
         if isinstance(model, Mapping):
             raise InputError("One data set has one model, not several.")
-        more = options | {"noise": noise, "loss_scale": loss_scale}
+        more = options | {"noise": noise_model(noise, loss_scale)}
         if isinstance(y, Compressed) or is_stream(y):
             if compress is False:
                 raise InputError("Data that are not in memory are compressed. Leave compress= out.")

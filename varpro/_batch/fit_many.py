@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from .._parameters.tie import TieLike
 from .._problem.model_like import ModelLike
-from .._problem.noise import Noise
+from .._problem.noise import Noise, noise_model
 from .batch_fit import BatchFit
 from .dask import dask_array, fit_chunks
 from .job import BatchJob
@@ -153,7 +153,7 @@ def prepare_many(
         model,
         **{"init": init, "bounds": bounds, "fix": fix, "tie": tie, "order": order},
         **{"sigma": sigma, "weights": weights, "mask": mask, "absolute_sigma": absolute_sigma},
-        **{"noise": noise, "loss_scale": loss_scale, "ftol": ftol, "max_steps": max_steps},
+        **{"noise": noise_model(noise, loss_scale), "ftol": ftol, "max_steps": max_steps},
         **{"block": block, "real_coefficients": real_coefficients},
     )
     return started(job, start, binning, lambda one: _all(one, workers, None))

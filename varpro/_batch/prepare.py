@@ -14,7 +14,7 @@ from .._problem.checks import check_distinct
 from .._problem.columns import Assembled
 from .._problem.data import prepare_data
 from .._problem.model_like import ModelLike, as_basis, starts_of
-from .._problem.noise import Noise, Reweighting, check_noise
+from .._problem.noise import AbstractNoise
 from .._search.batched_levenberg import Limits
 from .._starts.guess import guess_starts
 from .._types import precision
@@ -49,21 +49,19 @@ def prepare(
     weights: Any,
     mask: Any,
     absolute_sigma: bool,
-    noise: Noise,
-    loss_scale: float,
+    noise: AbstractNoise,
     ftol: float | None,
     max_steps: int,
     block: int | None,
     real_coefficients: bool,
 ) -> BatchJob:
     """Everything that does not depend on which curves are fitted, checked."""
-    check_noise(noise, loss_scale)
     rows = cube.rows
     given = np.dtype(rows.data.dtype)
     real = np.dtype(np.float32 if given in (np.float32, np.complex64) else np.float64)
     dtype = np.result_type(real, np.complex64) if given.kind == "c" else real
-    if dtype != real and noise == "poisson":
-        raise InputError("noise='poisson' is for counts, but y is complex.")
+    if sentence := noise.refusal(np.zeros(0, dtype)):
+        raise InputError(sentence)
     if ftol is None:
         ftol = 1e-9 if real == np.float64 else 1e-7
     if not ftol > 0 or max_steps < 1 or (block is not None and block < 1):
@@ -115,7 +113,6 @@ def prepare(
     refuse_what_has_no_own(layout, own, boxes)
     box = box_of(boxes, layout, coordinates, real)
     start = starts_of_curves(own, layout, coordinates, box, bool(boxes), real)
-    reweight = None if noise == "normal" else Reweighting(noise, np.asarray(loss_scale, real))  # pyright: ignore
     return BatchJob(
         rows=rows,
         weighing=weighing,
@@ -127,7 +124,7 @@ def prepare(
             np.asarray(ftol, real),  # pyright: ignore[reportArgumentType]
             np.asarray(max_steps),  # pyright: ignore[reportArgumentType]
             np.asarray(WARY, real),  # pyright: ignore[reportArgumentType]
-            reweight,
+            jax.tree.map(lambda a: np.asarray(a, real), noise),
         ),
         layout=layout,
         coordinates=coordinates,

@@ -328,5 +328,5 @@ def _through(
 
 
 def as_typed(linear: Linear, real: np.dtype) -> Linear:
-    """Rules in the precision of the data, without names."""
+    """Rules as arrays in the precision of the data."""
     return jax.tree.map(lambda a: np.asarray(a, real), linear)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -18,7 +19,7 @@ from .._problem.compress import Compressed, compress
 from .._problem.data import Data, NanPolicy, prepare_data
 from .._problem.linear_constraints import CoefficientSpec, Linear
 from .._problem.model_like import ModelLike, as_basis, starts_of
-from .._problem.noise import Noise, Reweighting, check_noise
+from .._problem.noise import NORMAL, AbstractNoise, check_noise
 from .._results.assemble import assemble
 from .._results.fit_result import FitResult
 from .._search.minimise import Search, typed
@@ -54,8 +55,7 @@ def fit_one(
     starts: int,
     seed: int,
     spec: CoefficientSpec,
-    noise: Noise = "normal",
-    loss_scale: float = 1.0,
+    noise: AbstractNoise = NORMAL,
     compressed: bool | None = None,
 ) -> FitResult:
     """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask.
@@ -63,15 +63,13 @@ def fit_one(
     y may be `Compressed`; then coefficients and curves are those of its columns. `compressed`:
     whether to search with compressed columns; None for where that pays.
     """
-    check_noise(noise, loss_scale)
-    known = absolute_sigma or noise == "poisson"
+    known = absolute_sigma or noise.variance_known
     small = isinstance(y, Compressed)
     columns = y.columns if isinstance(y, Compressed) else y
     data = prepare_data(x, columns, absolute_sigma=known, nan=nan, **given)
     if isinstance(y, Compressed):
         data = dataclasses.replace(data, count=y.count, vector=False)
-    if noise != "normal":
-        _can_be_reweighted(data, noise)
+    check_noise(noise, data.y, data.keep)
     how = typed(how, data.real)
     with precision(data.real):
         basis = as_basis(model, init).prepared(data.x, data.real)
@@ -109,13 +107,12 @@ def fit_one(
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
             points, searched = ended["alpha"][None], less.columns.shape[1]
-        if noise != "normal":
+        if noise.follows_model:
             if spec.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
-            weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
-            data, out = _reweighting(run, points, data, linear, weigh)
+            data, out = _reweighting(run, points, data, linear, noise)
         elif spec.automatic:
             linear, out = _by_gcv(run, points, data, linear)
         else:
@@ -123,10 +120,10 @@ def fit_one(
     if ended is not None:
         out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
     fit = assemble(built, layout, params, data, numbers, coordinates, out, linear)
-    return dataclasses.replace(fit, compressed=searched, noise=noise)
+    return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
 
-def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) -> str:
+def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: AbstractNoise) -> str:
     """What keeps right-hand sides from being mixed; empty where nothing does."""
     if data.column_weights is not None:
         return "their weights or masks differ, so that they have no basis in common"
@@ -136,8 +133,8 @@ def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) 
         return "real coefficients of complex data do not stay real in mixtures"
     if built.offsets or linear.constant is not None:
         return "a term without a coefficient is the same for all of them, not for their mixtures"
-    if noise != "normal":
-        return f"noise={noise!r} weighs every value by itself"
+    if noise.follows_model:
+        return f"noise={noise.name!r} weighs every value by itself"
     return ""
 
 
@@ -145,16 +142,17 @@ Run = Callable[[np.ndarray, Data, Linear], dict[str, PyTree]]
 
 
 def _reweighting(
-    run: Run, points: np.ndarray, data: Data, linear: Linear, weigh: Reweighting
+    run: Run, points: np.ndarray, data: Data, linear: Linear, noise: AbstractNoise
 ) -> tuple[Data, dict[str, PyTree]]:
     """Fits with weights that follow the last one, until they have settled; the data with them."""
     given = np.ones(len(data.y)) if data.weights is None else data.weights
     data = dataclasses.replace(data, weights=given.astype(data.real))
+    noise = jax.tree.map(lambda a: np.asarray(a, data.real), noise)
     out = run(points, data, linear)
     for _ in range(_ROUNDS):
         before = out["values"]
         fitted, y = out["fitted"][:, 0], data.y[:, 0]
-        new = _reweighted(weigh, fitted, y, given)  # pyright: ignore[reportArgumentType]
+        new = _reweighted(noise, fitted, y, given)  # pyright: ignore[reportArgumentType]
         data = dataclasses.replace(data, weights=np.asarray(new))
         out = run(out["alpha"][None], data, linear)
         change = np.abs(out["values"] - before)
@@ -179,20 +177,10 @@ def _by_gcv(
     return linear, out
 
 
-def _can_be_reweighted(data: Data, noise: Noise) -> None:
-    if data.y.shape[1] > 1:
-        raise InputError(
-            f"noise={noise!r} weighs every value by itself, which needs one column y (m,). Fit many "
-            "curves, each for itself, with varpro.fit_many."
-        )
-    if noise == "poisson" and np.iscomplexobj(data.y):
-        raise InputError("noise='poisson' is for counts, but y is complex.")
-    if noise == "poisson" and np.any(data.y[data.keep] < 0):
-        raise InputError("noise='poisson' is for counts, but y has negative values.")
-
-
 @eqx.filter_jit
 def _reweighted(
-    weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
+    noise: AbstractNoise, model: ArrayIn, y: ArrayIn, given: ArrayIn
 ) -> Float[Array, " m"]:
-    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype))
+    return noise.weights(
+        jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype)
+    )
