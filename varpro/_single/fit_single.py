@@ -1,8 +1,7 @@
 """A fit of one data set: names, checks and statistics around one compiled program per shape."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -11,22 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._errors import InputError
-from .._parameters.layout import build_layout
-from .._parameters.param import Param
-from .._parameters.tie import TieLike
 from .._problem.checks import check_distinct, check_enough
 from .._problem.compress import Compressed, compress
-from .._problem.data import Data, NanPolicy, prepare_data
-from .._problem.linear_constraints import CoefficientSpec, Linear
-from .._problem.model_like import ModelLike, as_basis, starts_of
-from .._problem.noise import NORMAL, AbstractNoise, check_noise
+from .._problem.data import Data, prepare_data
+from .._problem.linear_constraints import Linear
+from .._problem.model_like import ModelLike
+from .._problem.noise import AbstractNoise, check_noise
+from .._problem.options import Constraints, Weighting
 from .._results.assemble import assemble
 from .._results.fit_result import FitResult
-from .._search.minimise import Search, typed
-from .._search.multistart import start_points
+from .._search.minimise import typed
+from .._search.multistart import Multistart
+from .._starts.declare import declare, set_up
 from .._starts.guess import guess_starts
 from .._types import ArrayIn, precision
-from ..basis import Model, build_model
+from ..basis import Model
 from .program import run_program
 
 # Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
@@ -42,84 +40,74 @@ def fit_one(
     model: ModelLike,
     x: PyTree,
     y: np.ndarray | Compressed,
-    *,
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
-    fix: Sequence[str],
-    tie: Mapping[str, TieLike],
-    order: Sequence[Sequence[str]],
-    given: Mapping[str, Any],
-    absolute_sigma: bool,
-    nan: NanPolicy,
-    how: Search,
-    starts: int,
-    seed: int,
-    spec: CoefficientSpec,
-    noise: AbstractNoise = NORMAL,
-    compressed: bool | None = None,
+    constraints: Constraints,
+    weighting: Weighting,
+    search: Multistart,
 ) -> FitResult:
-    """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask.
+    """What `varpro.fit` does with one data set.
 
-    y may be `Compressed`; then coefficients and curves are those of its columns. `compressed`:
-    whether to search with compressed columns; None for where that pays.
+    y may be `Compressed`; then coefficients and curves are those of its columns.
     """
-    known = absolute_sigma or noise.variance_known
-    small = isinstance(y, Compressed)
-    columns = y.columns if isinstance(y, Compressed) else y
-    data = prepare_data(x, columns, absolute_sigma=known, nan=nan, **given)
+    noise, small = weighting.noise, isinstance(y, Compressed)
+    data = prepare_data(x, y.columns if isinstance(y, Compressed) else y, weighting)
     if isinstance(y, Compressed):
         data = dataclasses.replace(data, count=y.count, vector=False)
     check_noise(noise, data.y, data.keep)
-    how = typed(how, data.real)
+    local = typed(search.local, data.real)
     with precision(data.real):
-        basis = as_basis(model, init).prepared(data.x, data.real)
-        built = build_model(basis)
-        bounds, spec = spec.with_bounds(bounds, built.names, built.columns)
-        linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+        declared = declare(model, data, constraints.init)
+        built = declared.model
+        constraints = constraints.split(built.names, built.columns)
+        rules = constraints.coefficients
+        linear = rules.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
         together = _why_not_compressed(built, linear, data, noise)
-        if (small or compressed) and together:
+        if (small or search.compress) and together:
             raise InputError(f"Right-hand sides cannot be compressed: {together}.")
-        params = starts_of(basis, init, bounds)
-        params = guess_starts(basis, params, data, fix=fix, tie=tie, order=order)
-        layout, numbers, coordinates = build_layout(
+        setup = set_up(
+            declared.params(constraints),
+            constraints,
+            lambda params: guess_starts(declared.basis, params, data, constraints),
             # Rules for single coefficients tell components apart that are alike but for their names.
-            params,
-            fix=fix,
-            tie=tie,
-            order=order,
-            interchangeable=() if linear.sought else built.interchangeable,
+            () if linear.sought else built.interchangeable,
         )
-        check_enough(data, len(layout.free), len(linear.sought or built.columns), linear)
-        if starts == 1:
-            check_distinct(built, layout, numbers, params, data)
-        prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+        check_enough(data, len(setup.layout.free), len(linear.sought or built.columns), linear)
+        if search.starts == 1:
+            check_distinct(built, setup.layout, setup.numbers, setup.params, data)
 
         def run(points, data, linear):
-            return run_program(
-                built, layout, numbers, coordinates, points, data, how, prior, linear
-            )
+            return run_program(built, setup, points, data, local, linear)
 
-        points = start_points(coordinates, starts, seed)
-        pays = starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
+        points = search.points(setup.coordinates)
+        pays = search.starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
         searched, ended = None, None
-        if compressed or (compressed is None and pays and not small and not together):
+        wanted = pays and not together if search.compress is None else search.compress
+        if wanted and not small:
             less = compress(data.y)
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
             points, searched = ended["alpha"][None], less.columns.shape[1]
         if noise.follows_model:
-            if spec.automatic:
+            if linear.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
             data, out = _reweighting(run, points, data, linear, noise)
-        elif spec.automatic:
+        elif linear.automatic:
             linear, out = _by_gcv(run, points, data, linear)
         else:
             out = run(points, data, linear)
     if ended is not None:
         out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
-    fit = assemble(built, layout, params, data, numbers, coordinates, out, linear)
+    fit = assemble(
+        built,
+        setup.layout,
+        setup.params,
+        data,
+        setup.numbers,
+        setup.coordinates,
+        out,
+        linear,
+    )
     return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
 
