@@ -77,10 +77,7 @@ def fit_many(
     - `sigma` or `weights`, `mask`: a number, (m,), or (..., m) for each curve; labelled arrays may
         lack dimensions. See `varpro.fit`.
     - `absolute_sigma`: take sigma as it is; else each curve's errors are scaled by its own residual.
-    - `noise`: "normal" for least squares; "poisson" for counts: the maximum of the Poisson likelihood,
-        without the bias of weights taken from the data; "huber", "soft_l1" or "cauchy" for outliers,
-        which a complex residual is by its distance.
-    - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
+    - `noise`, `loss_scale`: as in `varpro.fit`, for each curve by itself.
     - `start`: "mean", the starts that were given or found; "global", where a fit of the mean curve
         ends; "binned", where a fit of the mean of `binning` neighbours along every batch axis ends;
         "neighbours", every curve once more from what its neighbours found, and the better one kept.

@@ -36,7 +36,8 @@ class AbstractNoise(eqx.Module):
     **Fields:** `name`, the word of the user; `follows_model`, whether the weights depend on the
     model, so that every value has its own; `variance_known`, whether no residual scales the standard
     errors, whatever absolute_sigma says; `degree`, the power of the data's unit that the cost has;
-    `incomparable`, why fits cannot be compared, or an empty text.
+    `incomparable`, why fits cannot be compared, or an empty text; `refusals`, tests of data that cannot
+    have this noise, and what to say of them.
     """
 
     name: eqx.AbstractVar[str]
@@ -44,6 +45,7 @@ class AbstractNoise(eqx.Module):
     variance_known: eqx.AbstractClassVar[bool]
     degree: eqx.AbstractClassVar[int]
     incomparable: eqx.AbstractClassVar[str]
+    refusals: eqx.AbstractClassVar[tuple[tuple[Callable[[np.ndarray], Any], str], ...]]
 
     @abc.abstractmethod
     def weights(
@@ -69,13 +71,16 @@ class AbstractNoise(eqx.Module):
     def deviance(self, fit: Any) -> float:
         """Minus twice the largest log-likelihood of a fit, without terms that all models share."""
 
-    @abc.abstractmethod
     def impossible(self, y: np.ndarray) -> Bool[np.ndarray, "..."]:
-        """Which values cannot have this noise."""
+        """The values that cannot have this noise, True in the shape of y."""
+        bad = np.zeros(y.shape, bool)
+        for test, _ in self.refusals:
+            bad |= test(y)
+        return bad
 
-    @abc.abstractmethod
     def refusal(self, y: np.ndarray) -> str:
-        """Why data y cannot have this noise, or an empty text."""
+        """The sentence on data y that cannot have this noise, or an empty text."""
+        return next((sentence for test, sentence in self.refusals if np.any(test(y))), "")
 
 
 def noise_model(name: str, loss_scale: float = 1.0) -> AbstractNoise:
@@ -106,6 +111,7 @@ class Normal(AbstractNoise):
     variance_known = False
     degree = 2
     incomparable = ""
+    refusals = ()
 
     def weights(self, model, y, given, unit):
         return given
@@ -116,15 +122,6 @@ class Normal(AbstractNoise):
     def deviance(self, fit):
         return _squares_deviance(fit)
 
-    def impossible(self, y):
-        return np.zeros(y.shape, bool)
-
-    def refusal(self, y):
-        return ""
-
-
-NORMAL = Normal()
-
 
 class Poisson(AbstractNoise):
     """Counts, whose variance is their mean; the cost is half their deviance."""
@@ -134,6 +131,10 @@ class Poisson(AbstractNoise):
     variance_known = True
     degree = 1
     incomparable = ""
+    refusals = (
+        (np.iscomplexobj, "noise='poisson' is for counts, but y is complex."),
+        (lambda y: y < 0, "noise='poisson' is for counts, but y has negative values."),
+    )
 
     def weights(self, model, y, given, unit):
         mean = jnp.maximum(model, _floor(y, given))
@@ -157,16 +158,6 @@ class Poisson(AbstractNoise):
             log = np.where(y > 0, y * np.log(y / np.maximum(mean, 0.0)), 0.0)
         return float(2.0 * np.sum(log - y + np.maximum(mean, 0.0)))
 
-    def impossible(self, y):
-        return y < 0
-
-    def refusal(self, y):
-        if np.iscomplexobj(y):
-            return "noise='poisson' is for counts, but y is complex."
-        if np.any(self.impossible(y)):
-            return "noise='poisson' is for counts, but y has negative values."
-        return ""
-
 
 class Robust(AbstractNoise):
     """Normal noise with outliers, which a loss forgives; the cost is half the sum of losses.
@@ -184,6 +175,7 @@ class Robust(AbstractNoise):
         "forgives outliers, other ones for each model. Compare fits with normal noise, of which "
         "outliers are left out with mask=."
     )
+    refusals = ()
 
     def weights(self, model, y, given, unit):
         z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
@@ -195,12 +187,6 @@ class Robust(AbstractNoise):
 
     def deviance(self, fit):
         return _squares_deviance(fit)
-
-    def impossible(self, y):
-        return np.zeros(y.shape, bool)
-
-    def refusal(self, y):
-        return ""
 
 
 # `rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z, and `rho'(z) / (2 z)`.
@@ -215,6 +201,7 @@ _LOSSES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = 
     ),
     "cauchy": (lambda z: jnp.log1p(z**2), lambda z: 1.0 / (1.0 + z**2)),
 }
+NORMAL = Normal()
 _MODELS: dict[str, AbstractNoise] = {"normal": NORMAL, "poisson": Poisson()}
 
 
