@@ -1,34 +1,25 @@
-"""How every test runs: float64, type checks in the package, fixed seeds."""
+"""How every test runs: float64, fixed seeds, a bounded number of programs and a bounded memory."""
 
+import collections
+import ctypes
 import gc
 import importlib.util
-import itertools
 import os
 import pathlib
+import resource
+import sys
 import zlib
 
-import hypothesis
-import jax
-import jaxtyping
 import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _CACHE = _ROOT / ".cache"
 _SEED = int(os.environ.get("VARPRO_TEST_SEED", "0"))
+_TYPES = os.environ.get("VARPRO_TEST_TYPES", "0") == "1"
 
-# Commands that tests start keep their caches here too, not in the home of whoever runs the tests.
-os.environ["XDG_CACHE_HOME"] = str(_CACHE / "xdg")
-
-# By `config.update` and not by environment variables: a command that a test starts must find JAX
-# as its user would.
-jax.config.update("jax_enable_x64", True)
-# Compiling is most of the time of the tests; workers and sessions share what they compiled.
-jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-# Before the first import of varpro: annotations of shapes and types are checked at every call.
+# With VARPRO_TEST_TYPES=1 annotations of shapes and types are checked at every call. That takes a sixth
+# of the time, so one job of CI does it for all.
 # Not in `app`, where pydantic and typer read the annotations and check by rules of their own, and
 # not at doors, whose own answer to wrong types is what tests look at.
 _OWN_CHECKS = {
@@ -39,20 +30,50 @@ _OWN_CHECKS = {
     *("_batch.fit_many", "_batch.labelled", "_batch.per_curve", "_batch.prepare", "_batch.starts"),
     *("_dmd.dmd", "_dmd.constraints", "_dmd.initial"),
 }
-_PACKAGE = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
-_FILES = [path.relative_to(_PACKAGE).with_suffix("") for path in _PACKAGE.rglob("*.py")]
-_MODULES = {".".join(path.parts) for path in _FILES if path.name != "__init__"}
-_CORE = sorted(
-    name for name in _MODULES if name not in _OWN_CHECKS and name.split(".")[0] not in _OWN_CHECKS
-)
-jaxtyping.install_import_hook([f"varpro.{name}" for name in _CORE], "beartype.beartype")
 
-hypothesis.settings.register_profile("varpro", derandomize=_SEED == 0, deadline=None)
-hypothesis.settings.load_profile("varpro")
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A process that only hands out tests to workers needs nothing of this.
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        _set_up()
+
+
+def _set_up() -> None:
+    """JAX, hypothesis and types, before the first import of varpro."""
+    import hypothesis
+    import jax
+
+    # Commands that tests start keep their caches here too, not in the home of whoever runs the tests.
+    os.environ["XDG_CACHE_HOME"] = str(_CACHE / "xdg")
+    # By `config.update` and not by environment variables: a command that a test starts must find JAX
+    # as its user would.
+    jax.config.update("jax_enable_x64", True)
+    # Compiling is most of the time of the tests; workers and sessions share what they compiled.
+    jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.monitoring.register_event_duration_secs_listener(_program_made)
+    if _TYPES:
+        import jaxtyping
+
+        package = pathlib.Path(importlib.util.find_spec("varpro").origin).parent
+        files = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py")]
+        modules = {".".join(path.parts) for path in files if path.name != "__init__"}
+        core = {m for m in modules if not {m, m.split(".")[0]} & _OWN_CHECKS}
+        jaxtyping.install_import_hook([f"varpro.{m}" for m in sorted(core)], "beartype.beartype")
+    hypothesis.settings.register_profile("varpro", derandomize=_SEED == 0, deadline=None)
+    hypothesis.settings.load_profile("varpro")
+
+
+def pytest_collection_finish() -> None:
+    # What is there now stays: to search it for garbage again and again takes a tenth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_report_header() -> str:
-    return f"varpro: VARPRO_TEST_SEED={_SEED}"
+    return f"varpro: VARPRO_TEST_SEED={_SEED} VARPRO_TEST_TYPES={int(_TYPES)}"
 
 
 @pytest.fixture
@@ -61,20 +82,144 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng([_SEED, zlib.crc32(request.node.nodeid.encode())])
 
 
-# A process may have so many mappings of memory, and every compiled program has some: beyond the limit
-# the compiler crashes. Programs that are forgotten come back from the cache on disk.
-_MAPPINGS, _LOOK_EVERY = 30_000, 20
+# ---------------------------------------------------------------- programs
+
+# The time of the tests is that of their programs: of a fit, tracing takes half a second, reading from the
+# cache on disk a fifth, compiling a second. So programs.txt says how many each file of tests may make, and
+# a run in which one makes more fails. What another file made before in the same process is not made
+# again: the number is the most there can be, in any order and on any number of workers.
+_FEW = 5  # of a file that is not in the table
+_TABLE = {
+    path: int(number)
+    for number, path in map(str.split, (_ROOT / "tests" / "programs.txt").read_text().splitlines())
+}
+_made: collections.Counter[str] = collections.Counter()
+_allowed: dict[str, int] = {}
+_current = [""]
 
 
-_DONE = itertools.count()
+def _program_made(event: str, duration: float, **_: object) -> None:
+    # Once for each program, whether it was compiled or read from the cache on disk.
+    if event == "/jax/core/compile/backend_compile_duration":
+        _made[_current[0]] += 1
 
 
-@pytest.fixture(autouse=True)
-def _forget_programs():
-    yield
-    if next(_DONE) % _LOOK_EVERY == 0 and os.path.exists("/proc/self/maps"):
-        with open("/proc/self/maps", "rb") as file:
-            mappings = sum(1 for _ in file)
-        if mappings > _MAPPINGS:
-            jax.clear_caches()
-            gc.collect()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--programs", action="store_true", help="show how many programs each file made"
+    )
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(_ROOT).as_posix()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The table is sorted by time: what takes the longest begins, and workers end together.
+    place = {path: i for i, path in enumerate(_TABLE)}
+    items.sort(key=lambda item: (place.get(_file(item), len(place)), _file(item)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
+    _current[0] = _file(item)
+    _allowed[_current[0]] = _TABLE.get(_current[0], _FEW)
+    try:
+        return (yield)
+    finally:
+        _forget_programs(nextitem is None or nextitem.path != item.path)
+        _current[0] = ""
+
+
+# ---------------------------------------------------------------- memory
+
+# Every compiled program keeps some 16 MB and 300 mappings of memory, and beyond 65,530 mappings the
+# compiler crashes. Programs that are forgotten come back from the cache on disk.
+_MOST = 2.5  # GB, for each worker at any time
+_SOON, _LATE, _MAPPINGS = 0.9, 1.8, 40_000
+
+
+def _forget_programs(end_of_file: bool) -> None:
+    """At the end of a file where memory grows, within a file where it is nearly used up."""
+    held = _resident()
+    if held < _SOON or not (end_of_file or held > _LATE or _mappings() > _MAPPINGS):
+        return
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> float:
+    if not os.path.exists("/proc/self/statm"):
+        return _peak()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e9
+
+
+def _mappings() -> int:
+    if not os.path.exists("/proc/self/maps"):
+        return 0
+    with open("/proc/self/maps", "rb") as file:
+        return sum(1 for _ in file)
+
+
+def _peak() -> float:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+# ---------------------------------------------------------------- what a run used
+
+_used: dict[str, dict] = {}
+
+
+def pytest_testnodedown(node, error) -> None:
+    """Of pytest-xdist, in the process that starts the workers."""
+    if "used" in getattr(node, "workeroutput", {}):
+        _used[node.gateway.id] = node.workeroutput["used"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    mine = {"peak": _peak(), "made": dict(_made), "allowed": dict(_allowed)}
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["used"] = mine
+        return
+    if not _used:
+        _used["this process"] = mine
+    if _wrong() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _wrong() -> list[str]:
+    """What a worker used beyond what is allowed, in sentences."""
+    wrong = []
+    for who, used in _used.items():
+        if used["peak"] > _MOST:
+            wrong.append(f"{who} used {used['peak']:.2f} GB of memory; {_MOST} GB are allowed.")
+        for path, made in used["made"].items():
+            allowed = used["allowed"].get(path, made)
+            if made > allowed:
+                wrong.append(
+                    f"{path} made {made} programs, and programs.txt allows {allowed}. Share shapes and"
+                    " fits among its tests, or allow it more."
+                )
+    return wrong
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    total = sum(sum(used["made"].values()) for used in _used.values())
+    peaks = ", ".join(f"{who} {used['peak']:.2f} GB" for who, used in sorted(_used.items()))
+    terminalreporter.write_line(f"Peak memory: {peaks}. Programs: {total}.")
+    if config.getoption("--programs"):
+        found = collections.Counter()
+        for used in _used.values():
+            found.update(used["made"])
+        for path, made in found.most_common():
+            terminalreporter.write_line(f"{made:6d} {path}")
+    for sentence in _wrong():
+        terminalreporter.write_line(sentence, red=True, bold=True)

@@ -1,5 +1,6 @@
 """Bands, joint covariances and leverage: against dense twins, lmfit and stored answers."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lmfit
@@ -28,12 +29,21 @@ def curve(p, t):
 
 def dense(model, p, x, weights, scale):
     """Covariance of all parameters at once, by the Jacobian of the full model."""
-    jac = np.asarray(jax.jacfwd(lambda p: model(p, x))(jnp.asarray(p))) * weights[:, None]
+    jac = slopes(model, p, x) * weights[:, None]
     return np.linalg.inv(jac.T @ jac) * scale
 
 
+@eqx.filter_jit
+def _slopes(model, p, x):
+    return jax.jacfwd(lambda p: model(p, x))(p)
+
+
+def slopes(model, p, x):
+    return np.asarray(_slopes(model, jnp.asarray(p), jnp.asarray(x)))
+
+
 def spread(model, p, cov, x):
-    jac = np.asarray(jax.jacfwd(lambda p: model(p, x))(jnp.asarray(p)))
+    jac = slopes(model, p, x)
     return np.sqrt(np.einsum("mi,ij,mj->m", jac, cov, jac))
 
 
@@ -88,7 +98,7 @@ def test_the_band_of_many_right_hand_sides_is_that_of_the_stacked_problem(rng):
     chosen = fit.covariance_of(["*.tau", "fast", "slow"], rhs=1)
     np.testing.assert_allclose(chosen, cov[np.ix_(picked, picked)], rtol=1e-7, atol=1e-16)
     hat = leverage(fit)
-    jac = np.asarray(jax.jacfwd(lambda p: stacked(p, T))(jnp.asarray(p)))
+    jac = slopes(stacked, p, T)
     np.testing.assert_allclose(
         hat.ravel(), np.einsum("mi,ij,mj->m", jac, cov / fit.redchi, jac), rtol=1e-7
     )

@@ -1,10 +1,11 @@
 """The bootstrap: replicates against fits of the same data, errors against sandwich formulas."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_bands import CLEAN, MODEL, ORDER, SIGMA, T, Y, curve
+from test_bands import CLEAN, MODEL, ORDER, SIGMA, T, Y, curve, slopes
 
 import varpro as vp
 from varpro._statistics import bootstrap as _bootstrap
@@ -14,11 +15,14 @@ KINDS = ["residual", "wild", "case"]
 COUNTS = np.random.default_rng(4).poisson(200 * CLEAN).astype(float)
 
 
+draw = eqx.filter_jit(_bootstrap.draw)
+
+
 def drawn(fit, kind, number, key=0):
     """The data and weights of one replicate."""
     source, problem = _bootstrap._source(fit, kind), refit_problem(fit).problem
     key = jax.random.fold_in(jax.random.key(key), number)
-    y, weights, _ = _bootstrap.draw(problem, source, key, kind)
+    y, weights, _ = draw(problem, source, key, kind)
     return np.asarray(y), None if weights is None else np.asarray(weights)
 
 
@@ -34,8 +38,9 @@ def test_a_replicate_is_the_fit_of_its_data(kind):
         y, weights = drawn(fit, kind, number, key=3)
         assert not np.array_equal(y[:, 0] * weights, fit.y * fit.weights)
         again_ = vp.fit(MODEL, T, y[:, 0], weights=weights)
-        np.testing.assert_allclose(boot.alpha[number], again_.alpha, rtol=1e-6)
-        np.testing.assert_allclose(boot.coef[number], again_.coef, rtol=1e-6)
+        for name in ("alpha", "coef"):
+            gap = getattr(boot, name)[number] - getattr(again_, name)
+            np.testing.assert_allclose(gap / getattr(again_, f"{name}_stderr"), 0.0, atol=1e-5)
         assert boot.cost[number] == pytest.approx(again_.cost, rel=1e-9)
 
 
@@ -46,13 +51,18 @@ def test_what_is_drawn_is_what_the_names_say():
     y, weights = drawn(fit, "residual", 0)
     new = ((y[:, 0] - fit.fitted) * weights)[used]
     source = _bootstrap._source(fit, "residual").resid[:, 0]
-    assert set(np.round(new, 9)) < set(np.round(source[used], 9)) and len(set(new)) < used.sum()
+    # Each is one of them but for rounding: new = (fitted + drawn / w - fitted) w loses the digits that
+    # the curve has more than its residual, some 1e-14 here.
+    gap = np.abs(new[:, None] - source[used])
+    assert gap.min(axis=1).max() < 1e-11
+    assert len(set(gap.argmin(axis=1))) < used.sum()  # some are drawn twice
     # The residuals drawn from have the variance of the noise, not the smaller one of residuals.
     assert np.mean(source[used] ** 2) == pytest.approx(fit.redchi, rel=0.02)
     assert np.mean(e**2) < 0.95 * fit.redchi
     y, _ = drawn(fit, "wild", 0)
     new = ((y[:, 0] - fit.fitted) * weights)[used]
-    np.testing.assert_allclose(np.abs(new), np.abs(_bootstrap._source(fit, "wild").resid[used, 0]))
+    wild = _bootstrap._source(fit, "wild").resid[used, 0]
+    np.testing.assert_allclose(np.abs(new), np.abs(wild), atol=1e-11)
     assert 0.2 < np.mean(new * e > 0) < 0.8
     y, weights = drawn(fit, "case", 0)
     counts = (weights / np.where(used, fit.weights, 1.0)) ** 2
@@ -62,11 +72,12 @@ def test_what_is_drawn_is_what_the_names_say():
 
 
 def test_the_same_key_gives_the_same_numbers_whatever_the_lanes(monkeypatch):
-    fit = vp.fit(MODEL, T, Y)
+    fit = vp.fit(MODEL, T, Y, sigma=SIGMA)
     one = fit.bootstrap(20, key=1)
     monkeypatch.setattr(_bootstrap, "_LANES", 7)
     other = fit.bootstrap(20, key=jax.random.key(1))
-    np.testing.assert_allclose(other.alpha, one.alpha, rtol=1e-9)
+    # Another number of lanes is another program: the same optima, in standard errors of the fit.
+    np.testing.assert_allclose((other.alpha - one.alpha) / fit.alpha_stderr, 0.0, atol=1e-5)
     assert not np.array_equal(fit.bootstrap(20, key=2).alpha, other.alpha)
     np.testing.assert_array_equal(fit.bootstrap(9, key=1).alpha, other.alpha[:9])
 
@@ -74,7 +85,7 @@ def test_the_same_key_gives_the_same_numbers_whatever_the_lanes(monkeypatch):
 def sandwich(fit, weights, meat):
     """`(J^T J)^{-1} J^T diag(meat) J (J^T J)^{-1}` of all parameters in ORDER."""
     p = np.array([fit[n].value for n in ORDER])
-    jac = np.asarray(jax.jacfwd(lambda p: curve(p, T))(jnp.asarray(p))) * weights[:, None]
+    jac = slopes(curve, p, T) * weights[:, None]
     bread = np.linalg.inv(jac.T @ jac)
     hat = np.einsum("mi,ij,mj->m", jac, bread, jac)
     return np.sqrt(np.diag(bread @ (jac.T * meat(hat)) @ jac @ bread))
@@ -94,7 +105,7 @@ def test_residual_errors_are_those_of_the_covariance_for_even_noise():
 def test_wild_and_case_errors_hold_for_noise_that_nobody_told_of(kind, rng):
     # All noise is in the tail: even noise would blame the fast decay for it.
     noise = np.where(T > 8.0, 0.02, 0.001)
-    fit = vp.fit(MODEL, T, CLEAN + noise * rng.normal(size=T.size))
+    fit = vp.fit(MODEL, T, CLEAN + noise * rng.normal(size=T.size), sigma=np.ones(T.size))
     resid = fit.resid
     expected = sandwich(fit, np.ones(T.size), lambda hat: resid**2 / (1 - hat))
     boot = fit.bootstrap(2000, kind)
@@ -149,20 +160,24 @@ def test_intervals_are_quantiles_and_say_what_was_left_out():
     fit = vp.fit(MODEL, t, y)
     boot = fit.bootstrap(300, "case")
     # Of ten samples some draws hold fewer than five distinct ones, or none of the fast decay.
-    assert 0 < boot.failed < 100 and "singular" in boot.status
-    distinct = [np.count_nonzero(drawn(fit, "case", i)[1]) for i in range(300)]
-    np.testing.assert_array_equal(boot.status == "singular", np.array(distinct) < 5)
+    assert 0 < boot.failed < 100
+    few = np.array([np.count_nonzero(drawn(fit, "case", i)[1]) < 5 for i in range(300)])
+    assert few.any() and np.all(boot.status[few] == "singular")
+    # Of the others those may be singular whose columns are: how nearly, rounding decides.
+    assert np.sum(boot.status[~few] == "singular") <= 3
     drawn_ = boot.samples("slow.tau")[:, 0]
     assert drawn_.size == 300 - boot.failed
     one = boot.ci(0.9, "slow.tau")
-    assert one.lower[0] == np.quantile(drawn_, 0.05) and one.upper[0] == np.quantile(drawn_, 0.95)
+    # Quantiles lie between two values, at a place that rounding of the level moves by a bit.
+    ends = one.lower[0], one.upper[0]
+    np.testing.assert_allclose(ends, np.quantile(drawn_, [0.05, 0.95]), rtol=1e-12)
     assert one.failed == boot.failed
     assert f"{boot.failed} replicates did not converge and are left out" in str(one)
     assert f"{boot.failed} of them left out" in str(boot)
     mirrored = boot.ci(0.9, "slow.tau", kind="basic")
     at = fit["slow.tau"].value
-    assert mirrored.lower[0] == 2 * at - one.upper[0]
-    assert mirrored.upper[0] == 2 * at - one.lower[0]
+    ends = mirrored.upper[0], mirrored.lower[0]
+    np.testing.assert_allclose(ends, 2 * at - np.array([one.lower[0], one.upper[0]]), rtol=1e-12)
 
 
 def test_replicates_stay_within_bounds_and_ci_asks_for_a_thousand():
@@ -184,7 +199,7 @@ def test_a_model_without_free_parameters_has_a_bootstrap_in_float32_too():
 
 
 def test_wrong_requests_are_refused():
-    fit = vp.fit(MODEL, T, Y)
+    fit = vp.fit(MODEL, T, Y, sigma=SIGMA)
     with pytest.raises(vp.InputError, match="kind must be one of 'residual', 'wild', 'case'"):
         fit.bootstrap(kind="jackknife")  # pyright: ignore[reportArgumentType]
     with pytest.raises(vp.InputError, match="n=0 replicates were asked for"):
@@ -192,8 +207,8 @@ def test_wrong_requests_are_refused():
     with pytest.raises(vp.InputError, match="y holds other numbers than 0, 1, 2"):
         fit.bootstrap(kind="poisson")
     with pytest.raises(vp.InputError, match="this fit has none"):
-        vp.fit(MODEL, T, Y, max_steps=1).bootstrap()
+        eqx.tree_at(lambda f: f.success, fit, False).bootstrap()
     with pytest.raises(vp.InputError, match=r"Did you mean 'slow\.tau'"):
         fit.bootstrap(5).ci(names="slow.tua")
     with pytest.raises(vp.InputError, match="too few are left"):
-        vp.fit(MODEL, T, Y).bootstrap(1).ci()
+        fit.bootstrap(1).ci()

@@ -278,6 +278,18 @@ def test_float32_knows_the_same_bounds():
     np.testing.assert_array_equal(fit.coef_at_bound, wide.coef_at_bound)
 
 
+def evaluated(reduced):
+    """Residual, Jacobian, both turned, and quality of the columns at theta, by one program."""
+
+    @jax.jit
+    def every(theta):
+        rows, point = reduced.evaluate(theta)
+        turned, head = reduced.rotated(theta, point)
+        return rows, reduced.jacobian(theta, point), turned, head, reduced.quality(point)
+
+    return lambda theta: jax.tree.map(np.asarray, every(theta))
+
+
 @pytest.mark.parametrize("kind", ["bounds", "weights", "both", "few rows"])
 def test_the_jacobian_of_single_right_hand_sides(kind, rng):
     def basis(alpha, t):
@@ -294,18 +306,17 @@ def test_the_jacobian_of_single_right_hand_sides(kind, rng):
     problem = Problem(columns, y, None, linear, apart)
     reduced = reduction(problem, SVD(), "full")
     theta = jnp.array([0.8, 5.0])
-    rows, point = reduced.evaluate(theta)
-    jac = np.asarray(reduced.jacobian(theta, point))
+    at = evaluated(reduced)
+    rows, jac, turned, head, quality = at(theta)
     h = 1e-6
     for i in range(2):
         step = np.zeros(2)
         step[i] = h
-        up, down = (reduced.evaluate(theta + s * step)[0] for s in (1, -1))
+        up, down = (at(theta + s * step)[0] for s in (1, -1))
         np.testing.assert_allclose(jac[:, i], (up - down) / (2 * h), atol=1e-7)
-    turned, head = reduced.rotated(theta, point)
-    np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, rtol=1e-10)
+    np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(turned.T @ head, jac.T @ rows, rtol=1e-8, atol=1e-10)
-    assert int(reduced.quality(point)["rank"]) == 3
+    assert int(quality["rank"]) == 3
 
 
 def test_rules_survive_the_disk_and_the_bootstrap(tmp_path):
@@ -378,7 +389,7 @@ def test_the_turned_jacobian_of_many_right_hand_sides_has_few_rows_and_the_same_
     spectrum = Spectrum(w, 0, kind != "complex")
     theta = jnp.asarray(np.r_[-0.5 - np.arange(w), 5.0 + 4 * np.arange(w)])
     columns = Exponentials(t, spectrum)
-    phi = np.asarray(columns.phi(theta * 1.03))
+    phi = np.asarray(jax.jit(lambda v: columns.phi(v))(theta * 1.03))
     y = phi @ rng.normal(size=(spectrum.count, k)) + 0.1 * rng.normal(size=(m, k))
     y = y + 0.1j * rng.normal(size=(m, k)) if kind == "complex" else y
     weights = rng.uniform(0.5, 2.0, m) if kind == "weights" else None
@@ -388,9 +399,7 @@ def test_the_turned_jacobian_of_many_right_hand_sides_has_few_rows_and_the_same_
         linear = CoefficientSpec(ridge=0.3).rules(names, k, range(len(names)), False)
         linear = jax.tree.map(jnp.asarray, linear)
     reduced = Reduced(Problem(columns, y, weights, linear), SVD(), "auto")
-    rows, point = reduced.evaluate(theta)
-    jac = np.asarray(reduced.jacobian(theta, point))
-    turned, head = reduced.rotated(theta, point)
+    rows, jac, turned, head, _ = evaluated(reduced)(theta)
     assert len(turned) < len(jac) / 2
     scale = np.abs(jac.T @ jac).max()
     np.testing.assert_allclose(turned.T @ turned, jac.T @ jac, atol=1e-10 * scale)

@@ -72,7 +72,7 @@ def test_blocks_threads_and_units_change_nothing():
     whole = vp.fit_many(decay, T, Y, init=INIT, share="rise", block=16)
     parts = vp.fit_many(decay, T, Y, init=INIT, share="rise", block=4, workers=2)
     np.testing.assert_allclose(parts.alpha, whole.alpha, rtol=1e-7)
-    for size in (1e-150, 1e9):
+    for size in (2.0**-500, 2.0**30):  # powers of two, which round no number
         scaled = vp.fit_many(decay, T, size * Y, init=INIT, share="rise", block=16)
         np.testing.assert_allclose(scaled.alpha, whole.alpha, rtol=1e-9)
         np.testing.assert_allclose(scaled.alpha_stderr, whole.alpha_stderr, rtol=1e-6)

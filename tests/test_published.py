@@ -24,7 +24,9 @@ def _compiled_once(solver):
 
 DEFAULT = _compiled_once(vp.LevenbergMarquardt())
 TIGHT = _compiled_once(vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0))
-UNITS = [(1.0, 1.0), (1e-6, 1.0), (1e6, 1.0), (1.0, 1e-6), (1.0, 1e6)]
+# About a million, by powers of two, which round no number: what differs then is a unit that is forgotten.
+SMALL, LARGE = 2.0**-20, 2.0**20
+UNITS = [(1.0, 1.0), (SMALL, 1.0), (LARGE, 1.0), (1.0, SMALL), (1.0, LARGE)]
 CASES = [
     pytest.param(name, start, y_unit, x_unit, id=f"{name}-start{start + 1}-y{y_unit:g}-x{x_unit:g}")
     for name, form in NIST.items()

@@ -1,5 +1,7 @@
 """`solve`: pure, safe under jit and vmap, and differentiable at its optimum."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +25,10 @@ def basis(alpha, t):
     )
 
 
-def outputs(y=Y, weights=None, t=T, **kwargs):
-    how = {"solver": TIGHT, "jacobian": "full"} | kwargs
-    out = vp.solve(basis, y, START, t, weights=weights, **how)
+# Derivatives are taken of a compiled search: outside of a program each call would compile its loop anew.
+@functools.partial(jax.jit, static_argnames="jacobian")
+def outputs(y=Y, weights=None, t=T, jacobian="full"):
+    out = vp.solve(basis, y, START, t, weights=weights, solver=TIGHT, jacobian=jacobian)
     return jnp.concatenate([jnp.stack([out.value["fast"], out.value["slow"]]), out.coef])
 
 
@@ -54,6 +57,7 @@ def test_derivatives_by_weights_arguments_and_closed_over_arrays():
     one = jnp.array(1.0)
     np.testing.assert_allclose(jax.jacfwd(f)(one), central(f, one, 1.0, 1e-4), rtol=2e-6, atol=2e-6)
 
+    @jax.jit
     def by_closure(s):
         out = vp.solve(lambda a, _: basis(a, s * T), Y, START, solver=TIGHT)
         return out.value["slow"]
@@ -71,6 +75,7 @@ def test_second_derivatives_of_the_optimum():
 
 
 def test_derivative_on_an_active_bound_is_zero_and_one_by_the_bound():
+    @jax.jit
     def slow(y, cap):
         upper = {"fast": jnp.inf, "slow": cap}
         return vp.solve(basis, y, START, T, upper=upper).value["slow"]
@@ -91,7 +96,7 @@ def test_vmap_equals_a_loop():
 
 def test_a_lane_that_cannot_be_fitted_harms_nobody():
     ys = jnp.stack([Y, jnp.full_like(Y, jnp.nan), jnp.zeros_like(Y)])
-    out = jax.vmap(lambda y: vp.solve(basis, y, START, T))(ys)
+    out = jax.jit(jax.vmap(lambda y: vp.solve(basis, y, START, T)))(ys)
     good = out.result == vp.RESULTS.successful
     assert good[0] and not good[1]
     np.testing.assert_allclose(out.value["slow"][0], outputs()[1], rtol=1e-7)
@@ -99,8 +104,10 @@ def test_a_lane_that_cannot_be_fitted_harms_nobody():
 
 def test_several_right_hand_sides_share_alpha():
     y = jnp.stack([Y, 2 * Y, Y + 0.1 * T, jnp.cos(T), Y], axis=1)
-    one = vp.solve(basis, y, START, T, solver=TIGHT)
-    full = vp.solve(basis, y, START, T, solver=TIGHT, jacobian="full")
+    one, full = (
+        jax.jit(lambda y, j=j: vp.solve(basis, y, START, T, solver=TIGHT, jacobian=j))(y)
+        for j in ("auto", "full")
+    )
     assert one.coef.shape == (3, 5) and one.resid.shape == y.shape
     np.testing.assert_allclose(one.value["slow"], full.value["slow"], rtol=1e-6)
     np.testing.assert_allclose(one.cost, 0.5 * jnp.sum(one.resid**2), rtol=1e-12)
@@ -118,7 +125,8 @@ SOLVERS = {
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_optimistix_solver_reaches_the_same_optimum(name):
     start = {"fast": jnp.array(0.9), "slow": jnp.array(5.5)}
-    out = vp.solve(basis, Y, start, T, solver=SOLVERS[name], max_steps=20_000)
+    how = {"solver": SOLVERS[name], "max_steps": 20_000}
+    out = jax.jit(lambda y, start: vp.solve(basis, y, start, T, **how))(Y, start)
     expected = outputs()
     np.testing.assert_allclose(out.value["fast"], expected[0], rtol=1e-5)
     np.testing.assert_allclose(out.value["slow"], expected[1], rtol=1e-5)
@@ -170,7 +178,9 @@ def test_a_model_without_linear_parameters_is_an_ordinary_fit(jacobian):
         return jnp.zeros((x.size, 0))
 
     start = {"a": 0.5, "b": 0.1}
-    found = vp.solve(nothing, y, start, x, offset=curve, jacobian=jacobian)
+    found = jax.jit(
+        lambda y, start: vp.solve(nothing, y, start, x, offset=curve, jacobian=jacobian)
+    )(y, start)
     dense = scipy.optimize.least_squares(
         lambda p: y - np.exp(-p[0] * x) / (1 + p[1] * x), [0.5, 0.1], xtol=1e-15, ftol=1e-15
     )

@@ -152,14 +152,25 @@ def test_other_programs_read_the_file(tmp_path):
 
 
 SCRIPT = """
-    import numpy as np, sys
+    import pathlib, sys
+    import numpy as np
     import varpro as vp
-    try:
-        fit = vp.load("fit.nc", trust={trust})
-    except vp.InputError as error:
-        print("refused", "mine" in sys.modules, error)
-    else:
-        print("loaded", fit.predict(np.array([0.0, 1.0])).sum(), fit.success)
+
+    def tell(trust):
+        try:
+            fit = vp.load("fit.nc", trust=trust)
+        except vp.InputError as error:
+            print("refused", "mine" in sys.modules, error)
+        else:
+            print("loaded", fit.predict(np.array([0.0, 1.0])).sum(), fit.success)
+
+    tell(False)
+    tell(True)
+    for name in ("changed", "empty"):
+        print(name)
+        del sys.modules["mine"]
+        pathlib.Path("mine.py").write_text(pathlib.Path(name + ".txt").read_text())
+        tell(True)
 """
 MINE = """
     print("mine runs")
@@ -170,7 +181,11 @@ MINE = """
 
 
 def test_another_process_imports_a_function_only_when_trusted(tmp_path):
-    (tmp_path / "mine.py").write_text(textwrap.dedent(MINE))
+    mine = textwrap.dedent(MINE)
+    (tmp_path / "mine.py").write_text(mine)
+    # A function that has changed since would predict something else in silence.
+    (tmp_path / "changed.txt").write_text(mine.replace("-t /", "-2 * t /"))
+    (tmp_path / "empty.txt").write_text("")
     sys.path.insert(0, str(tmp_path))
     try:
         from mine import decay  # pyright: ignore[reportMissingImports]
@@ -178,31 +193,26 @@ def test_another_process_imports_a_function_only_when_trusted(tmp_path):
         fit = vp.fit(decay, T, Y, init={"tau": 2.0})
         fit.save(tmp_path / "fit.nc")
         assert vp.load(tmp_path / "fit.nc", trust=True) == fit
-
-        def run(trust):
-            code = textwrap.dedent(SCRIPT.format(trust=trust))
-            env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-            done = subprocess.run(
-                [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-
-        refused = run(False)
-        assert refused.startswith("refused False fit.nc: was fitted with 'decay' of mine")
-        assert "trust=True" in refused and "mine runs" not in refused
-        total = float(fit.predict(np.array([0.0, 1.0])).sum())
-        assert run(True).splitlines() == ["mine runs", f"loaded {total} True"]
-
-        # A function that has changed since would predict something else in silence.
-        (tmp_path / "mine.py").write_text(textwrap.dedent(MINE.replace("-t /", "-2 * t /")))
-        changed = run(True)
-        assert "refused" in changed and "gives other values than when it was fitted" in changed
-        (tmp_path / "mine.py").write_text("")
-        assert "'decay' of mine, which cannot be imported" in run(True)
     finally:
         sys.path.remove(str(tmp_path))
         sys.modules.pop("mine", None)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    # Two versions of one file within a second must not share their byte code.
+    command = [sys.executable, "-B", "-c", textwrap.dedent(SCRIPT)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, _, rest = done.stdout.partition("changed\n")
+    changed, _, empty = rest.partition("empty\n")
+    refused, said, told = first.splitlines()
+    assert refused.startswith("refused False fit.nc: was fitted with 'decay' of mine")
+    assert "trust=True" in refused
+    loaded, found, success = told.split()
+    assert (said, loaded, success) == ("mine runs", "loaded", "True")
+    # Computed anew there, by a program that need not round as ours does.
+    total = float(fit.predict(np.array([0.0, 1.0])).sum())
+    assert float(found) == pytest.approx(total, rel=1e-12)
+    assert "refused" in changed and "gives other values than when it was fitted" in changed
+    assert "'decay' of mine, which cannot be imported" in empty
 
 
 def test_a_local_function_is_given_again(tmp_path):

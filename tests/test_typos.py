@@ -35,7 +35,7 @@ def test_fit_suggests_the_name_that_was_meant(given, hint, monkeypatch):
 
 
 def test_a_result_suggests_the_name_that_was_meant():
-    fit = vp.fit(MODEL, X, Y, max_steps=2)
+    fit = vp.fit(MODEL, X, Y)
     for wrong, meant in (("slow.tua", "slow.tau"), ("slwo", "slow"), ("Fast.tau", "fast.tau")):
         with pytest.raises(vp.InputError, match=f"No parameter '{wrong}'.*'{meant}'"):
             fit[wrong]

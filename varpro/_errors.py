@@ -1,8 +1,4 @@
-"""How a fit can end, and the exceptions of the project.
-
-Bad input is an exception at the door (`InputError`, before any compute). Bad numbers are a
-`RESULTS` member carried in the solution, inside `jit` and `vmap` too.
-"""
+"""The exceptions of the project: bad input is an `InputError` at the door, before any compute."""
 
 import difflib
 import importlib

@@ -113,7 +113,7 @@ def fit(
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
 
     Only nonlinear parameters have a start, and where that of a decay or a peak is left out it is
-    found in the data (`varpro._guess`); `fit["slow.tau"].init` tells which. The computation runs in
+    found in the data (`varpro._starts.guess`); `fit["slow.tau"].init` tells which. The computation runs in
     float64 for float64 or integer data whatever JAX's global setting is, and in float32 for float32
     data.
 
@@ -173,7 +173,7 @@ def fit(
         or have bounds on their coefficients.
     - `max_steps`: trial points at most; 256 by default.
     - `starts`: how many starts to try, the given one and scrambled Sobol points of the box that the
-        bounds make (see `varpro._multistart`); the fit of least cost is returned.
+        bounds make (see `varpro._search.multistart`); the fit of least cost is returned.
     - `seed`: of those points; the same seed gives the same fit.
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
 

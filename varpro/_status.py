@@ -1,4 +1,7 @@
-"""TODO varpro/_status.py."""
+"""How a search can end.
+
+Bad numbers are a `RESULTS` member carried in the solution, inside `jit` and `vmap` too.
+"""
 
 import functools
 

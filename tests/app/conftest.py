@@ -37,3 +37,10 @@ def varpro(monkeypatch):
     # Other tests must not find their JAX set up for a command line.
     monkeypatch.setattr(cli, "_set_up_jax", lambda: contextlib.nullcontext)
     return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.fixture
+def plain(varpro):
+    """`plain("decay.yaml")` is `varpro run` without report and figures, most of the time of a run."""
+    bare = ("--set", "output.report=none", "--set", "output.plots=[]")
+    return lambda *words: varpro("run", *words, *bare)

@@ -67,7 +67,7 @@ def test_blocks_are_boxes_that_cover_all_curves_once(shape, most):
         assert last - first == np.prod([np.ptp(i) + 1 for i in at])
 
 
-def test_a_run_writes_labelled_maps_and_exits_3_where_a_curve_failed(cube, varpro):
+def test_a_run_writes_labelled_maps_and_exits_3_where_a_curve_failed(cube, varpro, plain):
     out = varpro("run", "cube.yaml")
     assert out.exit_code == 3, out.output
     assert "1 of 80 curves did not converge (1 bad_data); see fit.status." in out.output
@@ -82,10 +82,10 @@ def test_a_run_writes_labelled_maps_and_exits_3_where_a_curve_failed(cube, varpr
     status = json.loads(open("run/status.json").read())
     assert status["state"] == "finished" and status["finished"] == 80 and status["failed"] == 1
     assert not os.path.exists("run/blocks")
-    assert varpro("run", "cube.yaml").exit_code == 2
-    assert varpro("run", "cube.yaml", "--overwrite", "-q").exit_code == 3
+    assert plain("cube.yaml").exit_code == 2
+    assert plain("cube.yaml", "--overwrite", "-q").exit_code == 3
     # What stands in the folder reproduces the run.
-    assert varpro("run", "run/config.yaml", "--out", "again", "-q").exit_code == 3
+    assert plain("run/config.yaml", "--out", "again", "-q").exit_code == 3
     assert vp.load("again/result.nc") == fit
 
 
@@ -107,16 +107,16 @@ def interrupted_after(monkeypatch, count, what):
 
 
 def test_an_interrupted_run_is_resumed_to_the_same_result_without_repeating_a_block(
-    cube, varpro, monkeypatch
+    cube, varpro, plain, monkeypatch
 ):
     with monkeypatch.context() as patch:
         first = interrupted_after(patch, 3, KeyboardInterrupt)
-        out = varpro("run", "cube.yaml")
+        out = plain("cube.yaml")
     assert out.exit_code == 130 and "varpro resume" in out.output
     status = json.loads(open("run/status.json").read())
     # Blocks in flight are finished.
     assert status["state"] == "interrupted" and 3 <= len(first) < 8
-    assert varpro("run", "cube.yaml").exit_code == 2
+    assert plain("cube.yaml").exit_code == 2
     with monkeypatch.context() as patch:
         second = interrupted_after(patch, 99, KeyboardInterrupt)
         assert varpro("resume", "run").exit_code == 3
@@ -126,10 +126,10 @@ def test_an_interrupted_run_is_resumed_to_the_same_result_without_repeating_a_bl
     assert out.exit_code == 2 and "finished" in out.output
 
 
-def test_changed_data_or_configuration_do_not_resume(cube, varpro, monkeypatch):
+def test_changed_data_or_configuration_do_not_resume(cube, varpro, plain, monkeypatch):
     with monkeypatch.context() as patch:
         interrupted_after(patch, 1, KeyboardInterrupt)
-        varpro("run", "cube.yaml")
+        plain("cube.yaml")
     text = open("run/config.yaml").read()
     open("run/config.yaml", "w").write(text.replace("init: 1.0", "init: 1.5"))
     out = varpro("resume", "run")
@@ -175,7 +175,7 @@ def test_a_damaged_or_foreign_block_is_named(tmp_path):
         journal.read(0)
 
 
-def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, varpro):
+def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, plain):
     monkeypatch.chdir(tmp_path)
     t = np.linspace(0, 5, 30)
     y = np.exp(-t / np.array([[1.0], [2.0], [3.0]])) + 0.001 * np.cos(17 * t)
@@ -185,7 +185,7 @@ def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, varpro):
     (tmp_path / "t.yaml").write_text(
         config + "fit: {share: none}\noutput: {dir: run, maps: zarr}\n"
     )
-    assert varpro("run", "t.yaml").exit_code == 0
+    assert plain("t.yaml").exit_code == 0
     maps = xr.open_zarr("run/result.zarr")
     assert list(maps["curve"].values) == ["a", "b", "c"]
     np.testing.assert_allclose(maps["d.tau"], [1, 2, 3], rtol=1e-2)
@@ -208,7 +208,7 @@ def two_workers(monkeypatch):
 
 
 def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
-    cube, varpro, two_workers, monkeypatch
+    cube, plain, two_workers, monkeypatch
 ):
     config = CONFIG.replace("block: 16", "block: 4").replace("dir: run", "dir: far")
     address = two_workers.scheduler_address
@@ -226,7 +226,7 @@ def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
         return read(self, number)
 
     monkeypatch.setattr(Journal, "read", reading)
-    out = varpro("run", "far.yaml", "-q")
+    out = plain("far.yaml", "-q")
     assert out.exit_code == 3 and killed, out.output
     equal(vp.load("far/result.nc"), direct(cube, block=4))
     # The same cluster fits a dask array from Python, and compresses one for a global fit.
@@ -291,7 +291,7 @@ def with_maps(array):
     ],
     ids=["shared", "neighbours", "held at a map", "bounds of each"],
 )
-def test_what_python_says_of_each_curve_a_file_says_too(cube, varpro, fit, rules, asked):
+def test_what_python_says_of_each_curve_a_file_says_too(cube, plain, fit, rules, asked):
     maps = with_maps(cube)
     maps.transpose("time", ...).to_netcdf("maps.nc", engine="h5netcdf")
     text = CONFIG.replace("cube.nc", "maps.nc").replace(
@@ -299,9 +299,9 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, varpro, fit, rules
     )
     with open("maps.yaml", "w") as file:
         file.write(text)
-    done = varpro("run", "maps.yaml", "--quiet")
+    done = plain("maps.yaml", "--quiet")
     assert done.exit_code == 3, done.output  # one curve is broken
-    plain = {
+    arrays = {
         "tau0": maps["tau0"].transpose("row", "col").values,
         "least": np.broadcast_to(maps["least"].values[:, None], (8, 10)),
     }
@@ -309,10 +309,10 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, varpro, fit, rules
         if what in asked:
             value = asked[what]["decay.tau"]
             pair = isinstance(value, tuple)
-            value = tuple(plain.get(v, v) for v in value) if pair else plain[value]
+            value = tuple(arrays.get(v, v) for v in value) if pair else arrays[value]
             asked = {**asked, what: {"decay.tau": value}}
     equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **OPTIONS, **asked))
-    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    again = plain("run/config.yaml", "--quiet", "--out", "again")
     assert again.exit_code == 3, again.output
     equal(vp.load("again/result.nc"), vp.load("run/result.nc"))
     if not {"init", "bounds"} & set(asked):
@@ -320,13 +320,13 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, varpro, fit, rules
         assert (status["state"], status["curves"], status["failed"]) == ("finished", 80, 1)
 
 
-def test_an_interrupted_run_of_curves_that_share_begins_anew(cube, varpro, monkeypatch):
+def test_an_interrupted_run_of_curves_that_share_begins_anew(cube, varpro, plain, monkeypatch):
     text = CONFIG.replace("share: none", "share: [decay.tau]").replace(", block: 16", "")
     with open("cube.yaml", "w") as file:
         file.write(text)
     with monkeypatch.context() as patch:
         patch.setattr(batch.vp, "fit_many", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-        assert varpro("run", "cube.yaml", "--quiet").exit_code == 143
+        assert plain("cube.yaml", "--quiet").exit_code == 143
     assert json.loads(open("run/status.json").read())["state"] == "interrupted"
     assert varpro("resume", "run", "--quiet").exit_code == 3
     equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, share=["decay.tau"], **OPTIONS))

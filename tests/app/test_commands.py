@@ -41,7 +41,7 @@ def two(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_several_data_sets_share_what_the_configuration_says(two, varpro):
+def test_several_data_sets_share_what_the_configuration_says(two, varpro, plain):
     done = varpro("run", "two.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "decay.tau" in done.stdout and "one.bg" in done.stdout and "two.bg" not in done.stdout
@@ -57,7 +57,7 @@ def test_several_data_sets_share_what_the_configuration_says(two, varpro):
     assert abs(fit["decay.tau"].value - 2) < 5 * fit["decay.tau"].stderr
     assert found["parameters"]["decay.tau"]["unit"] == "ns"
     assert set(found["datasets"]["two"]["coefficients"]) == {"decay"}
-    again = varpro("run", folder / "config.yaml", "--out", "again")
+    again = plain(folder / "config.yaml", "--out", "again")
     assert again.exit_code == 0, again.output
     assert vp.load("again")["decay.tau"].value == fit["decay.tau"].value
 
@@ -83,16 +83,16 @@ def test_what_is_wrong_with_several_data_sets_is_said(two, varpro, old, new, mes
     assert done.exit_code == 2 and message in done.stderr and "Traceback" not in done.output
 
 
-def test_a_table_of_parameters_holds_whatever_the_model_says(here, varpro):
+def test_a_table_of_parameters_holds_whatever_the_model_says(here, plain):
     (here / "params.csv").write_text("name,init,lower,upper,remark\ndecay.tau,1.5,0.5,4,mine\n")
     text = (here / "decay.yaml").read_text()
     (here / "decay.yaml").write_text(text + "parameters: params.csv\n")
-    assert varpro("run", "decay.yaml", "--write-params", "fitted.csv").exit_code == 0
+    assert plain("decay.yaml", "--write-params", "fitted.csv").exit_code == 0
     tau = json.loads((here / "run" / "result.json").read_text())["parameters"]["decay.tau"]
     assert (tau["init"], tau["lower"], tau["upper"]) == (1.5, 0.5, 4.0)
     # What was fitted is a table of starts itself.
     (here / "decay.yaml").write_text(text + "parameters: fitted.csv\n")
-    again = varpro("run", "decay.yaml", "--overwrite", "--json")
+    again = plain("decay.yaml", "--overwrite", "--json")
     found = json.loads(again.stdout)["parameters"]["decay.tau"]
     assert found["init"] == tau["value"] and found["value"] == pytest.approx(tau["value"], rel=1e-9)
 
@@ -142,8 +142,8 @@ def test_rules_for_coefficients_are_those_of_the_api(here, varpro):
     np.testing.assert_array_equal(found.start_costs, expected.start_costs)
 
 
-def test_values_are_set_from_the_command_line(here, varpro):
-    done = varpro("run", "decay.yaml", "--set", "model.decay.tau.fixed=true", "--json")
+def test_values_are_set_from_the_command_line(here, plain):
+    done = plain("decay.yaml", "--set", "model.decay.tau.fixed=true", "--json")
     tau = json.loads(done.stdout)["parameters"]["decay.tau"]
     assert tau["fixed"] is True and tau["value"] == 0.7
     again = load(here / "run" / "config.yaml").tree
@@ -170,8 +170,8 @@ def test_what_is_wrong_with_a_change_is_said(here, varpro, change, message):
     assert not (here / "run").exists()
 
 
-def test_a_sweep_makes_a_run_for_each_value(here, varpro):
-    done = varpro("run", "decay.yaml", "--sweep", "model.decay.tau.init=0.5,3.0", "--out", "all")
+def test_a_sweep_makes_a_run_for_each_value(here, plain):
+    done = plain("decay.yaml", "--sweep", "model.decay.tau.init=0.5,3.0", "--out", "all")
     assert done.exit_code == 0
     folders = sorted(p.name for p in (here / "all").iterdir())
     assert folders == ["model.decay.tau.init=0.5", "model.decay.tau.init=3.0"]
@@ -197,11 +197,11 @@ def test_a_dry_run_writes_nothing(here, varpro):
     assert done.exit_code == 0 and "decay.tau" in done.stdout and not (here / "run").exists()
 
 
-def test_runs_are_compared_reported_and_drawn_again(here, varpro):
+def test_runs_are_compared_reported_and_drawn_again(here, varpro, plain):
     assert varpro("run", "decay.yaml").exit_code == 0
     text = (here / "decay.yaml").read_text().replace("  bg: {kind: constant}\n", "")
     (here / "plain.yaml").write_text(text)
-    assert varpro("run", "plain.yaml", "--out", "plain").exit_code == 0
+    assert plain("plain.yaml", "--out", "plain").exit_code == 0
     done = varpro("compare", "run", "plain")
     fits = [vp.load("run"), vp.load("plain")]
     assert done.stdout.rstrip("\n") == str(vp.compare(*fits, names=["run", "plain"]))
@@ -234,11 +234,11 @@ def test_a_starter_is_a_valid_configuration(tmp_path, monkeypatch, varpro):
     assert {"nonnegative", "max_steps", "share", "sigma"} <= set(commented)
 
 
-def test_a_starter_guesses_decays_and_peaks(here, varpro):
+def test_a_starter_guesses_decays_and_peaks(here, varpro, plain):
     done = varpro("new", "guess.yaml", "--from", "decay.csv")
     assert "one decay" in done.stdout
     # The numbers of a guess are starts that `run` takes as they are.
-    assert varpro("run", "guess.yaml").exit_code == 0
+    assert plain("guess.yaml").exit_code == 0
     x = np.linspace(0.0, 10.0, 120)
     y = 2 * np.exp(-0.5 * ((x - 3) / 0.5) ** 2) + np.exp(-0.5 * ((x - 7) / 0.8) ** 2) + 0.3
     y += 0.02 * np.random.default_rng(0).normal(size=x.size)

@@ -79,10 +79,10 @@ def test_two_columns_of_a_table_are_fitted_and_come_back(folder, varpro):
     assert "re + i im" in report and "imag" in report
 
 
-def test_complex_coefficients_are_written_and_read(folder, varpro):
+def test_complex_coefficients_are_written_and_read(folder, plain):
     np.savez("fid.npz", t=T, fid=FID)
     config(folder / "free.yaml", "{path: fid.npz, x: t, y: fid}", MODEL)
-    done = varpro("run", "free.yaml", "--json")
+    done = plain("free.yaml", "--json")
     assert done.exit_code == 0, done.output
     fit = vp.load(folder / "runs" / "free")
     alone = vp.fit(next(built()), T, FID)
@@ -131,13 +131,13 @@ def test_files_of_complex_arrays_and_of_pairs(folder, ending):
         np.testing.assert_array_equal(make_plan("one.yaml").columns.y, FID)
 
 
-def test_a_cube_in_two_arrays_is_fitted_voxel_by_voxel(folder, varpro):
+def test_a_cube_in_two_arrays_is_fitted_voxel_by_voxel(folder, plain):
     dims = ("row", "column", "t")
     parts = {"re": (dims, CUBE.real), "im": (dims, CUBE.imag)}
     xr.Dataset(parts, {"t": T}).to_netcdf("cube.nc", engine="h5netcdf")
     text = MODEL + "fit: {share: none, block: 4}\n"
     config(folder / "cube.yaml", "{path: cube.nc, x: t, variable: re, imag: im}", text)
-    done = varpro("run", "cube.yaml")
+    done = plain("cube.yaml")
     assert done.exit_code == 0, done.output
     assert "|a|" in done.output
     batch = vp.load(folder / "runs" / "cube" / "result.nc")

@@ -55,9 +55,9 @@ def test_a_run_writes_everything_and_says_what_it_found(here, varpro):
 
 
 @pytest.mark.parametrize("without", ["{kind: exp}", "{kind: exp, tau: {lower: 0.01}}"])
-def test_starts_that_are_left_out_are_found(here, varpro, without):
+def test_starts_that_are_left_out_are_found(here, varpro, plain, without):
     change("{kind: exp, tau: {init: 0.7, lower: 0.01}}", without)
-    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    check, done = varpro("check", "decay.yaml"), plain("decay.yaml")
     row = next(line for line in check.stdout.splitlines() if line.startswith("decay.tau"))
     assert "from data" in row
     assert (done.exit_code, done.stderr) == (0, "")
@@ -66,25 +66,25 @@ def test_starts_that_are_left_out_are_found(here, varpro, without):
     assert 1 < tau["init"] < 4
 
 
-def test_noise_that_is_not_normal(here, varpro):
+def test_noise_that_is_not_normal(here, varpro, plain):
     text = (here / "decay.csv").read_text().splitlines()
     text[30] = text[30].split(",")[0] + ",9.0"
     (here / "decay.csv").write_text("\n".join(text) + "\n")
     change("output:", "fit: {noise: cauchy, loss_scale: 0.1}\noutput:")
-    assert varpro("run", "decay.yaml").exit_code == 0
+    assert plain("decay.yaml").exit_code == 0
     tau = json.loads((here / "run" / "result.json").read_text())["parameters"]["decay.tau"]
     assert abs(tau["value"] - 2) < 4 * tau["stderr"]
     change("noise: cauchy", "noise: cauchi")
     assert "decay.yaml:6 fit.noise: expected" in varpro("check", "decay.yaml").stderr
 
 
-def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
+def test_a_response_is_shared_by_the_components_that_name_it(here, varpro, plain):
     change(
         "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",
         "responses:\n  irf: {center: {init: -1, fixed: true}, width: 0.1, period: 100}\n"
         "constraints: {fix: [irf.width]}\nmodel:\n  decay: {kind: exp, tau: 0.7, irf: irf}",
     )
-    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    check, done = varpro("check", "decay.yaml"), plain("decay.yaml")
     assert "irf.center" in check.stdout
     assert (done.exit_code, done.stderr) == (0, "")
     found = json.loads((here / "run" / "result.json").read_text())["parameters"]
@@ -101,13 +101,13 @@ def test_a_response_is_shared_by_the_components_that_name_it(here, varpro):
     assert "decay.yaml:4 responses.irf: GaussianIRF 'irf' needs center" in lacking.stderr
 
 
-def test_a_tie_may_scale_and_shift(here, varpro):
+def test_a_tie_may_scale_and_shift(here, varpro, plain):
     change(
         "  bg: {kind: constant}",
         "  bg: {kind: constant}\n  more: {kind: exp, tau: 9}\n"
         "constraints: {tie: {more.tau: 3 * decay.tau + 0.5}}",
     )
-    done = varpro("run", "decay.yaml")
+    done = plain("decay.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
     found = json.loads((here / "run" / "result.json").read_text())["parameters"]
     tau, more = found["decay.tau"], found["more.tau"]
@@ -120,7 +120,7 @@ def test_a_tie_may_scale_and_shift(here, varpro):
     )
 
 
-def test_a_measured_response_is_read_from_a_file(here, varpro):
+def test_a_measured_response_is_read_from_a_file(here, varpro, plain):
     t = 0.25 * np.arange(-10, 11)
     rows = "".join(f"{a},{b}\n" for a, b in zip(t, np.where(t == 0, 9, 1), strict=True))
     (here / "prompt.csv").write_text("t,counts\n" + rows)
@@ -129,12 +129,12 @@ def test_a_measured_response_is_read_from_a_file(here, varpro):
         "responses:\n  irf: {kind: measured, path: prompt.csv, x: t, y: counts, background: 1}\n"
         "model:\n  decay: {kind: exp, tau: 0.7, irf: irf}",
     )
-    done = varpro("run", "decay.yaml")
+    done = plain("decay.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
     found = json.loads((here / "run" / "result.json").read_text())
     tau = found["parameters"]["decay.tau"]
     assert abs(tau["value"] - 2) < 4 * tau["stderr"]
-    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    again = plain("run/config.yaml", "--quiet", "--out", "again")
     assert (again.exit_code, again.stderr) == (0, "")
     change("background: 1", "background: estimate, shift: {init: 0.0, fixed: true}, period: 60")
     assert "irf.shift" in varpro("check", "decay.yaml").stdout
@@ -149,13 +149,13 @@ def test_a_measured_response_is_read_from_a_file(here, varpro):
         change(new, old)
 
 
-def test_a_kinetic_scheme_is_a_mapping_of_transfers(here, varpro):
+def test_a_kinetic_scheme_is_a_mapping_of_transfers(here, varpro, plain):
     change(
         "model:\n  decay: {kind: exp, tau: {init: 0.7, lower: 0.01}}",
         "model:\n  s:\n    kind: kinetics\n    initial: {A: 2}\n    transfers:\n"
         "      A->B: {init: 9, fixed: true, unit: GHz}\n      B->: 0.4",
     )
-    check, done = varpro("check", "decay.yaml"), varpro("run", "decay.yaml")
+    check, done = varpro("check", "decay.yaml"), plain("decay.yaml")
     assert "s.A->B" in check.stdout
     assert (done.exit_code, done.stderr) == (0, "")
     found = json.loads((here / "run" / "result.json").read_text())
@@ -167,12 +167,12 @@ def test_a_kinetic_scheme_is_a_mapping_of_transfers(here, varpro):
     assert "decay.yaml:9 model.s.transfers.B->: has no start. Give it init." in wrong.stderr
     change("B->: {lower: 0}", "B: 0.4")
     assert "Kinetics 's': the transfer 'B' must read" in varpro("check", "decay.yaml").stderr
-    again = varpro("run", "run/config.yaml", "--quiet", "--out", "again")
+    again = plain("run/config.yaml", "--quiet", "--out", "again")
     assert (again.exit_code, again.stderr) == (0, "")
 
 
-def test_the_netcdf_file_holds_data_model_and_units(here, varpro):
-    varpro("run", "decay.yaml", "--quiet")
+def test_the_netcdf_file_holds_data_model_and_units(here, plain):
+    plain("decay.yaml", "--quiet")
     found = json.loads((here / "run" / "result.json").read_text())
     with xr.open_dataset(here / "run" / "result.nc", engine="h5netcdf") as file:
         assert (
@@ -229,22 +229,22 @@ def test_the_same_run_twice_writes_the_same_bytes(here, varpro):
         assert (here / "a/run" / name).read_bytes() == (here / "b/run" / name).read_bytes(), name
 
 
-def test_a_run_folder_reproduces_itself(here, varpro):
-    varpro("run", "decay.yaml")
-    again = varpro("run", "run/config.yaml", "--out", "elsewhere/deep")
+def test_a_run_folder_reproduces_itself(here, plain):
+    plain("decay.yaml")
+    again = plain("run/config.yaml", "--out", "elsewhere/deep")
     assert again.exit_code == 0
     assert (here / "elsewhere/deep/result.json").read_bytes() == (
         (here / "run/result.json").read_bytes()
     )
-    refused = varpro("run", "run/config.yaml")
+    refused = plain("run/config.yaml")
     assert refused.exit_code == 2
     before = (here / "run/config.yaml").read_bytes()
-    assert varpro("run", "run/config.yaml", "--overwrite").exit_code == 0
+    assert plain("run/config.yaml", "--overwrite").exit_code == 0
     assert (here / "run/config.yaml").read_bytes() == before
 
 
-def test_the_resolved_configuration_states_every_default(here, varpro):
-    varpro("run", "decay.yaml", "-q")
+def test_the_resolved_configuration_states_every_default(here, plain):
+    plain("decay.yaml", "-q")
     tree = load("run/config.yaml").tree
     assert tree["data"]["path"] == "../decay.csv"
     assert tree["data"]["units"] == {"x": "ns", "y": "kcps"}
@@ -263,15 +263,15 @@ def test_outputs_that_are_not_wanted_are_not_written(here, varpro):
     assert names(here / "run") == PLAIN
 
 
-def test_an_earlier_run_is_kept_without_overwrite(here, varpro):
-    varpro("run", "decay.yaml")
+def test_an_earlier_run_is_kept_without_overwrite(here, plain):
+    plain("decay.yaml")
     before = (here / "run" / "result.json").read_bytes()
     change("init: 0.7", "init: 0.8")
-    refused = varpro("run", "decay.yaml")
+    refused = plain("decay.yaml")
     assert refused.exit_code == 2
     assert refused.stderr.count("\n") == 1 and "Add --overwrite" in refused.stderr
     assert (here / "run" / "result.json").read_bytes() == before
-    assert varpro("run", "decay.yaml", "--overwrite").exit_code == 0
+    assert plain("decay.yaml", "--overwrite").exit_code == 0
     assert (here / "run" / "result.json").read_bytes() != before
     assert names(here) == ["decay.csv", "decay.yaml", "run"]
 
@@ -332,11 +332,11 @@ def test_a_fit_that_fails_is_written_marked_and_exits_1(here, varpro):
     assert 'class="verdict bad"' in (here / "run" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_fit_that_fails_does_not_replace_a_good_one(here, varpro):
-    varpro("run", "decay.yaml")
+def test_a_fit_that_fails_does_not_replace_a_good_one(here, plain):
+    plain("decay.yaml")
     before = (here / "run" / "result.json").read_bytes()
     change("output:", "fit: {solver: {max_steps: 1}}\noutput:")
-    done = varpro("run", "decay.yaml", "--overwrite")
+    done = plain("decay.yaml", "--overwrite")
     assert done.exit_code == 1
     assert "Written to run-failed" in done.stdout
     assert (here / "run" / "result.json").read_bytes() == before

@@ -70,9 +70,9 @@ def test_every_configuration_has_a_published_answer_here():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_worked_problem_gives_the_published_answer(name, tmp_path, varpro):
+def test_a_worked_problem_gives_the_published_answer(name, tmp_path, plain):
     digits, published = PUBLISHED[name]
-    done = varpro("run", CONFIGS / f"{name}.yaml", "--out", tmp_path / "run", "--quiet")
+    done = plain(CONFIGS / f"{name}.yaml", "--out", tmp_path / "run", "--quiet")
     assert done.exit_code == 0, done.stderr
     found = json.loads((tmp_path / "run" / "result.json").read_text())["parameters"]
     for parameter, (value, stderr) in published.items():

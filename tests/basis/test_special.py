@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from varpro.basis._faddeeva import erfcx, faddeeva, filtered_decay
+from varpro.basis import _faddeeva
+
+erfcx, faddeeva, filtered_decay = map(
+    jax.jit, (_faddeeva.erfcx, _faddeeva.faddeeva, _faddeeva.filtered_decay)
+)
 
 Z = np.concatenate([np.linspace(0.0, 30.0, 601), np.geomspace(1e-12, 1e30, 400)])
 
@@ -46,7 +50,7 @@ def test_derivatives_of_erfcx_of_every_order_have_their_digits():
     function = lambda v: erfcx(v)  # noqa: E731
     for expected, rtol in zip(derivatives_of_erfcx(z), (1e-13, 1e-12, 1e-10), strict=True):
         function = jax.grad(function)
-        np.testing.assert_allclose(jax.vmap(function)(jnp.asarray(z)), expected, rtol=rtol)
+        np.testing.assert_allclose(jax.jit(jax.vmap(function))(jnp.asarray(z)), expected, rtol=rtol)
 
 
 def test_faddeeva_has_its_digits_in_the_upper_half_plane():
@@ -111,14 +115,17 @@ def test_a_complex_rate_is_a_decaying_oscillation():
     np.testing.assert_allclose(real, filtered_decay(t, jnp.asarray(0.3), jnp.asarray(width)), 1e-12)
 
 
+EITHER = jax.jacfwd, jax.jacrev
+
+
 @pytest.mark.parametrize("width", [0.0, 1e-300, 1e-20])
 def test_without_width_a_decay_begins_with_a_step(width):
     t = jnp.array([-1.0, -1e-3, 0.0, 1e-3, 1.0, 10.0])
     expected = np.where(t > 0, np.exp(-0.7 * t), np.where(t == 0, 0.5, 0.0))
     point = (jnp.asarray(0.7), jnp.asarray(width))
     np.testing.assert_allclose(filtered_decay(t, *point), expected, rtol=1e-14)
-    for jacobian in (jax.jacfwd, jax.jacrev):
-        by_rate, by_width = jacobian(lambda k, s: filtered_decay(t, k, s), (0, 1))(*point)
+    for d in EITHER:
+        by_rate, by_width = jax.jit(d(lambda k, s: filtered_decay(t, k, s), (0, 1)))(*point)
         np.testing.assert_allclose(by_rate, -t * np.where(t > 0, expected, 0.0), atol=1e-14)
         np.testing.assert_array_equal(by_width, 0.0)
 
@@ -126,14 +133,15 @@ def test_without_width_a_decay_begins_with_a_step(width):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_no_rate_or_width_overflows_also_in_derivatives(dtype):
     t = jnp.asarray(np.array([-1e4, -1.0, 0.0, 1e-3, 1.0, 1e4], dtype))
+    slopes = [jax.jit(d(lambda k, s: filtered_decay(t, k, s), (0, 1))) for d in EITHER]
     for rate in (1e-8, 1.0, 1e8):
         for width in (1e-8, 1.0, 1e6):
             point = jnp.asarray(rate, dtype), jnp.asarray(width, dtype)
             value = filtered_decay(t, *point)
             assert value.dtype == dtype
             assert np.isfinite(value).all() and (value >= 0).all() and (value <= 1).all()
-            for jacobian in (jax.jacfwd, jax.jacrev):
-                for slope in jacobian(lambda k, s: filtered_decay(t, k, s), (0, 1))(*point):
+            for jacobian in slopes:
+                for slope in jacobian(*point):
                     assert np.isfinite(slope).all()
 
 

@@ -1,5 +1,6 @@
 """Least squares with bounds: against SciPy's active sets, and its derivative against differences."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import scipy.optimize
 import varpro as vp
 from varpro.linalg import bounded_lstsq
 
+solved = eqx.filter_jit(bounded_lstsq)
 SHAPES = [(1, 10, 5), (3, 30, 40), (4, 50, 20), (7, 40, 20), (12, 50, 10), (5, 3, 10)]
 
 
@@ -20,33 +22,34 @@ def problem(n, m, k, rng):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_nonnegative_solutions_cost_no_more_than_those_of_scipy(shape, rng):
     a, b = problem(*shape, rng)
-    c = np.asarray(bounded_lstsq(a, b))
+    c = np.asarray(solved(a, b))
     assert np.all(c >= 0)
     for j in range(b.shape[1]):
         least = scipy.optimize.nnls(a, b[:, j])[1]
-        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-13 * np.linalg.norm(b[:, j])
+        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-12 * np.linalg.norm(b[:, j])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_solutions_in_a_box_cost_no_more_than_those_of_scipy(shape, rng):
     a, b = problem(*shape, rng)
-    c = np.asarray(bounded_lstsq(a, b, -0.3, 0.2))
+    c = np.asarray(solved(a, b, -0.3, 0.2))
     assert np.all((c >= -0.3) & (c <= 0.2))
     for j in range(b.shape[1]):
         box = scipy.optimize.lsq_linear(a, b[:, j], (-0.3, 0.2), method="bvls", tol=1e-14)
         least = np.linalg.norm(box.fun)
-        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-13 * np.linalg.norm(b[:, j])
+        assert np.linalg.norm(a @ c[:, j] - b[:, j]) <= least + 1e-12 * np.linalg.norm(b[:, j])
 
 
 def test_of_equal_columns_one_is_used():
     a = np.ones((10, 3))
-    c = np.asarray(bounded_lstsq(a, np.full(10, 2.0)))
-    assert np.all(c >= 0) and c.sum() == pytest.approx(2.0, rel=1e-14)
+    c = np.asarray(solved(a, np.full(10, 2.0)))
+    assert np.all(c >= 0) and c.sum() == pytest.approx(2.0, rel=1e-13)
 
 
 def test_the_derivative_holds_the_set_of_what_is_on_its_bound(rng):
     a, b = problem(4, 20, 6, rng)
 
+    @jax.jit
     def weigh(a, b):
         return jnp.sum(jnp.sin(bounded_lstsq(a, b)))
 
@@ -63,16 +66,16 @@ def test_what_is_not_a_number_stays_in_its_column(rng):
     a, b = problem(3, 10, 4, rng)
     bad = b.copy()
     bad[2, 1] = np.nan
-    c, clean = np.asarray(bounded_lstsq(a, bad)), np.asarray(bounded_lstsq(a, b))
+    c, clean = np.asarray(solved(a, bad)), np.asarray(solved(a, b))
     assert np.all(np.isnan(c[:, 1]))
     others = [0, 2, 3]
-    np.testing.assert_array_equal(c[:, others], clean[:, others])
+    np.testing.assert_allclose(c[:, others], clean[:, others], rtol=1e-12)
 
 
 def test_blocks_of_right_hand_sides_change_nothing(rng):
     a, b = problem(3, 8, 2500, rng)
-    c = np.asarray(bounded_lstsq(a, b))
-    np.testing.assert_allclose(c[:, 2400:], np.asarray(bounded_lstsq(a, b[:, 2400:])), atol=1e-14)
+    c = np.asarray(solved(a, b))
+    np.testing.assert_allclose(c[:, 2400:], np.asarray(solved(a, b[:, 2400:])), atol=1e-12)
 
 
 @pytest.mark.parametrize(

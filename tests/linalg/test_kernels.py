@@ -1,5 +1,6 @@
 """How a differentiated solve is computed, under which transformations, and what it says when wrong."""
 
+import functools
 import re
 
 import jax
@@ -28,6 +29,14 @@ def _normal(*shape, seed=0):
 
 def _cost(solver):
     return lambda a, b: jnp.sum(pinv_solve(a, b, solver) ** 3)
+
+
+@functools.cache
+def _slopes(name):
+    """The cost, its gradients and its derivative along a and b: one program for each shape."""
+    cost = _cost(SOLVERS[name])
+    both = jax.value_and_grad(cost, argnums=(0, 1))
+    return jax.jit(lambda a, b: (*both(a, b), jax.jvp(cost, (a, b), (a, b))[1]))
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -95,48 +104,59 @@ def test_the_five_verbs_are_products_with_the_pseudoinverse(name, shape):
     a = _normal(*shape) + 1j * _normal(*shape, seed=1)
     m, n = shape
     b, c = _normal(m, 5) + 0j, _normal(n, 5) + 0j
-    factor, p = SOLVERS[name].factor(a), np.linalg.pinv(a)
-    for got, want in [
-        (factor.pinv(b), p @ b),
-        (factor.pinv_h(c), p.conj().T @ c),
-        (factor.gram_inv(c), p @ p.conj().T @ c),
-        (factor.onto_range(b), a @ p @ b),
-        (factor.onto_rows(c), p @ a @ c),
-    ]:
+
+    @jax.jit
+    def verbs(a, b, c):
+        f = SOLVERS[name].factor(a)
+        return f.pinv(b), f.pinv_h(c), f.gram_inv(c), f.onto_range(b), f.onto_rows(c)
+
+    p = np.linalg.pinv(a)
+    wanted = p @ b, p.conj().T @ c, p @ p.conj().T @ c, a @ p @ b, p @ a @ c
+    for got, want in zip(verbs(a, b, c), wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["PivotedQR", "SVD", "Small"])
 def test_one_mask_serves_rank_and_all_verbs(name):
     a = _normal(7, 2) @ _normal(2, 4)
-    factor, p, c = SOLVERS[name].factor(a), np.linalg.pinv(a, rcond=1e-10), _normal(4, 2)
-    assert factor.rank == 2 and factor.cond == jnp.inf
-    np.testing.assert_allclose(factor.onto_rows(c), p @ a @ c, atol=1e-12)
-    np.testing.assert_allclose(factor.gram_inv(c), p @ p.T @ c, atol=1e-12)
+    p, c = np.linalg.pinv(a, rcond=1e-10), _normal(4, 2)
+
+    @jax.jit
+    def verbs(a, c):
+        f = SOLVERS[name].factor(a)
+        return f.rank, f.cond, f.onto_rows(c), f.gram_inv(c)
+
+    rank, cond, rows, gram = verbs(a, c)
+    assert rank == 2 and cond == jnp.inf
+    np.testing.assert_allclose(rows, p @ a @ c, atol=1e-12)
+    np.testing.assert_allclose(gram, p @ p.T @ c, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("shape", [(7, 3), (3, 7)])
 def test_vmap_and_scan_agree_with_a_loop(name, shape):
     m, _ = shape
-    a, b = _normal(4, *shape), _normal(4, m)
+    a, b = np.asarray(_normal(4, *shape)), np.asarray(_normal(4, m))
     work = jax.value_and_grad(_cost(SOLVERS[name]), argnums=(0, 1))
-    one = jax.jit(work)
 
     def loop(axes):
         rows = [
-            one(a[i] if axes[0] == 0 else a[0], b[i] if axes[1] == 0 else b[0]) for i in range(4)
+            _slopes(name)(a[i] if axes[0] == 0 else a[0], b[i] if axes[1] == 0 else b[0])[:2]
+            for i in range(4)
         ]
-        return jax.tree.map(lambda *x: jnp.stack(x), *rows)
+        return jax.tree.map(lambda *x: np.stack(x), *rows)
 
-    for axes in ((0, 0), (0, None), (None, 0)):
+    def agree(found, axes):
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), tuple(found), loop(axes)
+        )
+
+    # One of both batched alone, the matrix where it is tall and the vector where it is wide.
+    for axes in ((0, 0), (0, None) if shape[0] > shape[1] else (None, 0)):
         args = [x if axis == 0 else x[0] for x, axis in zip((a, b), axes, strict=True)]
-        found = jax.jit(jax.vmap(work, in_axes=axes))(*args)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), found, loop(axes))
-    _, scanned = jax.jit(lambda a, b: jax.lax.scan(lambda _, ab: (None, work(*ab)), None, (a, b)))(
-        a, b
-    )
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), scanned, loop((0, 0)))
+        agree(jax.jit(jax.vmap(work, in_axes=axes))(*args), axes)
+    scan = jax.jit(lambda a, b: jax.lax.scan(lambda _, ab: (None, work(*ab)), None, (a, b))[1])
+    agree(scan(a, b), (0, 0))
 
 
 @pytest.mark.parametrize("count", [2, 20])
@@ -147,31 +167,31 @@ def test_few_and_many_tangents_take_both_paths_of_q_and_agree(shape, count):
     def push(t):
         return jax.jvp(lambda a: project_out(a, b), (a,), (t,))[1]
 
-    many = jax.vmap(push)
+    many, one = jax.vmap(push), jax.jit(push)
     forms_q = "householder_product" in str(jax.make_jaxpr(many)(t_a))
     assert forms_q == (count > 3)
-    r, c = many(t_a)
-    for i in range(count):
-        np.testing.assert_allclose(r[i], push(t_a[i])[0], atol=1e-12)
-        np.testing.assert_allclose(c[i], push(t_a[i])[1], atol=1e-12)
+    r, c = jax.jit(many)(t_a)
+    for i, t in enumerate(np.asarray(t_a)):
+        alone = one(t)
+        np.testing.assert_allclose(r[i], alone[0], atol=1e-12)
+        np.testing.assert_allclose(c[i], alone[1], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("where", ["a", "b"])
 def test_nan_in_gives_nan_out_and_no_exception(name, where):
-    a, b = _normal(7, 3), _normal(7)
-    a, b = (a.at[1, 1].set(jnp.nan), b) if where == "a" else (a, b.at[1].set(jnp.nan))
-    cost = _cost(SOLVERS[name])
-    value, grad = jax.jit(jax.value_and_grad(cost))(a, b)
-    assert jnp.isnan(value) and jnp.isnan(grad).all()
-    assert jnp.isnan(jax.jvp(cost, (a, b), (a, b))[1])
+    a, b = np.array(_normal(7, 3)), np.array(_normal(7))
+    (a if where == "a" else b)[1] = np.nan
+    value, (grad, _), slope = _slopes(name)(a, b)
+    assert np.isnan(value) and np.isnan(grad).all() and np.isnan(slope)
 
 
 @pytest.mark.parametrize("name", ["PivotedQR", "SVD", "Small"])
 def test_a_zero_matrix_has_rank_zero_and_derivative_zero(name):
-    a, b = jnp.zeros((5, 3)), _normal(5)
-    value, grad = jax.value_and_grad(_cost(SOLVERS[name]))(a, b)
-    assert SOLVERS[name].factor(a).rank == 0 and value == 0 and not grad.any()
+    a, b = np.zeros((7, 3)), np.asarray(_normal(7))
+    value, (grad, _), _ = _slopes(name)(a, b)
+    assert jax.jit(lambda a: SOLVERS[name].factor(a).rank)(a) == 0
+    assert value == 0 and not np.any(grad)
 
 
 def test_wrong_shapes_are_named():
@@ -214,10 +234,23 @@ def test_lineax_operators_and_solvers_give_what_lineax_gives(solver, kind):
             vector = {"x": right[:4], "y": right[4:]}
         return linear_solve(operator, vector, solver).value
 
-    ours, theirs = (lambda *args, f=f: value(f, *args) for f in (linear_solve, lx.linear_solve))
     args = (left, right), (_normal(6, 2, seed=1), _normal(6, seed=1))
-    found, wanted = (jax.jit(lambda f=f: jax.jvp(f, *args))() for f in (ours, theirs))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), found, wanted)
+    found = jax.jit(lambda: jax.jvp(lambda *args: value(linear_solve, *args), *args))()
+    wanted = _by_lineax(solver)
+    for x, y in zip(found, wanted, strict=True):
+        x = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x)])
+        np.testing.assert_allclose(x, y, atol=1e-10)
+
+
+@functools.cache
+def _by_lineax(solver):
+    """The solution and its derivative, of the matrix that all operators stand for."""
+
+    def value(left, right):
+        return lx.linear_solve(lx.MatrixLinearOperator(left), right, solver).value
+
+    at, along = ((_normal(6, 2, seed=i), _normal(6, seed=i)) for i in range(2))
+    return jax.jit(lambda: jax.jvp(value, at, along))()
 
 
 def test_unknown_solvers_are_those_of_lineax():

@@ -1,1 +1,1 @@
-"""TODO varpro/_batch."""
+"""Fits of many curves, each with parameters of its own."""

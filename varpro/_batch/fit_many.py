@@ -72,7 +72,7 @@ def fit_many(
     - `bounds`: `{name: (lower, upper)}`, numbers or arrays of the batch's shape. Equal ends hold a
         parameter at a value of each curve's own, as `fix` does where `init` is an array.
     - `share`: names and patterns such as "irf.*" of parameters that all curves have in common, sought
-        together with those that each has of its own (see `varpro._mixed`).
+        together with those that each has of its own (see `varpro._batch.shared`).
     - `real_coefficients`: of complex data, as in `varpro.fit`.
     - `sigma` or `weights`, `mask`: a number, (m,), or (..., m) for each curve; labelled arrays may
         lack dimensions. See `varpro.fit`.

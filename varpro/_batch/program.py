@@ -88,7 +88,7 @@ def statistics(
     limits: Limits,
     known: bool,
 ) -> dict[str, Array]:
-    """Values and standard errors of one curve; see `varpro._stats` for the formulas."""
+    """Values and standard errors of one curve; see `varpro._statistics.covariance` for the formulas."""
     p, n = alpha.size, at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1)
     on_bound, held = jnp.zeros((p,), bool), jnp.zeros((p,), bool)
     if curve.lower is not None and curve.upper is not None:

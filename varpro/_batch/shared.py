@@ -41,7 +41,7 @@ def fit_mixed(
     each_block: Callable[[Callable[[int], int], BatchJob], None],
 ) -> BatchFit:
     """The fit of `job` in which the parameters of `share` are the same for all curves; `search` says
-    where the others begin (see `varpro._batch_starts`)."""
+    where the others begin (see `varpro._batch.starts`)."""
     if search.start == "neighbours":
         raise InputError("share: start='neighbours' is for curves that share nothing.")
     names = job.layout.names

@@ -1,4 +1,4 @@
-"""The searches of curves for given values of the parameters that they share; see `varpro._mixed`."""
+"""The searches of curves for given values of the parameters that they share; see `varpro._batch.shared`."""
 
 import dataclasses
 from typing import Any, NamedTuple

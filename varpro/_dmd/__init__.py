@@ -1,1 +1,1 @@
-"""TODO varpro/_dmd."""
+"""Optimised dynamic mode decomposition."""

@@ -4,7 +4,7 @@
 
 is separable, with the r eigenvalues lambda as nonlinear parameters and the modes as coefficients of
 the right-hand sides, one for each row of X (Askham and Kutz, SIAM J. Appl. Dyn. Syst. 17, 380 (2018)).
-How all rows are searched at the price of a few is said in `varpro._dmd_search`.
+How all rows are searched at the price of a few is said in `varpro._dmd.optimise`.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ first order; with V (k, 2n) an orthonormal basis of them the data Y V have the g
 Gauss-Newton matrix of Y there, and these few columns are searched instead. Where that ends, the
 gradient for all rows is looked at again: where a Gauss-Newton step would lead nowhere, it is their
 optimum, else a new V is made. One to three rounds do for all but the noisiest data; those are
-compressed (`varpro._compress`).
+compressed (`varpro._problem.compress`).
 """
 
 from typing import NamedTuple

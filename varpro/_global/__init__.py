@@ -1,1 +1,1 @@
-"""TODO varpro/_global."""
+"""One fit of several data sets that share parameters."""

@@ -1,1 +1,1 @@
-"""TODO varpro/_parameters."""
+"""Nonlinear parameters: starts, bounds, ties, and the coordinates in which a search moves."""

@@ -1,4 +1,4 @@
-"""TODO varpro/_parameters/param.py."""
+"""One nonlinear parameter as its owner gives it."""
 
 import math
 

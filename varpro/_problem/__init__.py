@@ -1,1 +1,1 @@
-"""TODO varpro/_problem."""
+"""The separable problem: data, columns, weights, and rules for coefficients."""

@@ -1,5 +1,4 @@
-"""Where a fit starts: the parameters of a model with what the user said of them, and the refusal of
-starts and data that determine nothing."""
+"""The refusal of starts and data that determine nothing."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,8 @@
-"""TODO varpro/_problem/columns.py."""
+"""The columns of a basis as functions of alpha, and the products with their derivative.
+
+A basis that tells which column depends on which parameter gives a table of d derivative columns, and
+nothing of the size m n p is formed; any other callable is differentiated along each coordinate.
+"""
 
 import abc
 from collections.abc import Callable
@@ -69,7 +73,7 @@ class Opaque(AbstractColumns):
 
 class Assembled(AbstractColumns):
     """A model of named bases, with the layout of its parameters. `real`: coefficients of complex data
-    are real, where no `Problem` says so (`varpro._moments`)."""
+    are real, where no `Problem` says so (`varpro._reduced.normal_equations`)."""
 
     model: Model
     layout: Layout

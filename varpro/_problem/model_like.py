@@ -1,4 +1,4 @@
-"""TODO varpro/_problem/model_like.py."""
+"""What may be given as a model, and the parameters that it declares."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,1 +1,1 @@
-"""TODO varpro/_reduced."""
+"""The reduced problem: the coefficients eliminated, a residual and a Jacobian in alpha alone."""

@@ -1,4 +1,4 @@
-"""TODO varpro/_reduced/abstract.py."""
+"""What every reduced problem offers to a search."""
 
 import abc
 from typing import Literal

@@ -1,1 +1,1 @@
-"""TODO varpro/_results."""
+"""What a fit returns, how it is printed, and how it is saved."""

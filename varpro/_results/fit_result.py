@@ -67,7 +67,7 @@ class FitResult(Fitted):
 
     @property
     def aic(self) -> float:
-        """Akaike's information criterion, as lmfit defines it; formulas in `varpro._criteria`."""
+        """Akaike's information criterion, as lmfit defines it; formulas in `varpro._statistics.information_criteria`."""
         return aic(self)
 
     @property
@@ -91,7 +91,7 @@ class FitResult(Fitted):
         return report(self, correlation=correlation, rows=rows)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """All parameters as a table; see `varpro._frames.to_frame`."""
+        """All parameters as a table; see `varpro._results.dataset.to_frame`."""
         return to_frame(self)
 
     def to_dataset(self) -> "xarray.Dataset":
@@ -247,7 +247,7 @@ class FitResult(Fitted):
             one distribution (after weighting). "wild": the sign of each residual, for noise that
             differs from sample to sample in unknown ways. "case": the samples, with nothing assumed.
             "poisson": counts, for y in counts; weights stay those of the fit. Formulas in
-            `varpro._bootstrap`.
+            `varpro._statistics.bootstrap`.
         - `key`: a seed, or a key of `jax.random`; the same key gives the same numbers.
 
         **Returns:** a `Bootstrap` with `ci()`, `stderr`, `covariance`, `bias` and the replicates.

@@ -1,8 +1,8 @@
 """A fit as a NetCDF file that reads back bit by bit, and that other programs read too.
 
-The file holds the dataset of `_frames.record`, every further array, and one text, `varpro_state`:
+The file holds the dataset of `varpro._results.dataset.record`, every further array, and one text, `varpro_state`:
 all fields as JSON, in which an array is the name of a variable and an object is its class and
-fields. Nothing is pickled and no code is stored: a class of varpro is a word of `_class_names`, and
+fields. Nothing is pickled and no code is stored: a class of varpro is a word of `class_names`, and
 what a function or class of the user's is called is written down as `module:name`, to be imported only
 on request. A digest over all of it tells a damaged file from a whole one.
 """

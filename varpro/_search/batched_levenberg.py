@@ -1,7 +1,7 @@
 """Many small fits of one model, each with data and nonlinear parameters of its own.
 
 Lanes are searched side by side, and a lane that is done takes the next waiting problem, so that one
-slow curve holds nobody; what a lane needs at one alpha is in `varpro._moments`.
+slow curve holds nobody; what a lane needs at one alpha is in `varpro._reduced.normal_equations`.
 
 Weights that follow the model begin to do so where least squares with the given weights have all but
 ended: far from the data a model of counts may be negative.

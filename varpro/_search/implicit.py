@@ -1,4 +1,12 @@
-"""TODO varpro/_search/implicit.py."""
+"""The optimum as a differentiable function of the problem.
+
+It is differentiated by the implicit function theorem on the exact gradient of the reduced cost, not
+on the Gauss-Newton surrogate that the iteration uses: with g(alpha, problem) = 0 at the optimum,
+
+    alpha' = - (dg/dalpha)^{-1} (dg/dproblem) problem'
+
+on the coordinates that are not on a bound; one on a bound moves with its bound.
+"""
 
 import equinox as eqx
 import jax

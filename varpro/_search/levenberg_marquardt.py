@@ -12,7 +12,7 @@ a step s is z = D s, its model is `1/2 || R D^-1 z + b ||^2`, and lengths are co
 implementation and theory, Lecture Notes in Mathematics 630 (1978).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -62,21 +62,112 @@ class _Model(eqx.Module):
     cancellation_scale: Float[Array, ""]  # size of the numbers of which r is a difference
 
 
-class _State(eqx.Module):
-    model: _Model
-    trial: Float[Array, " p"]
-    step: Float[Array, " p"]  # z of the trial point
-    unit: Float[Array, ""]
-    start: Float[Array, ""]  # || r || at the start
+class _Trial(eqx.Module):
+    """The point that is evaluated next."""
+
+    x: Float[Array, " p"]
+    step: Float[Array, " p"]  # z that leads there from the current point
+
+
+class _Region(eqx.Module):
+    """How far a step may go."""
+
     radius: Float[Array, ""]
     damping: Float[Array, ""]
-    first: Bool[Array, ""]
-    bad: Int[Array, ""]  # non-finite trial points in a row
+
+
+class _Origin(eqx.Module):
+    """What the first evaluation settles for the whole run."""
+
+    unit: Float[Array, ""]  # of residuals
+    norm: Float[Array, ""]  # || r || there
+
+
+class _Counts(eqx.Module):
+    """The history of the run."""
+
     num_residuals: Int[Array, ""]
     num_jacobians: Int[Array, ""]
+    non_finite: Int[Array, ""]  # trial points in a row
     costs: Float[Array, " h"]  # after each step, as many as `history` asks for
+
+
+class _State(eqx.Module):
+    model: _Model
+    trial: _Trial
+    region: _Region
+    origin: _Origin
+    counts: _Counts
+    first: Bool[Array, ""]
     stop: STOP
     aux: PyTree
+
+
+class _Reductions(NamedTuple):
+    """What a step did to the cost, relative to the cost before it."""
+
+    actual: Float[Array, ""]
+    predicted: Float[Array, ""]
+    slope: Float[Array, ""]  # of the cost along the step
+    ratio: Float[Array, ""]  # actual / predicted, -1 where nothing is predicted
+    moved: Float[Array, ""]  # || change of r ||
+
+
+class _Verdict(NamedTuple):
+    """What is thought of a trial point."""
+
+    finite: Bool[Array, ""]
+    close: Bool[Array, ""]  # rounding decides which cost is lower
+    accepted: Bool[Array, ""]
+    poor: Bool[Array, ""]  # the model promised too much
+
+
+def _reductions(model: _Model, step: Float[Array, " p"], resid: Float[Array, " M"]) -> _Reductions:
+    """The actual reduction is made of differences of residuals, not of their squares, which keeps the
+    digits of a small reduction."""
+    change = resid - model.resid
+    twice = jnp.where(model.norm > 0, model.norm**2, 1.0)
+    actual = -jnp.sum(change * (resid + model.resid)) / twice
+    image = model.tri @ step
+    slope = 2 * jnp.sum(image * model.head) / twice
+    predicted = -slope - jnp.sum(image * image) / twice
+    ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
+    return _Reductions(actual, predicted, slope, ratio, norm_of(change))
+
+
+def _is_close(
+    model: _Model, reductions: _Reductions, eps: float, rounding_factor: float
+) -> Bool[Array, ""]:
+    """Whether rounding decides which of two costs is lower: a unit in the last place of x moves the cost
+    by up to `eps * cancellation_scale / norm`. The gradient still knows the better point."""
+    level = 64 * eps * jnp.maximum(1, model.cancellation_scale * reciprocal(model.norm))
+    level = jnp.maximum(level, eps * rounding_factor)
+    level = jnp.minimum(level, eps**0.4)
+    return (model.reduction <= level) & (jnp.abs(reductions.actual) <= level)
+
+
+def _resized(
+    region: _Region,
+    reductions: _Reductions,
+    verdict: _Verdict,
+    size: Float[Array, ""],
+    worse: Bool[Array, ""],
+    early: Bool[Array, ""],
+) -> _Region:
+    """The region after a step of length `size`, as in MINPACK's lmder. After a failure it reaches to the
+    minimum of the parabola through the cost, its slope and the new cost.
+
+    `worse`: the norm of r grew tenfold or more; `early`: no step has been accepted so far.
+    """
+    actual, slope = reductions.actual, reductions.slope
+    shrink = jnp.where(actual >= 0, 0.5, jnp.clip(0.5 * slope / (slope + actual), 0.1, 0.5))
+    shrink = jnp.where(verdict.finite & ~worse & (reductions.predicted > 0), shrink, 0.1)
+    well = (region.damping == 0) | (reductions.ratio >= 0.75)
+    radius = jnp.where(early, jnp.minimum(region.radius, size), region.radius)
+    small = shrink * jnp.minimum(radius, 10 * size)
+    radius = jnp.where(verdict.poor, small, jnp.where(well, 2 * size, radius))
+    factor = jnp.where(verdict.poor, 1 / shrink, jnp.where(well, 0.5, 1.0))
+    return _Region(radius, region.damping * factor)
 
 
 class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
@@ -146,53 +237,35 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             length=zero,
             cancellation_scale=zero,
         )
+        inside = x if lower is None else jnp.clip(x, lower, upper)
         return _State(
             model=model,
-            trial=x if lower is None else jnp.clip(x, lower, upper),
-            step=vector,
-            unit=zero,
-            start=zero,
-            radius=zero,
-            damping=zero,
+            trial=_Trial(inside, vector),
+            region=_Region(zero, zero),
+            origin=_Origin(zero, zero),
+            counts=_Counts(count, count, count, jnp.zeros(options.get("history", 0), dtype)),
             first=jnp.array(True),
-            bad=count,
-            num_residuals=count,
-            num_jacobians=count,
-            costs=jnp.zeros(options.get("history", 0), dtype),
             stop=STOP.running,
             aux=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
         )
 
     def step(self, fn, y, args, options, state, tags):
-        old, first = state.model, state.first
+        old, first, step = state.model, state.first, state.trial.step
         x, unravel = jax.flatten_util.ravel_pytree(y)
-        lower, upper = _bounds(options, y, x)
-        out, aux = fn(unravel(state.trial), args)
+        out, aux = fn(unravel(state.trial.x), args)
         eps = max(float(jnp.finfo(a.dtype).eps) for a in jax.tree.leaves((y, out)))
 
         # Residuals in units in which the first is about one, so that squares neither overflow nor
         # underflow; a power of two, so that no digit changes.
         rows = _rows(out).astype(old.resid.dtype)
-        unit = jax.lax.cond(first, lambda: _unit(rows), lambda: state.unit)
+        unit = jax.lax.cond(first, lambda: _unit(rows), lambda: state.origin.unit)
         resid = rows / unit
         norm = norm_of(resid)
+        origin = _Origin(unit, jnp.where(first, norm, state.origin.norm))
 
-        # Reductions relative to the cost. The actual one is made of differences of residuals, not
-        # of their squares, which keeps the digits of a small reduction.
-        change = resid - old.resid
-        twice = jnp.where(old.norm > 0, old.norm**2, 1.0)
-        actual = -jnp.sum(change * (resid + old.resid)) / twice
-        image = old.tri @ state.step
-        slope = 2 * jnp.sum(image * old.head) / twice
-        predicted = -slope - jnp.sum(image * image) / twice
-        ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
-        better = (predicted > 0) & (ratio >= 1e-4)
-        # Close to the optimum rounding decides which cost is lower (a unit in the last place of x
-        # moves the cost by up to eps * cancellation_scale / norm); the gradient still knows the better point.
-        rounding_level = 64 * eps * jnp.maximum(1, old.cancellation_scale * reciprocal(old.norm))
-        rounding_level = jnp.maximum(rounding_level, eps * options.get("rounding_factor", 0.0))
-        rounding_level = jnp.minimum(rounding_level, eps**0.4)
-        close = ~first & (old.reduction <= rounding_level) & (jnp.abs(actual) <= rounding_level)
+        reductions = _reductions(old, step, resid)
+        better = (reductions.predicted > 0) & (reductions.ratio >= 1e-4)
+        close = ~first & _is_close(old, reductions, eps, options.get("rounding_factor", 0.0))
         finite = jnp.isfinite(norm)
         asked = finite & (first | better | close)
         model, sound = jax.lax.cond(
@@ -202,47 +275,71 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         )
         finite = finite & sound
         accepted = asked & finite & (~close | (model.reduction <= 0.8 * old.reduction))
+        poor = ~accepted | ((reductions.ratio <= 0.25) & ~close)
+        verdict = _Verdict(finite, close, accepted, poor)
         model = _where(accepted, model, old)
-        x = jnp.where(accepted, state.trial, x)
-        bad = jnp.where(finite, 0, state.bad + 1)
-        start = jnp.where(first, norm, state.start)
+        x = jnp.where(accepted, state.trial.x, x)
 
-        # The radius as in MINPACK's lmder. After a failure, go to the minimum of the parabola
-        # through the cost, its slope and the new cost.
-        size = norm_of(state.step)
-        shrink = jnp.where(actual >= 0, 0.5, jnp.clip(0.5 * slope / (slope + actual), 0.1, 0.5))
-        shrink = jnp.where(finite & (norm < 10 * old.norm) & (predicted > 0), shrink, 0.1)
-        poor = ~accepted | ((ratio <= 0.25) & ~close)
-        well = (state.damping == 0) | (ratio >= 0.75)
-        radius = jnp.where(state.num_jacobians <= 1, jnp.minimum(state.radius, size), state.radius)
-        small = shrink * jnp.minimum(radius, 10 * size)
-        radius = jnp.where(poor, small, jnp.where(well, 2 * size, radius))
-        damping = state.damping * jnp.where(poor, 1 / shrink, jnp.where(well, 0.5, 1.0))
-        radius = jnp.where(first, self.factor * jnp.maximum(model.length, norm), radius)
-        damping = jnp.where(first, 0.0, damping)
+        size = norm_of(step)
+        early = state.counts.num_jacobians <= 1
+        region = _resized(state.region, reductions, verdict, size, ~(norm < 10 * old.norm), early)
+        begin = _Region(self.factor * jnp.maximum(model.length, norm), jnp.zeros_like(norm))
+        region = _where(first, begin, region)
+        counts = _counted(state.counts, verdict, asked, 0.5 * (model.norm * unit) ** 2)
+        stop = self._stop(model, reductions, verdict, region, size, origin, counts, first, eps)
 
-        # The tests. All are on the point that would be returned, so none needs an accepted step.
-        # Where J is singular a Gauss-Newton step means nothing; then it has to do that the gradient
-        # is small and that curvature, not the history of the radius, keeps steps short.
+        lower, upper = _bounds(options, y, x)
+        trial, z, damping = next_trial(model, x, lower, upper, region.radius, region.damping)
+        aux = _where(accepted, aux, state.aux)
+        new = _State(
+            model=model,
+            trial=_Trial(trial, z),
+            region=_Region(region.radius, damping),
+            origin=origin,
+            counts=counts,
+            first=jnp.array(False),
+            stop=stop,
+            aux=aux,
+        )
+        return unravel(x), new, aux
+
+    def _stop(
+        self,
+        model: _Model,
+        reductions: _Reductions,
+        verdict: _Verdict,
+        region: _Region,
+        size: Float[Array, ""],
+        origin: _Origin,
+        counts: _Counts,
+        first: Bool[Array, ""],
+        eps: float,
+    ) -> STOP:
+        """Which test is met by the point that would be returned, so that none needs an accepted step.
+
+        Where J is singular a Gauss-Newton step means nothing; then it has to do that the gradient is small
+        and that curvature, not the history of the radius, keeps steps short.
+        """
+        finite, close, accepted, poor = verdict
         newton = norm_of(model.newton)
         judged = finite & ~first
         flat = poor & (model.cosine <= eps**0.4)
-        ftol = (jnp.abs(actual) <= self.ftol) & (predicted <= self.ftol)
+        ftol = (jnp.abs(reductions.actual) <= self.ftol) & (reductions.predicted <= self.ftol)
         ftol = judged & ftol & ((model.reduction <= self.ftol) | flat)
         xtol = judged & (size <= self.xtol * model.length)
         xtol = xtol & ((newton <= self.xtol * model.length) | flat)
         # The floor: r changed by more than Gauss-Newton could still remove from it, on a step too
         # short for curvature; or the Gauss-Newton step is lost in the rounding of x.
         # A jump of r is neither: there the cost has a cliff, and no optimum is found.
-        moved = norm_of(change)
+        moved = reductions.moved
         noise = (size <= eps**0.5 * model.length) & (norm_of(model.tri @ model.newton) <= moved)
-        noise = noise & (
-            moved <= jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.cancellation_scale)
-        )
+        highest = jnp.maximum(eps**0.25 * model.norm, 64 * eps * model.cancellation_scale)
+        noise = noise & (moved <= highest)
         floor = judged & ~accepted & (noise | close | (newton <= 2 * eps * model.length))
-        stuck = ~first & ~accepted & (radius <= eps * jnp.maximum(model.length, model.norm))
+        tiny = region.radius <= eps * jnp.maximum(model.length, model.norm)
+        stuck = ~first & ~accepted & tiny
         # Zero against what r is a difference of. The second bound ends convergence to x = 0.
-        fit = model.norm <= jnp.maximum(eps * model.cancellation_scale, eps**3 * start)
+        perfect = jnp.maximum(eps * model.cancellation_scale, eps**3 * origin.norm)
         gtol = model.cosine <= self.gtol
         stop = STOP.running
         for test, member in (
@@ -253,37 +350,15 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             (gtol, STOP.gtol),
             # A gradient that is zero because the column of J has become so proves no optimum.
             ((stuck | floor | ftol | xtol | gtol) & model.vanished, STOP.vanished),
-            (fit, STOP.fit),
-            ((bad >= _PATIENCE) | (~finite & (stuck | first)), STOP.nonfinite),
+            (model.norm <= perfect, STOP.fit),
+            ((counts.non_finite >= _PATIENCE) | (~finite & (stuck | first)), STOP.nonfinite),
         ):
             stop = STOP.where(test, member, stop)
-
-        trial, z, damping = next_trial(model, x, lower, upper, radius, damping)
-        aux = _where(accepted, aux, state.aux)
-        costs = state.costs
-        if costs.size:  # what lies beyond the end is dropped
-            costs = costs.at[state.num_residuals].set(0.5 * (model.norm * unit) ** 2)
-        new = _State(
-            model=model,
-            trial=trial,
-            step=z,
-            unit=unit,
-            start=start,
-            radius=radius,
-            damping=damping,
-            first=jnp.array(False),
-            bad=bad,
-            num_residuals=state.num_residuals + 1,
-            num_jacobians=state.num_jacobians + asked,
-            costs=costs,
-            stop=stop,
-            aux=aux,
-        )
-        return unravel(x), new, aux
+        return stop
 
     def _model(self, fn, args, options, state, unravel, out, aux, resid, norm, unit):
         """The model at the trial point, and whether its Jacobian is finite."""
-        x, y = state.trial, unravel(state.trial)
+        x, y = state.trial.x, unravel(state.trial.x)
         if options.get("jacobian") is None:
             jac = jax.jacfwd(lambda v: _rows(fn(unravel(v), args)[0]))(x)
         else:
@@ -337,18 +412,32 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         nowhere = jnp.zeros(x.shape, bool)
         stats = {
             "stop": state.stop,
-            "num_residuals": state.num_residuals,
-            "num_jacobians": state.num_jacobians,
+            "num_residuals": state.counts.num_residuals,
+            "num_jacobians": state.counts.num_jacobians,
             "gradient": state.model.cosine,
             "at_lower": nowhere if lower is None else x <= lower,
             "at_upper": nowhere if upper is None else x >= upper,
         }
-        if state.costs.size:
-            stats["costs"] = state.costs
+        if state.counts.costs.size:
+            stats["costs"] = state.counts.costs
         return y, aux, stats
 
 
 _PATIENCE = 15  # non-finite trial points in a row; each makes the radius ten times smaller
+
+
+def _counted(
+    counts: _Counts, verdict: _Verdict, asked: Bool[Array, ""], cost: Float[Array, ""]
+) -> _Counts:
+    costs = counts.costs
+    if costs.size:  # what lies beyond the end is dropped
+        costs = costs.at[counts.num_residuals].set(cost)
+    return _Counts(
+        num_residuals=counts.num_residuals + 1,
+        num_jacobians=counts.num_jacobians + asked,
+        non_finite=jnp.where(verdict.finite, 0, counts.non_finite + 1),
+        costs=costs,
+    )
 
 
 def _where(pred, new: PyTree, old: PyTree) -> PyTree:

@@ -1,13 +1,4 @@
-"""The pure solve: one call of optimistix, and the derivative of its answer.
-
-Safe under `jit`, `vmap` and `grad`; never raises for numbers. The optimum is differentiated by the
-implicit function theorem on the exact gradient of the reduced cost, not on the Gauss-Newton
-surrogate that the iteration uses: with g(alpha, problem) = 0 at the optimum,
-
-    alpha' = - (dg/dtheta)^{-1} (dg/dproblem) problem'
-
-on the coordinates that are not on a bound; one on a bound moves with its bound.
-"""
+"""How to search for the optimum of a reduced problem, by one call of optimistix."""
 
 from typing import get_args
 

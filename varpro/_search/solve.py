@@ -1,4 +1,4 @@
-"""TODO varpro/_search/solve.py."""
+"""The pure solve: safe under `jit`, `vmap` and `grad`; it never raises for numbers."""
 
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The step of Levenberg and Marquardt from p x p numbers: the triangle of the Jacobian, and with it
 the least of the model in a ball and inside bounds.
 
-Notation as in `_levenberg`: `tri` is R D^-1, `head` is b, a step z = D s has the units of neither.
+Notation as in `levenberg_marquardt`: `tri` is R D^-1, `head` is b, a step z = D s has the units of neither.
 """
 
 import equinox as eqx

@@ -1,1 +1,1 @@
-"""TODO varpro/_single."""
+"""The fit of one data set."""

@@ -1,1 +1,1 @@
-"""TODO varpro/_starts."""
+"""Starting values: what the data say of parameters without a start."""

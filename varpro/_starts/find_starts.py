@@ -1,4 +1,4 @@
-"""Starts from the data alone, without a fit: the door to `varpro._guess`."""
+"""Starts from the data alone, without a fit: the door to `varpro._starts.guess`."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,1 +1,1 @@
-"""TODO varpro/_statistics."""
+"""Uncertainty of a fit, and tests of what it leaves."""

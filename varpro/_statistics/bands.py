@@ -1,6 +1,6 @@
 """The uncertainty of the fitted curve, and of its components, at any x.
 
-With d c_j = -G_j d alpha + e_j (see `varpro._stats`), the curve of right-hand side j moves by
+With d c_j = -G_j d alpha + e_j (see `varpro._statistics.covariance`), the curve of right-hand side j moves by
 
     d mu_j = (Phi' c_j + phi0' - Phi G_j) d alpha + Phi e_j
 

@@ -1,4 +1,4 @@
-"""TODO varpro/_statistics/estimate.py."""
+"""An estimate with its standard error."""
 
 from typing import Any, Literal
 

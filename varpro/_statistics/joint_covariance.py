@@ -2,7 +2,7 @@
 
 Of q parameter values and n k coefficients no matrix of all is ever formed: every quantity is a row
 of derivatives by alpha and, for a coefficient, a share in the independent part of its right-hand
-side (see `varpro._stats`).
+side (see `varpro._statistics.covariance`).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a fit found: arrays under names, frozen. The verbs on it stand in `_fit_result`."""
+"""What a fit found: arrays under names, frozen. The verbs on it stand in `varpro._results.fit_result`."""
 
 from collections.abc import Mapping
 

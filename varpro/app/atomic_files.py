@@ -1,4 +1,4 @@
-"""TODO varpro/app/atomic_files.py."""
+"""Files that are written whole or not at all."""
 
 import os
 import re

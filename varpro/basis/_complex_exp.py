@@ -55,7 +55,7 @@ class ComplexExp(AbstractBasis):
     - `receiver`: a `Receiver`.
 
     Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
-    found in the spectrum of the data (`varpro._waves`); several waves get increasing frequencies in the
+    found in the spectrum of the data (`varpro._starts.periodogram`); several waves get increasing frequencies in the
     order in which they stand in the model.
     """
 

@@ -39,7 +39,7 @@ class GaussianIRF(AbstractResponse):
 
     Its parameters, `irf.center` and so on, exist once. Through it a decay of rate k that begins at
     `center` is `exp(-k t) theta(t)` convolved with the Gaussian, in a form in which nothing overflows
-    (`varpro.basis._special`): as in TIMP and pyglotaran, and unlike an amplitude at the maximum.
+    (`varpro.basis._faddeeva`): as in TIMP and pyglotaran, and unlike an amplitude at the maximum.
 
     **Arguments:**
 

@@ -35,7 +35,7 @@ class Oscillation(AbstractBasis):
         cosine and sine counted from there.
 
     Starts that are left out, of frequency and decay, are found in the spectrum of the data
-    (`varpro._waves`); not through a response.
+    (`varpro._starts.periodogram`); not through a response.
     """
 
     name: str

@@ -38,7 +38,7 @@ class AbstractResponse(Shared):
         values: Mapping[str, ArrayIn],
         known: Bool[np.ndarray, " n"],
     ) -> Inexact[Array, "m n"]:
-        """The states `exp(K v) start`; for `known` see `varpro.basis._states.states`."""
+        """The states `exp(K v) start`; for `known` see `varpro.basis._matrix_exponential.states`."""
 
     @abc.abstractmethod
     def seen_function(

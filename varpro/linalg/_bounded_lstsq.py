@@ -1,4 +1,4 @@
-"""TODO varpro/linalg/_bounded_lstsq.py."""
+"""Least squares with bounds on the coefficients, differentiable."""
 
 from collections.abc import Sequence
 

@@ -1,1 +1,1 @@
-"""TODO varpro/app/config."""
+"""Configuration files: what may stand in them, and where in the text it stands."""

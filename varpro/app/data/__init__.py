@@ -1,1 +1,1 @@
-"""TODO varpro/app/data."""
+"""Data files: tables, arrays and cubes, read as samples."""

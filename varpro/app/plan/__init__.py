@@ -1,1 +1,1 @@
-"""TODO varpro/app/plan."""
+"""A checked configuration with its data and models, ready to be fitted."""

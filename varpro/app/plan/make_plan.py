@@ -1,4 +1,4 @@
-"""TODO varpro/app/plan/make_plan.py."""
+"""A configuration file, read and checked with its data, as a plan."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

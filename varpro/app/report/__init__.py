@@ -1,1 +1,1 @@
-"""TODO varpro/app/report."""
+"""What a run says: tables, figures, the report and the files of results."""

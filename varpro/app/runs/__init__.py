@@ -1,1 +1,1 @@
-"""TODO varpro/app/runs."""
+"""Runs: fits whose results become a folder, whole or not at all."""

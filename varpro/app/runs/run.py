@@ -28,7 +28,7 @@ def run(
     changes: Sequence[str] = (),
 ) -> Outcome | BatchOutcome:
     """Fit what a configuration says and write the run folder, which is whole or not there; where every
-    curve is fitted for itself, see `varpro.app.batch`.
+    curve is fitted for itself, see `varpro.app.runs.batch`.
 
     **Arguments:**
 

@@ -1,1 +1,1 @@
-"""TODO varpro/app/scaffold."""
+"""New configuration files, and the reference of what they may hold."""
