@@ -99,14 +99,7 @@ def fit_one(
     if ended is not None:
         out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
     fit = assemble(
-        built,
-        setup.layout,
-        setup.params,
-        data,
-        setup.numbers,
-        setup.coordinates,
-        out,
-        linear,
+        built, setup.layout, setup.params, data, setup.numbers, setup.coordinates, out, linear
     )
     return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
