@@ -124,7 +124,7 @@ def test_the_matrix_is_that_of_golub_and_pereyra(kind, count):
         for i in range(count)
     )
     job = vp.prepare_many(model, T, Y[:1], **KINDS[kind][1])
-    curve, start, _, _ = job.ready(0, 1)
+    curve, start, _, _ = job.block_inputs(0, 1)
     curve, columns = jax.tree.map(lambda a: a[0], curve), jax.tree.map(jnp.asarray, job.columns)
     theta = start[0] * 1.02 + 0.01
     waves = jax.jit(lambda theta: columns.phi(theta))

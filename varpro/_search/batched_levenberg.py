@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from .._problem.columns import Assembled
-from .._problem.noise import Reweighting
+from .._problem.noise import NORMAL, AbstractNoise
 from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
@@ -32,12 +32,12 @@ _LOOSE = 1e-3
 class Limits(eqx.Module):
     """How to search, the same for all lanes: `ftol` is the reduction of the cost that a Gauss-Newton
     step may still promise, relative; `damping` that of the first step, little where starts are good;
-    `reweight` makes weights that follow the model."""
+    `noise` makes weights that follow the model."""
 
     ftol: Float[ArrayIn, ""]
     max_steps: Int[ArrayIn, ""]
     damping: Float[ArrayIn, ""]
-    reweight: Reweighting | None = None
+    noise: AbstractNoise = NORMAL
 
 
 class _State(NamedTuple):
@@ -90,11 +90,11 @@ def _fresh(alpha: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _
 def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _State:
     """One trial point judged and the next one chosen: Levenberg-Marquardt with More's scaling and
     the damping of Nielsen (1999)."""
-    y, reweight = jnp.asarray(curve.y), limits.reweight
+    y, reweighted = jnp.asarray(curve.y), limits.noise.follows_model
     eps = float(jnp.finfo(y.dtype).eps)
     first = jnp.isinf(state.at.cost)
     before = PreviousWeights(state.at.model, state.at.coef, state.scoring, state.share)
-    new = moments(columns, state.trial, curve, reweight, before)
+    new = moments(columns, state.trial, curve, limits.noise, before)
     sound = (
         jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
     )
@@ -108,7 +108,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     close = close & (promise <= 0.5 * newton_reduction(state.at, state.alpha, curve, state.scale))
     accepted = sound & (first | (ratio > 1e-4) | close)
     settled = jnp.ones((), bool)
-    if reweight is not None:
+    if reweighted:
         # New coefficients may do what no step of alpha promised.
         more = (
             sound
@@ -120,7 +120,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
         accepted = accepted | more
     length, share = state.length, state.share
-    if reweight is not None:
+    if reweighted:
         # Scoring takes the curvature that is expected for the one that is: where few counts tell of a
         # parameter that is half of it or twice, and steps overshoot for ever. What the last step
         # gained tells: with the curvature l times what was expected, (1 - l s / 2) / (1 - s / 2).
@@ -132,7 +132,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         share = jnp.where(state.scoring, share * jnp.where(accepted, 4.0, 0.5), share)
         share = jnp.minimum(share, 1.0)
     at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
-    if reweight is not None:
+    if reweighted:
         settled = at.drift <= limits.ftol
     alpha = jnp.where(accepted, state.trial, state.alpha)
     damping = jnp.where(
@@ -169,7 +169,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         *(state.scoring, length, share),
         status,
     )
-    if reweight is None:
+    if not reweighted:
         return state
     ended = (promise <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
     # From here on another function is minimised.
@@ -248,7 +248,7 @@ def search_lanes(
     """The optimum of every problem. Weights and bounds are one row for all or one for each."""
     b, m = curves.y.shape
     n = len(columns.model.columns)
-    kept = 0 if limits.reweight is None else m
+    kept = m if limits.noise.follows_model else 0
     types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
     fresh = jax.vmap(lambda alpha: _fresh(alpha, n, kept, limits.damping, types))
     rows = ("weights", "lower", "upper")

@@ -1,10 +1,12 @@
 """Starting points that cover the box of the free coordinates, and the best of where they lead."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._errors import InputError
 from .._parameters.layout import Coordinates
 from .._reduced.abstract import AbstractReduced
 from .._status import RESULTS
@@ -18,6 +20,24 @@ _HISTORY = 512
 
 # How far from its start a coordinate without bounds is sought: half a decade, either way.
 _DECADES = 0.5
+
+
+class Multistart(eqx.Module):
+    """How to look for the lowest of all optima: the search from each of `starts` points that `seed`
+    tells, and whether with compressed right-hand sides, None for where that pays."""
+
+    local: Search
+    starts: int = 1
+    seed: int = 0
+    compress: bool | None = None
+
+    def __check_init__(self):
+        if self.starts < 1:
+            raise InputError(f"starts must be at least 1, not {self.starts}.")
+
+    def points(self, coordinates: Coordinates) -> np.ndarray:
+        """The starts (starts, p) in these coordinates."""
+        return start_points(coordinates, self.starts, self.seed)
 
 
 def start_points(coordinates: Coordinates, count: int, seed: int) -> np.ndarray:

@@ -15,8 +15,9 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._parameters.layout import expand
 from .._parameters.param import Param
-from .._parameters.tie import Tie, TieLike, followed
+from .._parameters.tie import Tie, followed
 from .._problem.data import Data
+from .._problem.options import NONE, Constraints
 from .._types import ArrayIn
 from ..basis import AbstractBasis, Constant, Offset, Polynomial, Sum, without_names
 from .components import Box, Components, SoughtComponent, Values, on_host
@@ -33,23 +34,20 @@ def guess_starts(
     basis: AbstractBasis,
     params: Mapping[str, Param],
     data: Data,
-    *,
-    fix: Sequence[str] = (),
-    tie: Mapping[str, TieLike] | None = None,
-    order: Chains = (),
+    constraints: Constraints = NONE,
 ) -> dict[str, Param]:
     """`params` with a start for each that had none, as far as the bases know how to find one.
 
     Starts lie inside bounds, increase along `order`, and differ for components that differ in their
     names alone. A parameter that is held, or one of a function of the user's, stays without.
     """
-    params = dict(params)
+    params, order = dict(params), constraints.order
     try:
-        source = followed(tie or {}, tuple(params))
+        source = followed(constraints.tie, tuple(params))
     except InputError:
         return params  # refused later
     missing = {one.name for one in source.values() if params[one.name].init is None}
-    held = {name for pattern in fix for name in expand(pattern, tuple(params), "fix")}
+    held = {name for pattern in constraints.fix for name in expand(pattern, tuple(params), "fix")}
     if not missing or any(params[name].fixed or name in held for name in missing):
         return params
     if not isinstance(data.x, np.ndarray) or data.x.ndim != 1 or np.iscomplexobj(data.x):
