@@ -45,7 +45,7 @@ _LEFT = (0, 6)
 
 
 class Amplitudes(eqx.Module):
-    """CoefficientCovariance of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
+    """Coefficients of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
     weighted sum of squares of each."""
 
     coef: np.ndarray
@@ -88,7 +88,7 @@ class CompressedFit(eqx.Module):
 
     @property
     def coef(self) -> np.ndarray:
-        """CoefficientCovariance (n, k)."""
+        """Coefficients (n, k)."""
         return self._known().coef
 
     @property
@@ -152,7 +152,7 @@ class CompressedFit(eqx.Module):
         return self.core.ci(level, method, asked)
 
     def of(self, block: np.ndarray) -> Amplitudes:
-        """CoefficientCovariance of right-hand sides (m, k_i), with errors in which all data have their say."""
+        """Coefficients of right-hand sides (m, k_i), with errors in which all data have their say."""
         return self._read([np.asarray(block)], block.shape[1])
 
     def completed(self, blocks: DataBlocks | np.ndarray) -> "CompressedFit":
@@ -211,7 +211,7 @@ class CompressedFit(eqx.Module):
     def _known(self) -> Amplitudes:
         if self.amplitudes is None:
             raise InputError(
-                "CoefficientCovariance take a second reading of the data: fit = fit.completed(blocks), or "
+                "Coefficients take a second reading of the data: fit = fit.completed(blocks), or "
                 "fit.of(block) for some of them."
             )
         return self.amplitudes
@@ -267,7 +267,7 @@ class CompressedFit(eqx.Module):
         labels: Labels | None = None,
         fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
     ) -> "matplotlib.figure.Figure":
-        """CoefficientCovariance and their standard errors as maps; see `FitResult.plot_maps`.
+        """Coefficients and their standard errors as maps; see `FitResult.plot_maps`.
 
         **Raises:** `InputError` before the data have been read a second time.
         """
@@ -330,7 +330,7 @@ class CompressedFit(eqx.Module):
 def _amplitudes(
     problem: Problem, alpha: Float[ArrayIn, " p"], known: ParameterCovariance
 ) -> tuple[Inexact[Array, "N k"], Float[Array, "N k"], Float[Array, " k"]]:
-    """CoefficientCovariance of a block, their variances for unit noise, and sums of squares."""
+    """Coefficients of a block, their variances for unit noise, and sums of squares."""
     alpha = jnp.asarray(alpha)
     spread = ParameterCovariance(
         **{k: jnp.asarray(getattr(known, k)) for k in ParameterCovariance.__dataclass_fields__}
