@@ -1,7 +1,6 @@
 """What a fit of compressed right-hand sides returns: their shared parameters, and all coefficients
 once the data have been read a second time."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._equality import same
 from .._errors import InputError
 from .._figures.labels import Labels
 from .._problem.columns import Assembled
@@ -30,10 +28,10 @@ from .._text import bullet, indented, text_table
 from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg import SVD
+from .abstract import AbstractResult
 from .fit_result import FitResult
 from .netcdf import Contents, texts
 from .report import PARAMETERS, criteria_text, outcome, parameter_row
-from .store import save
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -53,7 +51,7 @@ class Amplitudes(eqx.Module):
     chisq: np.ndarray
 
 
-class CompressedFit(eqx.Module):
+class CompressedFit(AbstractResult):
     """The outcome of `varpro.fit` for right-hand sides that were read block by block.
 
     **Fields:**
@@ -298,25 +296,8 @@ class CompressedFit(eqx.Module):
         }
         return Contents(variables, coords, {}).to_xarray()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
-        save(self, path, Contents({}, {}, {}))
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
-
-    def __hash__(self) -> int:
-        return hash((self.core, self.count))
-
-    def __str__(self) -> str:
-        return self.report()
+    def _stored(self) -> tuple["CompressedFit", Contents]:
+        return self, Contents({}, {}, {})
 
     def __repr__(self) -> str:
         how = self.core.stop if self.success else "not converged"
