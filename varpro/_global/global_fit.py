@@ -15,7 +15,7 @@ from .._parameters.param import Param
 from .._results.abstract import AbstractResult
 from .._results.fit_result import FitResult
 from .._results.netcdf import Contents
-from .._results.report import PARAMETERS, criteria_text, outcome, parameter_row
+from .._results.report import CRITERIA, PARAMETERS, aligned, outcome, parameter_row, summary
 from .._statistics.estimate import Estimate, nonlinear
 from .._statistics.record import AbstractLeastSquares, plain
 from .._text import html_table, indented, text_table
@@ -94,8 +94,7 @@ class GlobalFit(AbstractLeastSquares, AbstractResult):
         lines = [f"varpro global fit: {outcome(self)}"]
         if not self.success:
             lines.append(f"  {self.message}")
-        width = max(len(label) for label, _ in self._statistics())
-        lines += [f"  {label:<{width}}  {text}" for label, text in self._statistics()]
+        lines += aligned(self._statistics())
         if self.names:
             rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
             lines += ["", indented(text_table(PARAMETERS, rows, _LEFT))]
@@ -118,16 +117,8 @@ class GlobalFit(AbstractLeastSquares, AbstractResult):
 
     def _statistics(self) -> list[tuple[str, str]]:
         linear = round(self.num_params - self.num_free, 2)
-        return [
-            ("data", f"{self.num_data} values in {len(self.sets)} data sets"),
-            (
-                "variables",
-                f"{self.num_params}: {self.num_free} nonlinear, {linear} linear; {self.dof} degrees "
-                "of freedom",
-            ),
-            ("chi-square", f"{self.chisq:.6g}, reduced {self.redchi:.6g}"),
-            ("criteria", criteria_text(self)),
-        ]
+        data = f"{self.num_data} values in {len(self.sets)} data sets"
+        return summary(self, data, f"{self.num_free} nonlinear", linear)
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         header = ("data set", "shape", "chi-square", "per value", "rank", "cond")
@@ -248,12 +239,8 @@ class GlobalFit(AbstractLeastSquares, AbstractResult):
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""
-        keys = (
-            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
-            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
-            *("cond_jac", "absolute_sigma"),
-        )
-        return {key: plain(getattr(self, key)) for key in keys} | {
+        numbers = {name: plain(one.value) for name, one in self.statistics.items()}
+        return {name: number for name, number in numbers.items() if name not in CRITERIA} | {
             "sets": {key: one.to_dict() for key, one in self.sets.items()},
             "covariance": {"names": list(self.cov_names), "matrix": plain(self.covariance)},
         }

@@ -31,7 +31,7 @@ from ..linalg import SVD
 from .abstract import AbstractResult
 from .fit_result import FitResult
 from .netcdf import Contents, texts
-from .report import PARAMETERS, criteria_text, outcome, parameter_row
+from .report import PARAMETERS, aligned, outcome, parameter_row, summary
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -217,18 +217,14 @@ class CompressedFit(AbstractResult):
     def report(self) -> str:
         """The text that `print(fit)` shows."""
         core = self.core
-        nonlinear, linear = core.num_free, core.num_params - core.num_free
+        data = (
+            f"{core.num_data} values ({len(core.y)} samples, {self.count} right-hand sides, searched "
+            f"as {core.y.shape[1]})"
+        )
+        nonlinear, linear = f"{core.num_free} nonlinear", core.num_params - core.num_free
         lines = [f"varpro fit of compressed data: {outcome(core)}"]
         lines += [bullet(core.message)] if not core.success else []
-        lines += [
-            f"  data        {core.num_data} values ({len(core.y)} samples, {self.count} right-hand "
-            f"sides, searched as {core.y.shape[1]})",
-            f"  variables   {core.num_params}: {nonlinear} nonlinear, {linear} linear; {core.dof} "
-            "degrees of freedom",
-            f"  chi-square  {core.chisq:.6g}, reduced {core.redchi:.6g}",
-            f"  criteria    {criteria_text(core)}",
-            "",
-        ]
+        lines += [*aligned(summary(core, data, nonlinear, linear)), ""]
         known = self.names if self.amplitudes is None else (*self.names, *self.columns)
         rows = [parameter_row(self[name]) for name in known]
         lines.append(indented(text_table(PARAMETERS, rows, _LEFT)))

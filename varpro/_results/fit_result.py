@@ -397,15 +397,10 @@ class FitResult(Fitted, AbstractResult):
             one = self[name]
             keys = fields if one.kind == "nonlinear" else (*fields[:2], "at_bound")
             parameters[name] = {"kind": one.kind} | {k: plain(getattr(one, k)) for k in keys}
-        keys = (
-            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
-            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
-            *("rank", "cond", "cond_jac", "absolute_sigma"),
-        )
-        out = {key: plain(getattr(self, key)) for key in keys}
-        out["parameters"] = parameters
-        out["covariance"] = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
-        return out | {"aic": plain(self.aic), "aicc": plain(self.aicc), "bic": plain(self.bic)}
+        numbers = {name: plain(one.value) for name, one in self.statistics.items()}
+        del numbers["sigma_resid"]  # the root of redchi
+        covariance = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
+        return numbers | {"parameters": parameters, "covariance": covariance}
 
     def __repr__(self) -> str:
         return line(self)

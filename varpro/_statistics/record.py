@@ -18,6 +18,7 @@ from ..basis import Model
 from .estimate import Estimate, nonlinear
 from .information_criteria import aic, aicc, bic
 from .joint_covariance import Optimum
+from .summary import Statistic, statistics
 
 
 class AbstractLeastSquares(eqx.Module):
@@ -59,6 +60,11 @@ class AbstractLeastSquares(eqx.Module):
     def bic(self) -> float:
         """Schwarz' (Bayesian) information criterion."""
         return bic(self)
+
+    @property
+    def statistics(self) -> dict[str, Statistic]:
+        """The numbers that judge the whole fit, by name, each with `value`, `label` and `text`."""
+        return statistics(self)
 
     @property
     def correlation(self) -> np.ndarray:
