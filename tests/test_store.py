@@ -315,6 +315,14 @@ def test_fits_of_several_data_sets_and_of_many_curves_come_back_too(kind, tmp_pa
             vp.load(path, model=MODEL)
 
 
+def test_the_coefficients_of_a_second_reading_come_back_too(tmp_path):
+    columns = np.outer(Y, np.arange(1.0, 5.0)) + 0.02 * NOISE
+    fit = vp.fit(MODEL, T, vp.compress(columns)).completed(columns)
+    fit.save(tmp_path / "fit.nc")
+    again = vp.load(tmp_path / "fit.nc")
+    assert again == fit and str(again) == str(fit)
+
+
 FORMAT_1 = pathlib.Path(__file__).parent / "saved" / "format_1.zip"
 KINDS_OF_FORMAT_1 = {"global": "GlobalFit", "batch": "BatchFit"}
 KINDS_OF_FORMAT_1 |= {"compressed": "CompressedFit", "modes": "DmdResult"}

@@ -22,6 +22,7 @@ _PLACES = {
     "CovarianceBlocks": "varpro._statistics.covariance:CovarianceBlocks",
     "Optimum": "varpro._statistics.joint_covariance:Optimum",
     "FitResult": "varpro._results.fit_result:FitResult",
+    "Amplitudes": "varpro._results.compressed_fit:Amplitudes",
     "DmdSpectrum": "varpro._dmd.exponentials:Spectrum",
     "DmdErrors": "varpro._dmd.result:Errors",
     "DmdBags": "varpro._dmd.bagging:DmdBags",

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from .._errors import needed
-from .._statistics.information_criteria import aic, aicc, bic
 from .._statistics.record import Fitted
 from .netcdf import Contents, texts
 
@@ -128,7 +127,5 @@ def _floats(values: Any) -> np.ndarray:
 
 def _attributes(fit: Fitted) -> dict[str, Any]:
     keys = ("status", "message", "stop", "chisq", "redchi", "cost", "dof", "num_data", "num_params")
-    found = {key: getattr(fit, key) for key in keys}
-    criteria = {"aic": aic(fit), "aicc": aicc(fit), "bic": bic(fit)}
     flags = {"success": int(fit.success), "absolute_sigma": int(fit.absolute_sigma)}
-    return flags | found | criteria
+    return flags | {key: getattr(fit, key) for key in (*keys, "aic", "aicc", "bic")}

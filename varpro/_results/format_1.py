@@ -16,6 +16,7 @@ _CLASSES = {
     "varpro._stats:Blocks": "CovarianceBlocks",
     "varpro._joint:Optimum": "Optimum",
     "varpro._fit_result:FitResult": "FitResult",
+    "varpro._compressed_fit:Amplitudes": "Amplitudes",
     "varpro._dmd_columns:Spectrum": "DmdSpectrum",
     "varpro._dmd_result:Errors": "DmdErrors",
     "varpro._dmd_bags:DmdBags": "DmdBags",
