@@ -13,7 +13,7 @@ import varpro as vp
 from varpro._batch.curves import Rows
 from varpro._batch.job import FIELDS
 
-T = (np.arange(48) + 0.5) * 0.2
+T = (np.arange(64) + 0.5) * 0.15  # a shape of tests/test_batch.py
 MODEL = vp.Exp("fast", tau=1.0) + vp.Exp("slow", tau=5.0)
 RNG = np.random.default_rng(0)
 SHAPE = (6, 7)
