@@ -99,6 +99,7 @@ _TABLE = {
 _FAMILIES = (
     *(("test_fit", "test_report", "test_store", "test_diagnostics", "test_compare"),),
     *(("test_profile", "test_bootstrap", "test_bands"), ("test_batch", "test_batch_more")),
+    *(("app/test_run", "app/test_report", "app/test_commands", "app/test_folder"),),
 )
 _FAMILY = {f"tests/{name}.py": family[0] for family in _FAMILIES for name in family}
 _made: collections.Counter[str] = collections.Counter()
