@@ -52,6 +52,8 @@ def _set_up() -> None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # Each operation of a program notes where in the code it comes from, which nobody reads here.
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     jax.monitoring.register_event_duration_secs_listener(_program_made)
     if _TYPES:
         import jaxtyping
@@ -69,7 +71,7 @@ def pytest_collection_finish() -> None:
     # What is there now stays: to search it for garbage again and again takes a tenth of the time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 100, 100)
 
 
 def pytest_report_header() -> str:
@@ -93,6 +95,14 @@ _TABLE = {
     path: int(number)
     for number, path in map(str.split, (_ROOT / "tests" / "programs.txt").read_text().splitlines())
 }
+# Files whose fits have models and shapes in common run one behind the other on one worker, which traces
+# and compiles them once. The number in the table is that of a file alone.
+_FAMILIES = (
+    *(("test_fit", "test_report", "test_store", "test_diagnostics", "test_compare"),),
+    *(("test_profile", "test_bootstrap", "test_bands"), ("test_batch", "test_batch_more")),
+    *(("app/test_run", "app/test_report", "app/test_commands", "app/test_folder"),),
+)
+_FAMILY = {f"tests/{name}.py": family[0] for family in _FAMILIES for name in family}
 _made: collections.Counter[str] = collections.Counter()
 _allowed: dict[str, int] = {}
 _current = [""]
@@ -117,7 +127,29 @@ def _file(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The table is sorted by time: what takes the longest begins, and workers end together.
     place = {path: i for i, path in enumerate(_TABLE)}
-    items.sort(key=lambda item: (place.get(_file(item), len(place)), _file(item)))
+    first = {}
+    for path, family in _FAMILY.items():
+        first[family] = min(first.get(family, len(place)), place.get(path, len(place)))
+
+    def order(item: pytest.Item) -> tuple:
+        path = _file(item)
+        mine = place.get(path, len(place))
+        return first.get(_FAMILY.get(path, ""), mine), mine, path
+
+    items.sort(key=order)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With `--dist loadfile`: a family is handed out as one file is."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFamily(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return _FAMILY.get(path, path)
+
+    return ByFamily(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,7 +159,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
     try:
         return (yield)
     finally:
-        _forget_programs(nextitem is None or nextitem.path != item.path)
+        after = "" if nextitem is None else _file(nextitem)
+        family = _FAMILY.get(_current[0], _current[0])
+        _forget_programs(_FAMILY.get(after, after) != family)
         _current[0] = ""
 
 
@@ -139,10 +173,10 @@ _MOST = 2.5  # GB, for each worker at any time
 _SOON, _LATE, _MAPPINGS = 0.9, 1.8, 40_000
 
 
-def _forget_programs(end_of_file: bool) -> None:
-    """At the end of a file where memory grows, within a file where it is nearly used up."""
+def _forget_programs(end: bool) -> None:
+    """At the end of a file or family where memory grows, within it where it is nearly used up."""
     held = _resident()
-    if held < _SOON or not (end_of_file or held > _LATE or _mappings() > _MAPPINGS):
+    if held < _SOON or not (end or held > _LATE or _mappings() > _MAPPINGS):
         return
     import jax
 

@@ -50,27 +50,22 @@ def test_every_curve_is_fitted_as_if_it_were_alone():
     agree(batch, Y[:12])
 
 
-def test_weights_masks_and_absolute_errors_of_all_or_of_each():
+def test_weights_and_masks_of_each():
     rng = np.random.default_rng(1)
-    sigma = rng.uniform(0.5, 2.0, T.size)
-    agree(
-        vp.fit_many(MODEL, T, Y, sigma=sigma, absolute_sigma=True),
-        Y[:3],
-        sigma=sigma,
-        absolute_sigma=True,
-    )
     each = rng.uniform(0.5, 2.0, Y.shape)
     mask = rng.uniform(size=Y.shape) > 0.2
     agree(vp.fit_many(MODEL, T, Y, weights=each, mask=mask), Y[:3], weights=each, mask=mask)
 
 
-def test_bounds_are_kept_and_their_errors_withheld():
-    bounds = {"slow.tau": (0.1, 3.0)}
-    batch = vp.fit_many(MODEL, T, Y, bounds=bounds, init={"slow.tau": 2.0})
+def test_bounds_are_kept_and_their_errors_withheld_with_absolute_errors_of_all():
+    options = {"bounds": {"slow.tau": (0.1, 3.0)}, "init": {"slow.tau": 2.0}}
+    sigma = np.random.default_rng(1).uniform(0.5, 2.0, T.size)
+    options |= {"sigma": sigma, "absolute_sigma": True}
+    batch = vp.fit_many(MODEL, T, Y, **options)
     on = batch["slow.tau"].value == 3.0
     assert 0 < on.sum() < 40
     np.testing.assert_array_equal(np.isnan(batch["slow.tau"].stderr), on)
-    agree(batch, Y[:8], bounds=bounds, init={"slow.tau": 2.0})
+    agree(batch, Y[:8], **options)
 
 
 def test_fixed_tied_and_ordered_parameters():
@@ -131,17 +126,18 @@ def test_an_offset_and_a_function_of_ones_own():
 
 
 def test_order_blocks_and_threads_change_nothing():
-    b = 300
+    b = 150  # in blocks of 64, which the program of the 40 curves takes too
     y = curves(b, seed=3, photons=300.0, poisson=True)
-    whole = vp.fit_many(MODEL, T, y, block=128, workers=1)
+    whole = vp.fit_many(MODEL, T, y, block=64, workers=1)
     turn = np.random.default_rng(0).permutation(b)
-    turned = vp.fit_many(MODEL, T, y[turn], block=128, workers=2)
+    turned = vp.fit_many(MODEL, T, y[turn], block=64, workers=2)
     # The same program: a lane of it computes the same whichever it is and whatever its neighbours do.
     for field in ("alpha", "coef", "alpha_stderr", "coef_stderr", "chisq", "status", "num_steps"):
         np.testing.assert_array_equal(getattr(turned, field), getattr(whole, field)[turn])
-    larger = vp.fit_many(MODEL, T, y, block=256)
-    good = whole.success & larger.success
-    np.testing.assert_allclose(larger.chisq[good], whole.chisq[good], rtol=1e-8)
+    single = vp.fit_many(MODEL, T, y[:12], block=1)
+    good = whole.success[:12] & single.success
+    assert good.sum() > 6
+    np.testing.assert_allclose(single.chisq[good], whole.chisq[:12][good], rtol=1e-8)
 
 
 def test_a_dead_a_broken_and_a_masked_curve_harm_only_themselves():
@@ -202,10 +198,10 @@ def deviance(theta, y):
 
 
 def test_poisson_noise_gives_the_maximum_of_the_likelihood():
-    y = curves(12, seed=7, photons=2000.0, poisson=True)
+    y = curves(4, seed=7, photons=2000.0, poisson=True)
     batch = vp.fit_many(MODEL, T, y, noise="poisson", ftol=1e-13)
     assert batch.success.all()
-    for i in range(6):
+    for i in range(4):
         at = np.r_[batch.alpha[i], batch.coef[i]]
         best = minimize(
             deviance,
@@ -318,14 +314,12 @@ def test_ten_peaks_are_more_than_are_unrolled_and_fitted_all_the_same():
         start=vp.Constant("background"),
     )
     weights = rng.uniform(0.5, 1.5, y.shape)
-    for noise in ("normal", "huber"):
-        options = {"noise": noise, "loss_scale": 0.02}
-        batch = vp.fit_many(model, x, y, weights=weights, **options)
-        assert batch.success.all() and batch.alpha.shape == (4, 20)
-        one = vp.fit(model, x, y[1], weights=weights[1], **options)
-        np.testing.assert_allclose(batch.alpha[1], one.alpha, rtol=1e-5)
-        np.testing.assert_allclose(batch.alpha_stderr[1], one.alpha_stderr, rtol=2e-3)
-        np.testing.assert_allclose(batch.coef_stderr[1], one.coef_stderr, rtol=2e-3)
+    batch = vp.fit_many(model, x, y, weights=weights)
+    assert batch.success.all() and batch.alpha.shape == (4, 20)
+    one = vp.fit(model, x, y[1], weights=weights[1])
+    np.testing.assert_allclose(batch.alpha[1], one.alpha, rtol=1e-5)
+    np.testing.assert_allclose(batch.alpha_stderr[1], one.alpha_stderr, rtol=2e-3)
+    np.testing.assert_allclose(batch.coef_stderr[1], one.coef_stderr, rtol=2e-3)
 
 
 def test_new_numbers_compile_nothing():
@@ -337,12 +331,13 @@ def test_new_numbers_compile_nothing():
 
 def test_progress_is_told_and_the_report_says_how_it_went():
     seen = []
-    batch = vp.fit_many(MODEL, T, Y, block=16, progress=lambda *a: seen.append(a))
-    assert seen[-1] == (40, 40) and len(seen) == 3
+    y = curves(150)
+    batch = vp.fit_many(MODEL, T, y, block=64, progress=lambda *a: seen.append(a))
+    assert seen[-1] == (150, 150) and len(seen) == 3
     text = str(batch)
-    for word in ("40 of 40 curves", "slow.tau", "median", "reduced chi-square"):
+    for word in ("150 of 150 curves", "slow.tau", "median", "reduced chi-square"):
         assert word in text
-    assert batch == batch and "40 curves" in repr(batch)
+    assert batch == batch and "150 curves" in repr(batch)
 
 
 @pytest.mark.parametrize(

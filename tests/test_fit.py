@@ -32,8 +32,7 @@ def oracle(y, sigma=None, absolute=False):
     )
 
 
-@pytest.mark.parametrize("jacobian", ["kaufman", "full"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("weighted", "jacobian"), [(False, "kaufman"), (True, "full")])
 def test_values_and_errors_agree_with_scipy(weighted, jacobian):
     sigma = SIGMA if weighted else None
     values, cov = oracle(Y, sigma)

@@ -239,7 +239,10 @@ def test_what_is_printed_names_everything():
         (lambda: vp.fit({"run1": MODEL}, SETS), "one for each"),
         (lambda: vp.fit({"run1": MODEL}, *SETS["run1"]), "One data set has one model"),
         (lambda: vp.fit(MODEL, SETS, share=["fast.*"])["rum1"], "Did you mean"),
-        (lambda: vp.fit(MODEL, SETS, init={"fast.tau": 5.0}), "in data set 'run1'|identical"),
+        (
+            lambda: vp.fit(MODEL, SETS, share=["fast.*"], init={"fast.tau": 5.0}),
+            "in data set 'run1'|identical",
+        ),
         (lambda: vp.fit(MODEL, {"a": (np.arange(3.0), np.ones(3))}), "cannot determine"),
         (
             lambda: vp.fit(MODEL, SETS, share=["fast.*"])["run1"].profile("fast.tau"),
