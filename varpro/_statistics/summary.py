@@ -34,10 +34,10 @@ class Statistic(NamedTuple):
 
 def statistics(fit: Any) -> dict[str, Statistic]:
     """The numbers of `STATISTICS` that a fit has, by the name of the attribute."""
-    labels = _UNWEIGHTED if getattr(fit, "weights", True) is None else {}
+    labels: dict[str, str] = _UNWEIGHTED if getattr(fit, "weights", True) is None else {}
     values = {name: getattr(fit, name) for name in STATISTICS if hasattr(fit, name)}
     return {
-        name: Statistic(value, labels.get(name, label), format(value, form))
+        name: Statistic(value, labels[name] if name in labels else label, format(value, form))
         for name, value in values.items()
         for label, form in (STATISTICS[name],)
     }
