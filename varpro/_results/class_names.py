@@ -19,6 +19,7 @@ _PLACES = {
     "Numbers": "varpro._parameters.layout:Numbers",
     "Group": "varpro.basis._model:_Group",
     "Linear": "varpro._problem.linear_constraints:Linear",
+    "Compressed": "varpro._problem.compress:Compressed",
     "CovarianceBlocks": "varpro._statistics.covariance:CovarianceBlocks",
     "Optimum": "varpro._statistics.joint_covariance:Optimum",
     "FitResult": "varpro._results.fit_result:FitResult",

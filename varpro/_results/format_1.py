@@ -13,6 +13,7 @@ _CLASSES = {
     "varpro._params:Numbers": "Numbers",
     "varpro.basis._compose:_Group": "Group",
     "varpro._linear:Linear": "Linear",
+    "varpro._compress:Compressed": "Compressed",
     "varpro._stats:Blocks": "CovarianceBlocks",
     "varpro._joint:Optimum": "Optimum",
     "varpro._fit_result:FitResult": "FitResult",
