@@ -108,7 +108,7 @@ def _solve(
     how: Search,
 ) -> Solution:
     alpha0 = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), alpha0)
-    alpha0, unravel = jax.flatten_util.ravel_pytree(alpha0)
+    start, unravel = jax.flatten_util.ravel_pytree(alpha0)
     y = jnp.asarray(y, jnp.result_type(y, float))
     phi = jax.eval_shape(basis, alpha0, args)
     rows = phi.shape[0] if phi.ndim in (1, 2) else None
@@ -124,7 +124,7 @@ def _solve(
     columns = Opaque(basis, offset, args, unravel)
     problem = Problem(columns, y.reshape(y.shape[0], -1), weights)
     bounds = _like(lower, alpha0), _like(upper, alpha0)
-    alpha, coef, found = optimum(problem, bounds, alpha0, how=how)
+    alpha, coef, found = optimum(problem, bounds, start, how=how)
     resid = problem.target(alpha) - problem.phi(alpha) @ coef
     cost = problem.cost(alpha, coef)
     if y.ndim == 1:
