@@ -25,6 +25,7 @@ _TYPES = os.environ.get("VARPRO_TEST_TYPES", "0") == "1"
 _OWN_CHECKS = {
     *("app", "__main__", "_fit", "_figures", "_results.fit_result", "_single.fit_single"),
     *("_problem.data", "_problem.compress", "_problem.checks", "_problem.model_like"),
+    *("_problem.options", "_starts.declare"),
     *("_global.fit_global", "_global.parameter_names", "_parameters.tie"),
     *("_batch.fit_many", "_batch.labelled", "_batch.per_curve", "_batch.prepare", "_batch.starts"),
     *("_dmd.dmd", "_dmd.constraints", "_dmd.initial"),

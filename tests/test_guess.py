@@ -7,6 +7,7 @@ import pytest
 import varpro as vp
 from varpro._problem.data import prepare_data
 from varpro._problem.model_like import starts_of
+from varpro._problem.options import Constraints, Weighting
 from varpro._starts.guess import guess_starts
 
 T = np.linspace(0.0, 10.0, 200)
@@ -26,7 +27,7 @@ def started(kind, **values):
 def guess(model, x, y, init=(), bounds=(), **how):
     data = {k: how.pop(k) for k in ("sigma", "weights", "mask") if k in how}
     params = starts_of(model, dict(init), dict(bounds))
-    return guess_starts(model, params, prepare_data(x, y, **data), **how)
+    return guess_starts(model, params, prepare_data(x, y, Weighting(**data)), Constraints(**how))
 
 
 def values(found):

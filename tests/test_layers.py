@@ -42,7 +42,7 @@ ROWS = {
     ],
     "varpro.linalg": [
         "_factor _masked_qr _cholesky",
-        "_householder _full_rank",
+        "_derivative _householder _full_rank",
         "_orthogonal",
         "_qr _pivoted_qr _svd _normal _gram_schmidt",
         "_pinv_solve _lineax _column_scaling _active_set",

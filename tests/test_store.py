@@ -1,12 +1,15 @@
 """A fit on disk, pickled and copied is the same fit; a damaged file says so."""
 
 import copy
+import dataclasses
+import inspect
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
 import textwrap
+import typing
 import zipfile
 
 import equinox as eqx
@@ -17,6 +20,7 @@ import xarray as xr
 
 import varpro as vp
 from varpro._equality import same
+from varpro._results.class_names import class_of, is_ours, word_of
 
 T = np.linspace(0.0, 20.0, 120)
 NOISE = np.random.default_rng(7).normal(size=(T.size, 4))
@@ -315,6 +319,14 @@ def test_fits_of_several_data_sets_and_of_many_curves_come_back_too(kind, tmp_pa
             vp.load(path, model=MODEL)
 
 
+def test_the_coefficients_of_a_second_reading_come_back_too(tmp_path):
+    columns = np.outer(Y, np.arange(1.0, 5.0)) + 0.02 * NOISE
+    fit = vp.fit(MODEL, T, vp.compress(columns)).completed(columns)
+    fit.save(tmp_path / "fit.nc")
+    again = vp.load(tmp_path / "fit.nc")
+    assert again == fit and str(again) == str(fit)
+
+
 FORMAT_1 = pathlib.Path(__file__).parent / "saved" / "format_1.zip"
 KINDS_OF_FORMAT_1 = {"global": "GlobalFit", "batch": "BatchFit"}
 KINDS_OF_FORMAT_1 |= {"compressed": "CompressedFit", "modes": "DmdResult"}
@@ -347,3 +359,29 @@ def test_a_class_of_ours_without_a_word_cannot_be_saved(tmp_path):
     fit = vp.fit(MODEL, T, Y)
     with pytest.raises(vp.InputError, match="cannot store a QR of varpro"):
         eqx.tree_at(lambda f: f.message, fit, vp.linalg.QR()).save(tmp_path / "fit.nc")
+
+
+def modules_of(hint):
+    """Classes of ours that an annotation names."""
+    parts = typing.get_args(hint)
+    if parts:
+        return {kind for part in parts for kind in modules_of(part)}
+    ours = isinstance(hint, type) and issubclass(hint, eqx.Module) and is_ours(hint.__module__)
+    return {hint} if ours else set()
+
+
+def test_every_class_that_a_saved_fit_may_hold_has_a_word():
+    kinds = [vp.FitResult, vp.GlobalFit, vp.BatchFit, vp.CompressedFit, vp.DmdResult]
+    held, seen = list(kinds), set()
+    while held:
+        kind = held.pop()
+        hints = typing.get_type_hints(kind)
+        # Types that a field of this kind says: a class without a word could not be saved.
+        fields = {hint for f in dataclasses.fields(kind) for hint in modules_of(hints[f.name])}
+        assert [
+            k.__name__ for k in fields if word_of(k) is None and not inspect.isabstract(k)
+        ] == []
+        held += fields - seen
+        seen |= fields
+    assert {"Param", "Layout", "Optimum", "CovarianceBlocks"} <= {word_of(k) for k in seen}
+    assert all(class_of(word_of(kind)) is kind for kind in seen if not inspect.isabstract(kind))

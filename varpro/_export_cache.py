@@ -135,12 +135,12 @@ def _traced(function: Any, leaves: list[Any], treedef: Any, static: Any) -> _Pro
     """The program of a function, and None where it cannot be exported."""
     import jax.export
 
-    seen: list[Any] = []
+    structures: list[Any] = []
 
     def flat(*leaves: Any) -> list[Any]:
-        out = function(*eqx.combine(jax.tree.unflatten(treedef, leaves), static))
+        result = function(*eqx.combine(jax.tree.unflatten(treedef, leaves), static))
         arrays: list[Any] = []
-        seen.append(_structure(out, arrays))
+        structures.append(_structure(result, arrays))
         return arrays
 
     checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in _KERNELS]
@@ -150,7 +150,7 @@ def _traced(function: Any, leaves: list[Any], treedef: Any, static: Any) -> _Pro
         exported.serialize()
     except (_Foreign, ValueError, NotImplementedError, ImportError):
         return None
-    return _Program(exported, seen[0])
+    return _Program(exported, structures[0])
 
 
 def _found(store: Store, name: str) -> _Program | None:
@@ -203,8 +203,8 @@ def _described(value: Any) -> str:
     if isinstance(value, eqx.Module):
         # Whoever takes a class of ours as a base can change everything.
         fields = [(f.name, _given(value, f.name)) for f in dataclasses.fields(value)]
-        inside = ", ".join(f"{key}={one}" for key, one in fields)
-        return f"{_path(type(value))}({inside})"
+        field_text = ", ".join(f"{key}={text}" for key, text in fields)
+        return f"{_path(type(value))}({field_text})"
     if isinstance(value, types.FunctionType) and value.__closure__ is None:
         return _path(value)
     raise _Foreign
@@ -243,12 +243,12 @@ def _rebuilt(code: Any, arrays: list[Any]) -> Any:
         if kind.__name__ in code:
             return kind(_rebuilt(v, arrays) for v in code[kind.__name__])
     module, _, name = code["module"].partition(":")
-    made = None
+    result_class = None
     if module.startswith("varpro._"):
-        made = operator.attrgetter(name)(importlib.import_module(module))
-    if not (isinstance(made, type) and issubclass(made, eqx.Module)):
+        result_class = operator.attrgetter(name)(importlib.import_module(module))
+    if not (isinstance(result_class, type) and issubclass(result_class, eqx.Module)):
         raise ValueError(f"{code['module']} is no result of ours")
-    out = object.__new__(made)
+    instance = object.__new__(result_class)
     for key, value in code["fields"]:
-        object.__setattr__(out, key, _rebuilt(value, arrays))
-    return out
+        object.__setattr__(instance, key, _rebuilt(value, arrays))
+    return instance

@@ -7,22 +7,25 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ._batch.batch_fit import BatchFit
-from ._batch.fit_many import fit_many
+from ._batch.fit_many import fit_curves
+from ._batch.labelled import make_cube
+from ._batch.prepare import BatchSearch
 from ._errors import FitError, InputError
 from ._global.fit_global import fit_sets
 from ._global.global_fit import GlobalFit
 from ._parameters.param import Param
 from ._parameters.tie import TieLike
 from ._problem.compress import Compressed, DataBlocks, compress as _compress, is_stream
-from ._problem.data import NanPolicy
 from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, Strength
 from ._problem.model_like import ModelLike
-from ._problem.noise import Noise
+from ._problem.noise import Noise, noise_model
+from ._problem.options import Constraints, NanPolicy, Weighting
 from ._reduced.abstract import Jacobian
 from ._results.compressed_fit import CompressedFit
 from ._results.fit_result import FitResult
 from ._search.levenberg_marquardt import LevenbergMarquardt
 from ._search.minimise import Solver, search
+from ._search.multistart import Multistart
 from ._single.fit_single import fit_one
 from .linalg import AbstractPinvSolver
 
@@ -180,109 +183,96 @@ def fit(
     **Raises:** `InputError` for anything given that cannot be right, before any computation;
     `FitError` as said under `throw`.
     """
-    how = search(solver, linear_solver, jacobian, max_steps)
-    if starts < 1:
-        raise InputError(f"starts must be at least 1, not {starts}.")
-    options = {
-        "init": init or {},
-        "bounds": bounds or {},
-        "fix": [fix] if isinstance(fix, str) else fix,
-        "tie": tie or {},
-        "order": [order] if order and isinstance(order[0], str) else order,
-        "spec": CoefficientSpec(nonnegative, {}, relations or {}, ridge, smooth, real_coefficients),
-        "given": {"sigma": sigma, "weights": weights, "mask": mask},
-        "absolute_sigma": absolute_sigma,
-        "nan": nan,
-        "how": how,
-        "starts": starts,
-        "seed": seed,
-    }
-    if y is not None and share not in (None, "all"):
-        common = () if share == "none" else share
-        options |= {"noise": noise, "loss_scale": loss_scale, "share": common}
-        return _each(model, x, y, options)
+    constraints = Constraints(
+        init,
+        bounds,
+        fix,
+        tie,
+        order,
+        CoefficientSpec(nonnegative, {}, relations or {}, ridge, smooth, real_coefficients),
+    )
+    weighting = Weighting(sigma, weights, mask, absolute_sigma, nan, noise_model(noise, loss_scale))
+    multistart = Multistart(
+        search(solver, linear_solver, jacobian, max_steps), starts, seed, compress
+    )
+    options = constraints, weighting, multistart
     if y is None:
         if compress:
             raise InputError("compress= is for one data set.")
         if not isinstance(x, Mapping):
             raise InputError("y is missing. Several data sets are given as {'name': (x, y), ...}.")
-        if noise != "normal":
+        if weighting.noise.follows_model:
             raise InputError("noise= is for one data set. Weigh several with sigma=.")
-        result = fit_sets(model, x, share="all" if share is None else share, **options)
+        result = fit_sets(model, x, "all" if share is None else share, *options)
+    elif isinstance(model, Mapping):
+        raise InputError("One data set has one model, not several.")
+    elif share not in (None, "all"):
+        return _each(model, x, y, share, *options)
+    elif isinstance(y, Compressed) or is_stream(y):
+        if compress is False:
+            raise InputError("Data that are not in memory are compressed. Leave compress= out.")
+        result = _in_blocks(model, x, y, *options)
     else:
-        if isinstance(model, Mapping):
-            raise InputError("One data set has one model, not several.")
-        more = options | {"noise": noise, "loss_scale": loss_scale}
-        if isinstance(y, Compressed) or is_stream(y):
-            if compress is False:
-                raise InputError("Data that are not in memory are compressed. Leave compress= out.")
-            result = _in_blocks(model, x, y, more)
-        else:
-            result = fit_one(model, x, y, compressed=compress, **more)  # pyright: ignore[reportArgumentType]
+        result = fit_one(model, x, y, *options)  # pyright: ignore[reportArgumentType]
     if throw and not result.success:
         raise FitError(f"The fit did not converge: {result.message}", result)
     return result
 
 
 def _in_blocks(
-    model: ModelLike, x: PyTree, y: Compressed | DataBlocks, options: dict[str, Any]
+    model: ModelLike,
+    x: PyTree,
+    y: Compressed | DataBlocks,
+    constraints: Constraints,
+    weighting: Weighting,
+    multistart: Multistart,
 ) -> CompressedFit:
     """All right-hand sides with one set of nonlinear parameters, in two readings."""
-    for what, value in options["given"].items():
+    for what, value in weighting.arrays.items():
         if np.ndim(value) > 1:
             raise InputError(
                 f"{what} has shape {np.shape(value)}, but right-hand sides cannot be compressed where "
                 f"their weights or masks differ. Give one of shape (m,), or y in memory."
             )
-    if options["nan"] != "raise":
+    if weighting.nan != "raise":
         raise InputError("Data that are read in blocks have no nan=. Leave samples out with mask=.")
     if isinstance(y, Compressed):
-        return CompressedFit(fit_one(model, x, y, **options), y.count)
-    given, mask = options["given"], options["given"]["mask"]
-    if given["weights"] is not None and np.ndim(given["weights"]) == 1:
-        used = np.asarray(given["weights"]) > 0
+        fit = fit_one(model, x, y, constraints, weighting, multistart)
+        return CompressedFit(fit, y.count)
+    mask = weighting.mask
+    if weighting.weights is not None and np.ndim(weighting.weights) == 1:
+        used = np.asarray(weighting.weights) > 0
         mask = used if mask is None else used & mask
-    core = _in_blocks(model, x, _compress(y, mask=mask), options)
-    return core.completed(y)
+    compressed = _compress(y, mask=mask)
+    return _in_blocks(model, x, compressed, constraints, weighting, multistart).completed(y)
 
 
 def _each(
-    model: ModelLike | Mapping[str, ModelLike], x: PyTree, y: Any, options: dict[str, Any]
+    model: ModelLike,
+    x: PyTree,
+    y: Any,
+    share: str | Sequence[str],
+    constraints: Constraints,
+    weighting: Weighting,
+    multistart: Multistart,
 ) -> BatchFit:
     """Every column of Y with parameters of its own."""
-    given, how = options["given"], options["how"]
-    if isinstance(model, Mapping):
-        raise InputError("One data set has one model, not several.")
-    if not isinstance(how.solver, LevenbergMarquardt) or options["starts"] != 1:
+    local = multistart.local
+    if not isinstance(local.solver, LevenbergMarquardt) or multistart.starts != 1:
         raise InputError(
             "columns with parameters of their own have a search of their own: leave solver= and starts= out."
         )
+    common = () if share == "none" else share
     y = np.asarray(y)
-    if options["nan"] != "raise" or y.ndim != 2:
+    if weighting.nan != "raise" or y.ndim != 2:
         raise InputError(
-            f"share={options['share'] or 'none'!r} fits the columns of Y (m, k). A column that is not "
+            f"share={common or 'none'!r} fits the columns of Y (m, k). A column that is not "
             "finite gets a status of its own, so leave nan= out."
         )
-    if options["spec"].any:
+    if constraints.coefficients.any:
         raise InputError(
             "Columns with parameters of their own have no rules for coefficients: leave nonnegative=, "
             "relations=, ridge= and smooth= out."
         )
-    keys = (
-        "init",
-        "bounds",
-        "fix",
-        "tie",
-        "order",
-        "absolute_sigma",
-        "noise",
-        "loss_scale",
-        "share",
-    )
-    return fit_many(
-        *(model, x, y.T),
-        **{k: options[k] for k in keys},
-        **given,
-        max_steps=how.max_steps,
-        real_coefficients=options["spec"].real,
-    )
+    search = BatchSearch(max_steps=local.max_steps)
+    return fit_curves(make_cube(x, y.T, None), model, common, constraints, weighting, search)

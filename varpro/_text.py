@@ -28,8 +28,8 @@ def rounded(value: float | complex, stderr: float) -> tuple[str, str]:
     places = 1 - math.floor(math.log10(float(f"{stderr:.1e}")))
     largest = max(abs(value), stderr)
     if 1e-4 <= largest < 1e7 and places <= 9:
-        shown = max(places, 0)
-        return f"{value:.{shown}f}", f"{stderr:.{shown}f}"
+        decimals = max(places, 0)
+        return f"{value:.{decimals}f}", f"{stderr:.{decimals}f}"
     digits = min(max(_digits(largest, stderr) - 1, 0), 15)
     return f"{value:.{digits}e}", f"{stderr:.1e}"
 
@@ -53,27 +53,27 @@ def percent(relative: float) -> str:
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     """Aligned lines; the columns in `left` to the left, the others to the right."""
-    shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    lines = [[row[i] for i in shown] for row in (header, *rows)]
-    widths = [max(len(line[j]) for line in lines) for j in range(len(shown))]
-    out = []
+    columns = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    lines = [[row[i] for i in columns] for row in (header, *rows)]
+    widths = [max(len(line[j]) for line in lines) for j in range(len(columns))]
+    text_lines = []
     for line in lines:
         cells = (
             cell.ljust(width) if i in left else cell.rjust(width)
-            for i, cell, width in zip(shown, line, widths, strict=True)
+            for i, cell, width in zip(columns, line, widths, strict=True)
         )
-        out.append("  ".join(cells).rstrip())
-    return "\n".join(out)
+        text_lines.append("  ".join(cells).rstrip())
+    return "\n".join(text_lines)
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     """The same as HTML that needs no style sheet; every cell is escaped."""
-    shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    columns = [i for i in range(len(header)) if any(row[i] for row in rows)]
 
     def line(tag: str, cells: Sequence[str]) -> str:
         return "".join(
             f'<{tag} style="{_CELL}{_WORD if i in left else _NUMBER}">{html.escape(cells[i])}</{tag}>'
-            for i in shown
+            for i in columns
         )
 
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
@@ -94,8 +94,8 @@ def bullet(text: str) -> str:
     )
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+def listed(names: Sequence[str], max_names: int = 6) -> str:
     """Names in a row, the middle ones left out when there are many."""
-    if len(names) <= most:
+    if len(names) <= max_names:
         return ", ".join(names)
-    return f"{', '.join(names[: most - 2])}, ..., {names[-1]} ({len(names)} in all)"
+    return f"{', '.join(names[: max_names - 2])}, ..., {names[-1]} ({len(names)} in all)"

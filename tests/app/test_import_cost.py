@@ -14,7 +14,7 @@ def test_the_help_needs_none_of_the_packages_of_a_run():
 
 def test_a_fit_of_a_table_needs_no_package_for_arrays_or_figures():
     code = (
-        "import sys, varpro.app.jobs, varpro.app.report; "
+        "import sys, varpro.app.runs.jobs, varpro.app.report; "
         "sys.exit(str({'matplotlib', 'xarray', 'pandas', 'dask', 'distributed', 'jinja2', 'rich'}"
         " & set(sys.modules)))"
     )

@@ -10,7 +10,18 @@ import lineax as lx
 import numpy as np
 import pytest
 
-from varpro.linalg import QR, SVD, Normal, PivotedQR, Small, linear_solve, pinv_solve, project_out
+from varpro.linalg import (
+    QR,
+    SVD,
+    Normal,
+    PivotedQR,
+    Small,
+    balanced,
+    linear_solve,
+    masked,
+    pinv_solve,
+    project_out,
+)
 
 SOLVERS = {
     "QR": QR(),
@@ -118,6 +129,56 @@ def test_the_five_verbs_are_products_with_the_pseudoinverse(name, shape):
     wanted = p @ b, p.conj().T @ c, p @ p.conj().T @ c, a @ p @ b, p @ a @ c
     for got, want in zip(verbs(a, b, c), wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-11)
+
+
+def _solved(a, b, g, z, p):
+    """What `solve` returns, by the pseudoinverse p of a."""
+    x = p @ b + p @ p.conj().T @ g + z - p @ a @ z
+    return x, b - a @ x
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4)])
+def test_solve_is_the_one_combination_of_the_verbs(name, shape):
+    a = _normal(*shape) + 1j * _normal(*shape, seed=1)
+    m, n = shape
+    b, g, z = _normal(m, 5) + 0j, _normal(n, 5) + 0j, _normal(n, 5, seed=2) + 0j
+    factor, p = SOLVERS[name].factor(a), np.linalg.pinv(a)
+    for got, want in zip(factor.solve(b, g, z), _solved(a, b, g, z, p), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-11)
+    for got, want in zip(factor.solve(b), _solved(a, b, 0 * g, 0 * z, p), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["QR", "SVD", "Normal"])
+@pytest.mark.parametrize("shape", [(9, 3), (3, 3), (3, 7)])
+def test_solve_of_balanced_columns_is_the_same_in_rotated_coordinates(name, shape):
+    m, n = shape
+    a = _normal(*shape) * 10.0 ** np.linspace(-6, 6, n)
+    b, g, z = _normal(m, 4), _normal(n, 4), _normal(n, 4, seed=2)
+    factor = balanced(SOLVERS[name], a)
+    scale = np.asarray(factor.scale)[:, None]
+    x, rest = factor.solve(factor.rotate(b), g, z)
+    even = np.asarray(a) / scale.T
+    want, left = _solved(even, b, g / scale, z / scale, np.linalg.pinv(even))
+    np.testing.assert_allclose(x * scale, want, atol=1e-11)
+    np.testing.assert_allclose(factor.rotate_back(rest), left, atol=1e-11)
+    np.testing.assert_allclose(factor.solve(factor.head(b), g, z)[0], x, rtol=1e-11)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_solve_of_lanes_with_columns_left_out_is_the_same_for_the_others(n):
+    a, free = _normal(9, n, 4), np.random.default_rng(5).random((n, 4)) < 0.6
+    b, g = _normal(9, 2, 4), _normal(n, 2, 4)
+    x, rest = masked(a, jnp.asarray(free)).solve(b, g)
+    for lane in range(4):
+        kept = free[:, lane]
+        some = np.asarray(a[:, kept, lane])
+        mine = g[kept, :, lane]
+        want = _solved(some, b[..., lane], mine, 0 * mine, np.linalg.pinv(some))
+        np.testing.assert_allclose(x[kept, :, lane], want[0], atol=1e-11)
+        np.testing.assert_allclose(rest[..., lane], want[1], atol=1e-11)
+        assert not np.any(x[~kept, :, lane])
 
 
 @pytest.mark.parametrize("name", ["PivotedQR", "SVD", "Small"])

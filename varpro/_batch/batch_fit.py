@@ -1,6 +1,5 @@
 """What many independent fits return."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._equality import same
 from .._errors import InputError, suggestion
 from .._figures.labels import Labels
 from .._parameters.layout import Layout
 from .._parameters.param import Param
+from .._results.abstract import AbstractResult
 from .._results.netcdf import Contents
-from .._results.store import save
 from .._statistics.estimate import Estimate
 from .._text import indented, text_table
 from .._types import ArrayIn, precision
@@ -33,7 +31,7 @@ STATUS = (
 _GOOD = (1, 2)
 
 
-class BatchFit(eqx.Module):
+class BatchFit(AbstractResult):
     """The outcome of many fits of one model, each with nonlinear parameters of its own.
 
     **Fields:** arrays over the batch axes of the data, `shape`, with what one fit has behind them.
@@ -165,9 +163,6 @@ class BatchFit(eqx.Module):
             lines.append(f"  reduced chi-square: median {np.nanmedian(redchi):.4g}")
         return "\n".join([*lines, "", indented(text_table(header, rows, (0, 5)))])
 
-    def __str__(self) -> str:
-        return self.report()
-
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.shape))
         return f"<BatchFit: {shape} curves, {int(self.success.sum())} converged>"
@@ -252,22 +247,8 @@ class BatchFit(eqx.Module):
         maps["status"] = (dims, self.status, flags)
         return Contents(maps, dict(coords), {})
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
-        save(self, path, self._contents(self.dims))
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.columns, self.shape))
+    def _stored(self) -> tuple["BatchFit", Contents]:
+        return self, self._contents(self.dims)
 
 
 @eqx.filter_jit

@@ -10,15 +10,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._parameters.tie import TieLike
+from .._problem.linear_constraints import CoefficientSpec
 from .._problem.model_like import ModelLike
-from .._problem.noise import Noise
+from .._problem.noise import Noise, noise_model
+from .._problem.options import Constraints, Weighting
 from .batch_fit import BatchFit
 from .dask import dask_array, fit_chunks
 from .job import BatchJob
-from .labelled import make_cube
-from .prepare import prepare
+from .labelled import Cube, make_cube
+from .prepare import BatchSearch, Start, prepare
 from .shared import fit_mixed
-from .starts import Start, improved, started
+from .starts import improved, started
 
 Progress = Callable[[int, int], None]
 
@@ -75,10 +77,7 @@ def fit_many(
     - `sigma` or `weights`, `mask`: a number, (m,), or (..., m) for each curve; labelled arrays may
         lack dimensions. See `varpro.fit`.
     - `absolute_sigma`: take sigma as it is; else each curve's errors are scaled by its own residual.
-    - `noise`: "normal" for least squares; "poisson" for counts: the maximum of the Poisson likelihood,
-        without the bias of weights taken from the data; "huber", "soft_l1" or "cauchy" for outliers,
-        which a complex residual is by its distance.
-    - `loss_scale`: the residual, in units of sigma, from which on those losses see an outlier.
+    - `noise`, `loss_scale`: as in `varpro.fit`, for each curve by itself.
     - `start`: "mean", the starts that were given or found; "global", where a fit of the mean curve
         ends; "binned", where a fit of the mean of `binning` neighbours along every batch axis ends;
         "neighbours", every curve once more from what its neighbours found, and the better one kept.
@@ -95,25 +94,48 @@ def fit_many(
 
     **Raises:** `InputError` for anything given that cannot be right, before any computation.
     """
-    job = prepare_many(
-        **{"model": model, "x": x, "y": y, "dim": dim, "init": init, "bounds": bounds, "fix": fix},
-        **{"tie": tie, "order": order, "sigma": sigma, "weights": weights, "mask": mask},
-        **{"absolute_sigma": absolute_sigma, "noise": noise, "loss_scale": loss_scale},
-        **{"start": "mean" if share else start, "binning": binning, "ftol": ftol},
-        **{"max_steps": max_steps, "block": block, "workers": workers},
-        real_coefficients=real_coefficients,
+    constraints = Constraints(
+        init, bounds, fix, tie, order, CoefficientSpec(real=real_coefficients)
     )
+    return fit_curves(
+        make_cube(x, y, dim),
+        model,
+        share,
+        constraints,
+        Weighting(sigma, weights, mask, absolute_sigma, noise=noise_model(noise, loss_scale)),
+        BatchSearch(start, binning, ftol, max_steps, block),
+        workers,
+        progress,
+    )
+
+
+def fit_curves(
+    cube: Cube,
+    model: ModelLike,
+    share: str | Sequence[str],
+    constraints: Constraints,
+    weighting: Weighting,
+    search: BatchSearch,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> BatchFit:
+    """What `fit_many` does, and `varpro.fit` with columns that have parameters of their own."""
+    job = prepare(cube, model, constraints, weighting, search)
+
+    def fit_all(job: BatchJob) -> dict[str, np.ndarray]:
+        return _all(job, workers, None)
+
     share = [share] if isinstance(share, str) else list(share)
     if share:
 
         def each_block(one, job: BatchJob) -> None:
             in_threads(one, range(0, job.count, job.size), job.count, workers, progress)
 
-        where = (start, binning)
-        return fit_mixed(job, share, where, lambda one: _all(one, workers, None), each_block)
+        return fit_mixed(job, share, search, fit_all, each_block)
+    job = started(job, search.start, search.binning, fit_all)
     found = _all(job, workers, progress)
-    if start == "neighbours":
-        found = improved(job, found, lambda one: _all(one, workers, progress))
+    if search.start == "neighbours":
+        found = improved(job, found, lambda job: _all(job, workers, progress))
     return job.gather(found)
 
 
@@ -147,16 +169,15 @@ def prepare_many(
     The job fits any rows of the data, in any order, on any machine, and the same rows give the same
     result; `varpro run` keeps finished blocks with it. Arguments as in `fit_many`.
     """
-    cube = make_cube(x, y, dim)
-    job = prepare(
-        cube,
-        model,
-        **{"init": init, "bounds": bounds, "fix": fix, "tie": tie, "order": order},
-        **{"sigma": sigma, "weights": weights, "mask": mask, "absolute_sigma": absolute_sigma},
-        **{"noise": noise, "loss_scale": loss_scale, "ftol": ftol, "max_steps": max_steps},
-        **{"block": block, "real_coefficients": real_coefficients},
+    constraints = Constraints(
+        init, bounds, fix, tie, order, CoefficientSpec(real=real_coefficients)
     )
-    return started(job, start, binning, lambda one: _all(one, workers, None))
+    weighting = Weighting(
+        sigma, weights, mask, absolute_sigma, noise=noise_model(noise, loss_scale)
+    )
+    search = BatchSearch(start, binning, ftol, max_steps, block)
+    job = prepare(make_cube(x, y, dim), model, constraints, weighting, search)
+    return started(job, start, binning, lambda job: _all(job, workers, None))
 
 
 def _all(job: BatchJob, workers: int | None, progress: Progress | None) -> dict[str, np.ndarray]:

@@ -110,19 +110,18 @@ class BatchJob:
 
     def _block(self, first: int, last: int) -> dict[str, np.ndarray]:
         curves, start, counted, status = self.block_inputs(first, last)
-        known = self.absolute_sigma or self.counts
         with precision(self.real):
             found = run_block(
-                *(self.columns, curves, start, counted, self.limits, known),
+                *(self.columns, curves, start, counted, self.limits, self.variance_known),
                 *(self.lanes, self.devices),
             )
             found = jax.device_get(found)
         return self.finalise(found, status)
 
     @property
-    def counts(self) -> bool:
-        """Whether the data are counts."""
-        return self.limits.reweight is not None and self.limits.reweight.noise == "poisson"
+    def variance_known(self) -> bool:
+        """Whether no residual scales the errors."""
+        return self.absolute_sigma or self.limits.noise.variance_known
 
     def block_inputs(self, first: int, last: int) -> tuple[Curve, Any, Any, np.ndarray]:
         """Curves as the compiled program takes them, filled up to `size`: curves, starts, how many
@@ -140,8 +139,7 @@ class BatchJob:
         bad = (~np.isfinite(y) & used).any(axis=1)
         if self.weighing.own and weights is not None:
             bad |= ~np.isfinite(weights).all(axis=1)
-        if self.counts:
-            bad |= ((y < 0) & used).any(axis=1)
+        bad |= (self.limits.noise.impossible(y) & used).any(axis=1)
         each = 1 if self.columns.real else parts
         free = len(self.layout.free) + each * len(self.model.columns)
         if self.box is not None:

@@ -1,24 +1,24 @@
 """What a batch is given, checked: the model, weights, starts and bounds."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from typing import Any, Literal, get_args
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from .._errors import InputError
-from .._parameters.layout import Layout, build_layout, expand
-from .._parameters.param import Param
-from .._parameters.tie import TieLike
+from .._parameters.layout import expand
 from .._problem.checks import check_distinct
 from .._problem.columns import Assembled
 from .._problem.data import prepare_data
-from .._problem.model_like import ModelLike, as_basis, starts_of
-from .._problem.noise import Noise, Reweighting, check_noise
+from .._problem.model_like import ModelLike
+from .._problem.options import Constraints, Weighting
 from .._search.batched_levenberg import Limits
+from .._starts.declare import declare, set_up
 from .._starts.guess import guess_starts
 from .._types import precision
-from ..basis import build_model, without_names
+from ..basis import without_names
 from .curves import Rows, Weighing
 from .job import WARY, BatchJob
 from .labelled import Cube, is_array
@@ -32,90 +32,86 @@ from .per_curve import (
     starts_of_curves,
 )
 
+Start = Literal["mean", "global", "binned", "neighbours"]
 # Complex curves in which starts are found.
 _SIDES = 256
+
+
+class BatchSearch(eqx.Module):
+    """How to look for the optima of many curves; described in `varpro.fit_many`."""
+
+    start: Start = "mean"
+    binning: int = 8
+    ftol: float | None = None
+    max_steps: int = 100
+    block: int | None = None
+
+    def __check_init__(self):
+        if self.start not in get_args(Start):
+            raise InputError(f"start must be one of {get_args(Start)}, not {self.start!r}.")
+        if self.binning < 1:
+            raise InputError(f"binning must be 1 or more, not {self.binning}.")
 
 
 def prepare(
     cube: Cube,
     model: ModelLike,
-    *,
-    init: Mapping[str, Any] | None,
-    bounds: Mapping[str, tuple] | None,
-    fix: str | Sequence[str],
-    tie: Mapping[str, TieLike] | None,
-    order: Sequence,
-    sigma: Any,
-    weights: Any,
-    mask: Any,
-    absolute_sigma: bool,
-    noise: Noise,
-    loss_scale: float,
-    ftol: float | None,
-    max_steps: int,
-    block: int | None,
-    real_coefficients: bool,
+    constraints: Constraints,
+    weighting: Weighting,
+    search: BatchSearch,
 ) -> BatchJob:
     """Everything that does not depend on which curves are fitted, checked."""
-    check_noise(noise, loss_scale)
-    rows = cube.rows
+    rows, noise = cube.rows, weighting.noise
     given = np.dtype(rows.data.dtype)
     real = np.dtype(np.float32 if given in (np.float32, np.complex64) else np.float64)
     dtype = np.result_type(real, np.complex64) if given.kind == "c" else real
-    if dtype != real and noise == "poisson":
-        raise InputError("noise='poisson' is for counts, but y is complex.")
+    if sentence := noise.refusal(np.zeros(0, dtype)):
+        raise InputError(sentence)
+    ftol, max_steps, block = search.ftol, search.max_steps, search.block
     if ftol is None:
         ftol = 1e-9 if real == np.float64 else 1e-7
     if not ftol > 0 or max_steps < 1 or (block is not None and block < 1):
         raise InputError(
             f"ftol={ftol} and block={block} must be positive, and max_steps={max_steps} 1 or more."
         )
-    weighing, common = _weighing(cube, sigma, weights, mask, real)
+    weighing, common = _weighing(cube, weighting, real)
     # What one curve would be told about x, weights and mask, all curves are.
-    sample = np.zeros(rows.samples, real)
-    data = prepare_data(cube.x, sample, weights=common, absolute_sigma=True)
-    plain_init, own_init = starts_by_curve(cube, init or {})
-    plain_bounds, own_bounds = bounds_by_curve(cube, bounds or {})
+    of_one = Weighting(weights=common, absolute_sigma=True)
+    data = prepare_data(cube.x, np.zeros(rows.samples, real), of_one)
+    plain_init, own_init = starts_by_curve(cube, constraints.init)
+    plain_bounds, own_bounds = bounds_by_curve(cube, constraints.bounds)
+    constraints = dataclasses.replace(constraints, init=plain_init, bounds=plain_bounds)
     with precision(real):
-        basis = as_basis(model, plain_init).prepared(data.x, real)
-        built = build_model(basis)
-        params = starts_of(basis, plain_init, plain_bounds)
+        declared = declare(model, data, plain_init)
+        built, params = declared.model, declared.params(constraints)
         names = tuple(params)
         own = {n: v for p, v in own_init.items() for n in expand(p, names, "init")}
         boxes = {n: v for p, v in own_bounds.items() for n in expand(p, names, "bounds")}
-        fix = [fix] if isinstance(fix, str) else list(fix)
-        chains = [order] if order and isinstance(order[0], str) else order
-        fix, boxes = held_by_curve(fix, names, own, boxes, params)
-        params = bounding_boxes(params, own, boxes)
-        if any(param.init is None for param in params.values()):
-            params = guess_starts(
-                basis,
-                params,
-                prepare_data(cube.x, _typical(rows, dtype), weights=common, absolute_sigma=True),
-                fix=fix,
-                tie=tie,
-                order=chains,
-            )
-        layout, numbers, coordinates = build_layout(
-            params, fix=fix, tie=tie or {}, order=chains, interchangeable=built.interchangeable
+        fix, boxes = held_by_curve(constraints.fix, names, own, boxes, params)
+        constraints = dataclasses.replace(constraints, fix=fix)
+
+        def guess(params):
+            typical = prepare_data(cube.x, _typical(rows, dtype), of_one)
+            return guess_starts(declared.basis, params, typical, constraints)
+
+        setup = set_up(
+            bounding_boxes(params, own, boxes), constraints, guess, built.interchangeable
         )
+        layout = setup.layout
         if not own:
-            check_distinct(built, layout, numbers, params, data)
-        numbers = jax.tree.map(lambda a: a.astype(real), numbers)
+            check_distinct(built, layout, setup.numbers, setup.params, data)
+        numbers, coordinates = setup.typed(real)[0], setup.coordinates
         columns = Assembled(
-            *(
-                without_names(built),
-                without_names(layout),
-                numbers,
-                data.x,
-                _priors(layout, params),
-            ),
-            real=real_coefficients and dtype != real,
+            without_names(built),
+            without_names(layout),
+            numbers,
+            data.x,
+            tuple(i for i in setup.priors if i in layout.free),
+            real=constraints.coefficients.real and dtype != real,
         )
     refuse_what_has_no_own(layout, own, boxes)
     box = box_of(boxes, layout, coordinates, real)
     start = starts_of_curves(own, layout, coordinates, box, bool(boxes), real)
-    reweight = None if noise == "normal" else Reweighting(noise, np.asarray(loss_scale, real))  # pyright: ignore
     return BatchJob(
         rows=rows,
         weighing=weighing,
@@ -127,24 +123,19 @@ def prepare(
             np.asarray(ftol, real),  # pyright: ignore[reportArgumentType]
             np.asarray(max_steps),  # pyright: ignore[reportArgumentType]
             np.asarray(WARY, real),  # pyright: ignore[reportArgumentType]
-            reweight,
+            jax.tree.map(lambda a: np.asarray(a, real), noise),
         ),
         layout=layout,
         coordinates=coordinates,
-        params=params,
+        params=setup.params,
         model=built,
         x=data.x,
         dims=cube.dims,
         coords=cube.coords,
-        absolute_sigma=absolute_sigma,
+        absolute_sigma=weighting.absolute_sigma,
         dtype=dtype,
         block=block,
     ).sized()
-
-
-def _priors(layout: Layout, params: Mapping[str, Param]) -> tuple[int, ...]:
-    priors = (i for i, q in enumerate(params.values()) if q.prior is not None)
-    return tuple(i for i in priors if i in layout.free)
 
 
 def _typical(rows: Rows, dtype: np.dtype) -> np.ndarray:
@@ -172,13 +163,12 @@ def _finite_ones(rows: Rows) -> np.ndarray:
 
 
 def _weighing(
-    cube: Cube, sigma: Any, weights: Any, mask: Any, real: np.dtype
+    cube: Cube, weighting: Weighting, real: np.dtype
 ) -> tuple[Weighing, np.ndarray | None]:
     """Weights, and those of a typical curve (m,) for the checks of one."""
-    if sigma is not None and weights is not None:
+    if weighting.sigma is not None and weighting.weights is not None:
         raise InputError("Give sigma or weights, not both.")
-    given = {"sigma": sigma, "weights": weights, "mask": mask}
-    parts = {k: None if v is None else _part(k, cube, v) for k, v in given.items()}
+    parts = {k: None if v is None else _part(k, cube, v) for k, v in weighting.arrays.items()}
     for what, part in parts.items():
         for some in _pieces(part):
             if what == "mask" and some.dtype != bool:

@@ -65,9 +65,9 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
 
     def one(alpha, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None if limits.reweight is None else frozen_weights(columns, alpha, coef)
+        before = frozen_weights(columns, alpha, coef) if limits.noise.follows_model else None
         alpha = columns.layout.sorted_components(alpha)
-        at = moments(columns, alpha, curve, limits.reweight, before)
+        at = moments(columns, alpha, curve, limits.noise, before)
         return statistics(columns, alpha, at, curve, counted, limits, known)
 
     # Curves side by side as in the search, a few at a time.
@@ -97,10 +97,9 @@ def statistics(
     prior = columns.prior(alpha)
     # A prior is one more observation.
     dof = counted + (0 if prior is None else prior.size) - jnp.sum(~on_bound) - n
-    # Data and model were divided by `unit`; counts have the variance of their mean.
-    counts = limits.reweight is not None and limits.reweight.noise == "poisson"
+    # Data and model were divided by `unit`.
     unit = jnp.asarray(curve.unit)
-    precise = unit if counts else unit**2
+    precise = unit**limits.noise.degree
     chisq = at.squares * precise
     total = at.squares if prior is None else at.squares + jnp.sum(prior**2) / precise
     share = 1.0 / precise if known else total / jnp.where(dof > 0, dof, 1)

@@ -22,8 +22,9 @@ from .._errors import InputError
 from .._parameters.layout import expand
 from .batch_fit import BatchFit
 from .job import BatchJob
+from .prepare import BatchSearch
 from .shared_program import InnerFits, Prior
-from .starts import Start, started
+from .starts import started
 
 # Passes at most, the distance from the optimum in standard errors at which to stop, and the part of
 # the cost that is rounding.
@@ -35,13 +36,13 @@ FitAll = Callable[[BatchJob], dict[str, np.ndarray]]
 def fit_mixed(
     job: BatchJob,
     share: Sequence[str],
-    where: tuple[Start, int],
+    search: BatchSearch,
     fit_all: FitAll,
     each_block: Callable[[Callable[[int], int], BatchJob], None],
 ) -> BatchFit:
-    """The fit of `job` in which the parameters of `share` are the same for all curves; `where` says
+    """The fit of `job` in which the parameters of `share` are the same for all curves; `search` says
     where the others begin (see `varpro._batch.starts`)."""
-    if where[0] == "neighbours":
+    if search.start == "neighbours":
         raise InputError("share: start='neighbours' is for curves that share nothing.")
     names = job.layout.names
     wanted = {name for pattern in share for name in expand(pattern, names, "share")}
@@ -57,7 +58,7 @@ def fit_mixed(
             raise InputError("share: a parameter that all curves share has the same bounds.")
         mine = tuple(a[0].astype(float) for a in ends)
     begun = started(job, "global", 1, fit_all).start[0, shared].astype(float)
-    inner = InnerFits(started(job, *where, fit_all), shared, local)
+    inner = InnerFits(started(job, search.start, search.binning, fit_all), shared, local)
     outer = BoxedStart(begun, mine)
     prior = Prior.of(job, shared, inner.scale)
     seen = at = inner.evaluate(outer.start, None, None, each_block, prior)

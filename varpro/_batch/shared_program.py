@@ -79,11 +79,11 @@ class InnerFits:
         self.job = dataclasses.replace(
             job, layout=inner, columns=columns, start=job.start[:, local], box=box
         )
-        self.known = job.absolute_sigma or job.counts
+        self.known = job.variance_known
         # A number of the size of the data, so that sums of squares neither overflow nor underflow.
         largest = np.abs(mean_curve(job.rows, np.promote_types(job.dtype, float))).max()
         self.unit = float(np.exp2(np.round(np.log2(largest)))) if largest > 0 else 1.0
-        self.scale = self.unit if job.counts else self.unit**2
+        self.scale = self.unit**job.limits.noise.degree
 
     def evaluate(self, s, alpha, used, each_block, prior: Prior) -> Evaluated:
         """F at s; curves begin at `alpha` (b, l), if given, and those of `used` count."""
@@ -195,16 +195,15 @@ def _mixed_block(
 
     def one(alpha, coef, curve, counted):
         curve = curve._replace(**common)
-        before = None if limits.reweight is None else frozen_weights(inner, alpha, coef)
+        before = frozen_weights(inner, alpha, coef) if limits.noise.follows_model else None
         alpha = inner.layout.sorted_components(alpha)
         whole = jnp.zeros((p,), alpha.dtype).at[of_l].set(alpha).at[of_s].set(s)
-        at = moments(outer, whole, curve, limits.reweight, before)
+        at = moments(outer, whole, curve, limits.noise, before)
         inside = jnp.ones(alpha.shape, bool)
         if curve.lower is not None and curve.upper is not None:
             inside = (alpha > curve.lower) & (alpha < curve.upper)
-        counts = limits.reweight is not None and limits.reweight.noise == "poisson"
-        unit = jnp.asarray(curve.unit)
-        precise, small = (unit, unit / scale) if counts else (unit**2, (unit / scale) ** 2)
+        unit, degree = jnp.asarray(curve.unit), limits.noise.degree
+        precise, small = unit**degree, (unit / scale) ** degree
         prior = outer.prior(whole)
         n = coef.size * (2 if jnp.iscomplexobj(coef) else 1)
         dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - n

@@ -3,16 +3,14 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import numpy as np
 
 from .._errors import InputError
 from .curves import Rows, Weighing
 from .job import BatchJob
-from .prepare import mean_curve
+from .prepare import Start, mean_curve
 
-Start = Literal["mean", "global", "binned", "neighbours"]
 # Fits all curves of a job.
 FitAll = Callable[[BatchJob], dict[str, np.ndarray]]
 # By how much of itself a cost must be lower to be lower.
@@ -24,10 +22,6 @@ _GOOD = (1, 2)
 
 def started(job: BatchJob, start: Start, binning: int, fit_all: FitAll) -> BatchJob:
     """The job with the starts that `start` stands for."""
-    if start not in get_args(Start):
-        raise InputError(f"start must be one of {get_args(Start)}, not {start!r}.")
-    if binning < 1:
-        raise InputError(f"binning must be 1 or more, not {binning}.")
     if start in ("mean", "neighbours") or not job.layout.free:
         return job
     if job.layout.above:

@@ -43,37 +43,40 @@ class DmdBags(eqx.Module):
 
     @property
     def ok(self) -> np.ndarray:
-        """Which bags converged."""
+        """Flags (S,) of the bags that converged."""
         return (self.status == "successful") & np.isfinite(self.eigenvalues).all(axis=1)
 
     @property
     def failed(self) -> int:
-        """How many did not."""
+        """Number of bags that did not converge."""
         return int(np.sum(~self.ok))
 
     @property
     def factor(self) -> float:
-        """What turns the spread of bags into a standard error of the fit of all snapshots."""
+        """Ratio of a standard error of the fit of all snapshots to the standard deviation over bags,
+        `sqrt(b / (m - b))`."""
         return float(np.sqrt(self.size / (self.total - self.size)))
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean eigenvalues (r,)."""
-        return self._good().mean(axis=0)
+        """Mean eigenvalues (r,) of the bags that converged; `InputError` if they are fewer than 2."""
+        return self._converged().mean(axis=0)
 
     @property
     def std(self) -> np.ndarray:
         """Standard deviations over bags (r,), of the real part as real part, of the imaginary as
         imaginary part."""
-        good = self._good()
-        return np.real(good).std(axis=0) + 1j * np.imag(good).std(axis=0)
+        converged = self._converged()
+        return np.real(converged).std(axis=0) + 1j * np.imag(converged).std(axis=0)
 
     @property
     def stderr(self) -> np.ndarray:
-        """Standard errors (r,) of the eigenvalues of all snapshots, in the same form."""
+        """Standard errors (r,) of the eigenvalues of the fit of all snapshots: of real parts as real
+        parts, of imaginary parts as imaginary parts."""
         return self.factor * self.std
 
-    def _good(self) -> np.ndarray:
+    def _converged(self) -> np.ndarray:
+        """Eigenvalues (S, r) of the bags that converged; raises `InputError` if they are fewer than 2."""
         if np.sum(self.ok) < 2:
             raise InputError(
                 f"{self.failed} of {len(self.ok)} bags did not converge: too few are left. Give larger "
@@ -82,17 +85,20 @@ class DmdBags(eqx.Module):
         return self.eigenvalues[self.ok]
 
     def spread(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation over bags of what each makes of data (m, k): coefficients
-        (r, k), standard deviations of real and imaginary part as real and imaginary part."""
-        self._good()
-        every = self.projector[self.ok]
-        mean = every.mean(axis=0) @ data
+        """Mean and standard deviation over bags of the coefficients (r, k) of data (m, k), in units of
+        the data; standard deviations of real and imaginary part as real and imaginary part.
+
+        **Raises:** `InputError` if fewer than 2 bags converged.
+        """
+        self._converged()
+        projectors = self.projector[self.ok]
+        mean = projectors.mean(axis=0) @ data
         real, imag = np.zeros(mean.shape), np.zeros(mean.shape)
-        for one in every:
-            gap = one @ data - mean
-            real += gap.real**2
-            imag += gap.imag**2
-        return mean, np.sqrt(real / len(every)) + 1j * np.sqrt(imag / len(every))
+        for projector in projectors:
+            deviation = projector @ data - mean
+            real += deviation.real**2
+            imag += deviation.imag**2
+        return mean, np.sqrt(real / len(projectors)) + 1j * np.sqrt(imag / len(projectors))
 
 
 def draw_bags(
@@ -103,7 +109,10 @@ def draw_bags(
     sizes: tuple[int, int],
     key: int | Array,
 ) -> dict[str, np.ndarray]:
-    """Coordinates (S, p), status and projectors (S, n, m) of `sizes` = (S, b) bags."""
+    """Fit S bags of b snapshots, `sizes` = (S, b), that `key` draws from those of weight above zero.
+
+    **Returns:** coordinates "alpha" (S, p), "status" (S,) and "projector" (S, n, m).
+    """
     count, size = sizes
     key = jax.random.key(key) if isinstance(key, int | np.integer) else key
     used = (
@@ -111,9 +120,9 @@ def draw_bags(
         if problem.weights is None
         else np.flatnonzero(problem.weights > 0)
     )
-    numbers = np.arange(count, dtype=np.uint32)
-    out = _bags(problem, alpha, limits, how, used.astype(np.int32), key, numbers, size)  # pyright: ignore[reportArgumentType]
-    return jax.device_get(out)
+    bag_numbers = np.arange(count, dtype=np.uint32)
+    bags = _bags(problem, alpha, limits, how, used.astype(np.int32), key, bag_numbers, size)  # pyright: ignore[reportArgumentType]
+    return jax.device_get(bags)
 
 
 @eqx.filter_jit
@@ -127,49 +136,50 @@ def _bags(
     numbers: ArrayIn,
     size: int,
 ) -> dict[str, Array]:
+    """Fit the bags of `numbers`, some side by side, each from `alpha`."""
     columns = problem.columns
     assert isinstance(columns, Exponentials)
     x, y, used, alpha = (jnp.asarray(a) for a in (columns.x, problem.y, used, alpha))
     weights = None if problem.weights is None else jnp.asarray(problem.weights)
 
-    def one(number):
-        order = jax.random.permutation(jax.random.fold_in(key, number), used)
-        chosen = jnp.sort(order[:size])
+    def fit_bag(number):
+        permuted = jax.random.permutation(jax.random.fold_in(key, number), used)
+        chosen = jnp.sort(permuted[:size])
         w = None if weights is None else weights[chosen]
         bag = Problem(Exponentials(x[chosen], columns.spectrum), y[chosen], w)
         reduced = Reduced(bag, how.linear_solver, how.jacobian)
-        best, found, point = locate(reduced, limits, alpha, how)
+        optimum, search_outcome, point = locate(reduced, limits, alpha, how)
         inverse = point.factor.coefficients(jnp.eye(size, dtype=point.coef.dtype))
         inverse = inverse if w is None else inverse * w
-        whole = jnp.zeros((inverse.shape[0], x.size), inverse.dtype)
+        projector = jnp.zeros((inverse.shape[0], x.size), inverse.dtype)
         return {
-            "alpha": best,
-            "projector": whole.at[:, chosen].set(inverse),
-            "status": enum_index(found.result, RESULTS, RESULT_NAMES),
+            "alpha": optimum,
+            "projector": projector.at[:, chosen].set(inverse),
+            "status": enum_index(search_outcome.result, RESULTS, RESULT_NAMES),
         }
 
-    return jax.lax.map(one, jnp.asarray(numbers), batch_size=_LANES)
+    return jax.lax.map(fit_bag, jnp.asarray(numbers), batch_size=_LANES)
 
 
-def gathered(
-    out: dict[str, np.ndarray],
+def assemble_bags(
+    bags: dict[str, np.ndarray],
     spectrum: Spectrum,
     fitted: np.ndarray,
     order: np.ndarray,
     size: int,
     total: int,
 ) -> DmdBags:
-    """The bags with their eigenvalues in the order of those of the fit, `fitted[order]`, each beside
-    the one that it is nearest to."""
+    """Assemble `DmdBags`, the eigenvalues of each in the order of those of the fit, `fitted[order]`, by
+    the assignment of least distance."""
     from scipy.optimize import linear_sum_assignment
 
-    found, projector = [], []
-    for alpha, one in zip(out["alpha"], out["projector"], strict=True):
-        values, rows = spectrum.eigenvalues(alpha), spectrum.coefficients(one)
-        at = order
+    eigenvalues, projectors = [], []
+    for alpha, projector in zip(bags["alpha"], bags["projector"], strict=True):
+        values, coefficients = spectrum.eigenvalues(alpha), spectrum.coefficients(projector)
+        matching = order
         if np.isfinite(values).all():
-            _, at = linear_sum_assignment(np.abs(fitted[order][:, None] - values))
-        found.append(values[at])
-        projector.append(rows[at])
-    status = np.array(RESULT_NAMES)[out["status"]]
-    return DmdBags(np.array(found), status, size, total, np.array(projector))
+            _, matching = linear_sum_assignment(np.abs(fitted[order][:, None] - values))
+        eigenvalues.append(values[matching])
+        projectors.append(coefficients[matching])
+    status = np.array(RESULT_NAMES)[bags["status"]]
+    return DmdBags(np.array(eigenvalues), status, size, total, np.array(projectors))

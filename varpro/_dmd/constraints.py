@@ -1,4 +1,4 @@
-"""What eigenvalues may be: conjugate pairs, stability, frequency bands; and starts that comply."""
+"""Constraints of eigenvalues: conjugate pairs, stability, frequency bands; and starts that comply."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,8 +14,8 @@ Band = tuple[float, float]
 _SLOW = 1e-3
 
 
-class Rules(NamedTuple):
-    """The wishes of the user: r eigenvalues, `bands` in cycles per unit of time, None where free."""
+class EigenvalueConstraints(NamedTuple):
+    """Constraints that the user gave: r eigenvalues, `bands` in cycles per unit of time (None: free)."""
 
     r: int
     real: bool
@@ -25,7 +25,10 @@ class Rules(NamedTuple):
 
 
 def check_bands(bands: Band | Sequence[Band] | None, r: int, real: bool) -> tuple[Band, ...] | None:
-    """One band for all, or one for each wave."""
+    """Check `bands` and return them as pairs: one for all waves, or one for each.
+
+    **Raises:** `InputError` for a wrong shape or number, and for a band that is none.
+    """
     if bands is None:
         return None
     try:
@@ -51,73 +54,94 @@ def check_bands(bands: Band | Sequence[Band] | None, r: int, real: bool) -> tupl
     return tuple((float(low), float(high)) for low, high in array)
 
 
-def guess(
-    x: np.ndarray, y: np.ndarray | None, rules: Rules, found: Sequence[np.ndarray]
+def choose_start(
+    x: np.ndarray,
+    y: np.ndarray | None,
+    constraints: EigenvalueConstraints,
+    candidates: Sequence[np.ndarray],
 ) -> tuple[Spectrum, np.ndarray]:
-    """Of several sets of r eigenvalues the one that leaves least of y (m, q), within the rules: which
-    kinds there are, and the coordinates."""
+    """Choose among several sets of r eigenvalues, constrained, the one that leaves least of y (m, q).
+
+    **Returns:** the kinds of eigenvalues and the coordinates (p,).
+    """
     best, least = None, np.inf
-    for one in found:
-        spectrum, alpha = _within(one, x, rules)
-        cost = 0.0 if y is None or len(found) == 1 else _cost(spectrum.eigenvalues(alpha), x, y)
+    for eigenvalues in candidates:
+        spectrum, alpha = _constrained(eigenvalues, x, constraints)
+        cost = (
+            0.0
+            if y is None or len(candidates) == 1
+            else _residual_squares(spectrum.eigenvalues(alpha), x, y)
+        )
         if best is None or cost < least:
             best, least = (spectrum, alpha), cost
     assert best is not None
     return best
 
 
-def box(
-    spectrum: Spectrum, rules: Rules, real: np.dtype
+def coordinate_bounds(
+    spectrum: Spectrum, constraints: EigenvalueConstraints, real: np.dtype
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Bounds of the coordinates; None where there are none."""
+    """Lower and upper bounds (p,) of the coordinates, of dtype `real`; None, None if all are free."""
     lower, upper = np.full(spectrum.size, -np.inf), np.full(spectrum.size, np.inf)
     w = spectrum.waves
     imaginary = slice(w, 2 * w) if spectrum.damped else slice(0, w)
-    if spectrum.damped and rules.stable:
+    if spectrum.damped and constraints.stable:
         upper[:w] = upper[2 * w :] = 0.0
-    if rules.bands is not None:
-        ends = 2 * np.pi * np.array(rules.bands)
+    if constraints.bands is not None:
+        ends = 2 * np.pi * np.array(constraints.bands)
         lower[imaginary], upper[imaginary] = ends[:, 0], ends[:, 1]
     if np.isinf(lower).all() and np.isinf(upper).all():
         return None, None
     return lower.astype(real), upper.astype(real)
 
 
-def _within(found: np.ndarray, x: np.ndarray, rules: Rules) -> tuple[Spectrum, np.ndarray]:
-    """The kinds and coordinates of some eigenvalues, moved to where the rules allow them."""
-    span, damped = np.ptp(x), not rules.imaginary
-    found, single = _paired(found, span, rules) if rules.real else (found, np.zeros(0))
-    re, im = np.real(found), np.imag(found)
-    if rules.stable:
+def _constrained(
+    eigenvalues: np.ndarray, x: np.ndarray, constraints: EigenvalueConstraints
+) -> tuple[Spectrum, np.ndarray]:
+    """Move eigenvalues (r,) to where the constraints allow them; return kinds and coordinates."""
+    span, damped = np.ptp(x), not constraints.imaginary
+    eigenvalues, single = (
+        _split_pairs(eigenvalues, span, constraints)
+        if constraints.real
+        else (eigenvalues, np.zeros(0))
+    )
+    re, im = np.real(eigenvalues), np.imag(eigenvalues)
+    if constraints.stable:
         # Off the bound, where the derivative tells both ways.
         re, single = (np.minimum(a, -1e-2 / span) for a in (re, single))
-    if rules.bands is not None:
-        re, im = _in_bands(re, im, 2 * np.pi * np.array(rules.bands))
-    spectrum = Spectrum(len(found), len(single), rules.real, damped)
+    if constraints.bands is not None:
+        re, im = _in_bands(re, im, 2 * np.pi * np.array(constraints.bands))
+    spectrum = Spectrum(len(eigenvalues), len(single), constraints.real, damped)
     if not damped:
-        im = _apart(im, 1e-2 / span)
-    return spectrum, spectrum.joined(re + 1j * im, single)
+        im = _distinct(im, 1e-2 / span)
+    return spectrum, spectrum.coordinates(re + 1j * im, single)
 
 
-def _paired(found: np.ndarray, span: float, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-    """Waves of positive frequency, and real eigenvalues."""
-    r = rules.r
-    waves = found[np.imag(found) > _SLOW / span]
+def _split_pairs(
+    eigenvalues: np.ndarray, span: float, constraints: EigenvalueConstraints
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split eigenvalues into waves of positive frequency, one for each pair, and real eigenvalues;
+    add some where there are too few."""
+    r = constraints.r
+    waves = eigenvalues[np.imag(eigenvalues) > _SLOW / span]
     pairs = min(len(waves), r // 2)
-    if rules.imaginary:
+    if constraints.imaginary:
         pairs = r // 2  # two constants would be one
-    if rules.bands is not None and len(rules.bands) > 1:
-        pairs = len(rules.bands)
+    if constraints.bands is not None and len(constraints.bands) > 1:
+        pairs = len(constraints.bands)
     waves = waves[np.argsort(-np.real(waves), kind="stable")][:pairs]
-    more = np.arange(1, pairs - len(waves) + 1)
-    waves = np.concatenate([waves, (-0.1 + 2j * np.pi) * more / span])
-    single = np.sort(np.real(found[np.abs(np.imag(found)) <= _SLOW / span]))[::-1][: r - 2 * pairs]
-    more = np.arange(1, r - 2 * pairs - len(single) + 1)
-    return waves, _apart(np.concatenate([single, -more / span]), 1e-2 / span)
+    missing = np.arange(1, pairs - len(waves) + 1)
+    waves = np.concatenate([waves, (-0.1 + 2j * np.pi) * missing / span])
+    single = np.sort(np.real(eigenvalues[np.abs(np.imag(eigenvalues)) <= _SLOW / span]))[::-1][
+        : r - 2 * pairs
+    ]
+    missing = np.arange(1, r - 2 * pairs - len(single) + 1)
+    return waves, _distinct(np.concatenate([single, -missing / span]), 1e-2 / span)
 
 
 def _in_bands(re: np.ndarray, im: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each wave into a band: one band takes all, of several each takes what is nearest."""
+    """Move waves into bands `ends` (bands, 2): all into a single one; of several, each takes the wave
+    that the assignment of least distance gives it."""
     if len(ends) == 1:
         low, high = ends[0]
         outside = (im < low) | (im > high)
@@ -129,9 +153,9 @@ def _in_bands(re: np.ndarray, im: np.ndarray, ends: np.ndarray) -> tuple[np.ndar
         return re, im
     from scipy.optimize import linear_sum_assignment
 
-    gap = np.maximum(np.maximum(ends[:, :1] - im, im - ends[:, 1:]), 0.0)
-    _, wave = linear_sum_assignment(gap)
-    re, im = re[wave], np.clip(im[wave], ends[:, 0], ends[:, 1])
+    distance = np.maximum(np.maximum(ends[:, :1] - im, im - ends[:, 1:]), 0.0)
+    _, order = linear_sum_assignment(distance)
+    re, im = re[order], np.clip(im[order], ends[:, 0], ends[:, 1])
     # Two that come to the same band from outside start at the same place otherwise.
     for i in range(1, len(im)):
         if np.any(im[:i] == im[i]) and np.isfinite(ends[i]).all():
@@ -139,17 +163,17 @@ def _in_bands(re: np.ndarray, im: np.ndarray, ends: np.ndarray) -> tuple[np.ndar
     return re, im
 
 
-def _apart(values: np.ndarray, least: float) -> np.ndarray:
-    """The values in their order, no two of them equal."""
-    out = np.array(values, float)
-    for i in range(1, len(out)):
-        while np.any(np.abs(out[:i] - out[i]) < least):
-            out[i] -= 2 * least
-    return out
+def _distinct(values: np.ndarray, least: float) -> np.ndarray:
+    """Lower values, in their order, until no two are nearer than `least`."""
+    distinct = np.array(values, float)
+    for i in range(1, len(distinct)):
+        while np.any(np.abs(distinct[:i] - distinct[i]) < least):
+            distinct[i] -= 2 * least
+    return distinct
 
 
-def _cost(eigenvalues: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    """What least squares with these exponentials leave of y."""
+def _residual_squares(eigenvalues: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+    """Sum of squares that linear least squares with these exponentials leave of y (m, q)."""
     with np.errstate(over="ignore", invalid="ignore"):
         phi = np.exp(np.outer(x, eigenvalues))
         phi = phi / np.linalg.norm(phi, axis=0)

@@ -21,8 +21,8 @@ from .._search.levenberg_marquardt import STOP_NAMES
 from .._search.minimise import Solver, search, typed
 from .._status import RESULT_NAMES
 from .._types import precision
-from .bagging import draw_bags, gathered
-from .constraints import Band, Rules, box, check_bands, guess
+from .bagging import assemble_bags, draw_bags
+from .constraints import Band, EigenvalueConstraints, check_bands, choose_start, coordinate_bounds
 from .exponentials import Exponentials, Spectrum
 from .initial import candidates, leading, leading_exactly
 from .optimise import optimise
@@ -61,7 +61,7 @@ def dmd(
         in blocks of rows, and `varpro.compress` makes a `Compressed` of rows that never were in one
         place, given as blocks (m, k_i).
     - `t`: times (m,), in any spacing and order.
-    - `r`: how many eigenvalues.
+    - `r`: the number of eigenvalues.
     - `real`: whether eigenvalues are real or come in conjugate pairs, so that the model is real; by
         default for real X. How many pairs there are is decided at the start.
     - `stable`: real parts at most zero. `imaginary`: real parts zero.
@@ -88,46 +88,49 @@ def dmd(
         raise InputError("real=True makes a real model, but X is complex. Leave real= out.")
     if not real:
         y = y.astype(np.result_type(y, np.complex64), copy=False)
-    rules = _rules(r, real, stable, imaginary, bands)
-    _enough(y, count, rules, weights, truncate, num_bags, bag_size)
+    constraints = _check_constraints(r, real, stable, imaginary, bands)
+    _check_counts(y, count, constraints, weights, truncate, num_bags, bag_size)
     how = typed(search(solver, None, None, max_steps), x.dtype)
     used = slice(None) if weights is None else weights > 0
-    across = None
+    directions = None
     if truncate is not None and truncate < min(y.shape):
-        across = _directions(y if weights is None else weights[:, None] * y, truncate)
-        y, count = y @ across, across.shape[1]
+        directions = _directions(y if weights is None else weights[:, None] * y, truncate)
+        y, count = y @ directions, directions.shape[1]
     if isinstance(init, str):
-        small = leading(y[used], r)
-        found = _found(x[used], small, rules, init)
+        reduced = leading(y[used], r)
+        start_candidates = _initial_candidates(x[used], reduced, constraints, init)
     else:
-        small, found = None, [_given(init, r)]
-    spectrum, alpha = guess(x[used], small, rules, found)
-    limits = box(spectrum, rules, x.dtype)
+        reduced, start_candidates = None, [_check_initial(init, r)]
+    spectrum, alpha = choose_start(x[used], reduced, constraints, start_candidates)
+    bounds = coordinate_bounds(spectrum, constraints, x.dtype)
     with precision(x.dtype):
-        out = optimise(spectrum, x, y, weights, alpha.astype(x.dtype), limits, how)
+        solution = optimise(spectrum, x, y, weights, alpha.astype(x.dtype), bounds, how)
         bags = None
         if num_bags:
             sizes = (num_bags, _bag_size(bag_size, x[used].size))
-            few = y if y.shape[1] <= len(y) else compress(y).columns
-            problem = Problem(Exponentials(x, spectrum), few, weights)  # pyright: ignore[reportArgumentType]
-            bags = draw_bags(problem, out["alpha"], limits, how, sizes, key), sizes[1]
-    if across is not None:
-        out["projector"] = _within_what_is_left(out["inverse"], y, weights)
-    coef = None if shape is None else out["coef"]
+            samples = y if y.shape[1] <= len(y) else compress(y).columns
+            problem = Problem(Exponentials(x, spectrum), samples, weights)  # pyright: ignore[reportArgumentType]
+            bags = draw_bags(problem, solution["alpha"], bounds, how, sizes, key), sizes[1]
+    if directions is not None:
+        solution["projector"] = _truncated_projector(solution["inverse"], y, weights)
+    coef = None if shape is None else solution["coef"]
     if shape is not None and is_stream(X):
         # In a second reading.
-        blocks = [out["projector"] @ np.asarray(block) for block in column_blocks(X.T)]
+        blocks = [solution["projector"] @ np.asarray(block) for block in column_blocks(X.T)]
         coef = np.concatenate(blocks, axis=1)
-    elif coef is not None and across is not None:
-        coef = coef @ across.conj().T
-    result = _assembled(X, t, first, shape, spectrum, rules, out, coef, count, weights, bags)
+    elif coef is not None and directions is not None:
+        coef = coef @ directions.conj().T
+    result = _assemble_result(
+        X, t, first, shape, spectrum, constraints, solution, coef, count, weights, bags
+    )
     if throw and not result.success:
         raise FitError(f"The search did not converge: {result.message}", result)
     return result
 
 
 def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
-    """Right-hand sides (m, k), the axes of a snapshot (None if unknown), and how many rows there are."""
+    """Check X and return right-hand sides (m, k), the axes of a snapshot (None if unknown), and the
+    number of rows, which is above k for compressed data."""
     if isinstance(X, Compressed):
         return X.columns, None, X.count
     if is_stream(X):
@@ -136,8 +139,8 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
                 "X is given as an array (..., m). Rows that are read in blocks go through "
                 "vp.compress(blocks) first, as blocks (m, k_i)."
             )
-        less = compress(X.T)
-        return less.columns, tuple(X.shape[:-1]), less.count
+        compressed = compress(X.T)
+        return compressed.columns, tuple(X.shape[:-1]), compressed.count
     array = np.asarray(X)
     if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
         raise InputError(f"X must be numeric, but has dtype {array.dtype}.")
@@ -162,7 +165,7 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
 def _times(
     t: np.ndarray, m: int, weights: np.ndarray | None, real: np.dtype
 ) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Times since the earliest, which is the second; and the weights."""
+    """Check times and weights; return times since the earliest (m,), the earliest, and the weights."""
     time = np.asarray(t)
     if not np.issubdtype(time.dtype, np.number) or np.iscomplexobj(time):
         raise InputError(f"t must be real numbers (m,), but has dtype {time.dtype}.")
@@ -188,114 +191,125 @@ def _times(
     return (time - first).astype(real), first, weights
 
 
-def _rules(
+def _check_constraints(
     r: int, real: bool, stable: bool, imaginary: bool, bands: Band | Sequence[Band] | None
-) -> Rules:
+) -> EigenvalueConstraints:
+    """Check r and the bands."""
     if not isinstance(r, int | np.integer) or isinstance(r, bool) or r < 1:
         raise InputError(f"r={r!r}: give the number of eigenvalues, an integer of at least 1.")
-    return Rules(int(r), real, stable, imaginary, check_bands(bands, int(r), real))
+    return EigenvalueConstraints(int(r), real, stable, imaginary, check_bands(bands, int(r), real))
 
 
-def _enough(
+def _check_counts(
     y: np.ndarray,
     count: int,
-    rules: Rules,
+    constraints: EigenvalueConstraints,
     weights: np.ndarray | None,
     truncate: int | None,
     num_bags: int,
     bag_size: int | float | None,
 ) -> None:
+    """Refuse too few snapshots, and sizes of truncation and bags that cannot be."""
     m = len(y) if weights is None else int(np.sum(weights > 0))
-    parts = 1 if rules.real else 2
-    values, unknown = parts * m * count, (2 if not rules.imaginary else 1) * rules.r
-    unknown += parts * rules.r * count
-    if m <= rules.r or values < unknown:
+    parts = 1 if constraints.real else 2
+    values, unknown = parts * m * count, (2 if not constraints.imaginary else 1) * constraints.r
+    unknown += parts * constraints.r * count
+    if m <= constraints.r or values < unknown:
         raise InputError(
-            f"{m} snapshots of {count} rows cannot determine {rules.r} eigenvalues and their modes. "
+            f"{m} snapshots of {count} rows cannot determine {constraints.r} eigenvalues and their modes. "
             "Give more snapshots, or a smaller r."
         )
     if truncate is not None and not (isinstance(truncate, int | np.integer) and truncate >= 1):
         raise InputError(f"truncate={truncate!r}: give how many directions to keep, at least 1.")
     if not isinstance(num_bags, int | np.integer) or num_bags < 0 or num_bags == 1:
         raise InputError(f"num_bags={num_bags!r}: give 2 or more, or 0 for none.")
-    if num_bags and not rules.r < _bag_size(bag_size, m) < m:
+    if num_bags and not constraints.r < _bag_size(bag_size, m) < m:
         raise InputError(
             f"bag_size={bag_size!r} is {_bag_size(bag_size, m)} of {m} snapshots; give more than "
-            f"r={rules.r} and fewer than all of them."
+            f"r={constraints.r} and fewer than all of them."
         )
 
 
 def _bag_size(size: int | float | None, m: int) -> int:
+    """Snapshots in a bag, from a number or a fraction of m; -1 for a fraction outside (0, 1)."""
     size = 0.6 if size is None else size
     if isinstance(size, int | np.integer):
         return int(size)
     return int(round(size * m)) if 0.0 < size < 1.0 else -1
 
 
-def _found(x: np.ndarray, small: np.ndarray, rules: Rules, init: str) -> list[np.ndarray]:
+def _initial_candidates(
+    x: np.ndarray, small: np.ndarray, constraints: EigenvalueConstraints, init: str
+) -> list[np.ndarray]:
+    """Candidates of r eigenvalues by the method that `init` names."""
     if init not in get_args(Start):
         raise InputError(f"init must be one of {get_args(Start)} or eigenvalues, not {init!r}.")
-    return candidates(x, small, rules.r, init)
+    return candidates(x, small, constraints.r, init)
 
 
-def _given(init: np.ndarray, r: int) -> np.ndarray:
-    given = np.asarray(init)
-    if given.shape != (r,) or not np.issubdtype(given.dtype, np.number):
-        raise InputError(f"init has shape {given.shape}; expected {r} eigenvalues.")
-    if not np.isfinite(given).all() or np.unique(given).size < r:
+def _check_initial(init: np.ndarray, r: int) -> np.ndarray:
+    """Check r eigenvalues to start from."""
+    eigenvalues = np.asarray(init)
+    if eigenvalues.shape != (r,) or not np.issubdtype(eigenvalues.dtype, np.number):
+        raise InputError(f"init has shape {eigenvalues.shape}; expected {r} eigenvalues.")
+    if not np.isfinite(eigenvalues).all() or np.unique(eigenvalues).size < r:
         raise InputError(
             "init: eigenvalues to start from must be finite and differ from each other."
         )
-    return given.astype(complex)
+    return eigenvalues.astype(complex)
 
 
 def _directions(y: np.ndarray, count: int) -> np.ndarray:
-    """The leading right singular directions (k, count)."""
-    found = leading_exactly(y, count)
-    if found is not None:
-        return found
+    """Leading right singular vectors (k, count) of y (m, k)."""
+    directions = leading_exactly(y, count)
+    if directions is not None:
+        return directions
     if y.shape[1] > len(y):
         q, upper = np.linalg.qr(y.conj().T)
         return q @ np.linalg.svd(upper, full_matrices=False)[0][:, :count]
     return np.linalg.svd(y, full_matrices=False)[2][:count].conj().T
 
 
-def _within_what_is_left(inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None):
-    """The projector of truncated data, for the data as they were."""
+def _truncated_projector(inverse: np.ndarray, y: np.ndarray, weights: np.ndarray | None):
+    """Projector (n, m) that makes coefficients of data before truncation, from the inverse (n, m) for
+    truncated data y (m, q): data are projected on the range of these first."""
     w = np.ones(len(y), np.real(y).dtype) if weights is None else weights
-    left = np.linalg.qr(w[:, None] * y)[0]
-    return ((inverse @ left) @ left.conj().T) * w
+    q = np.linalg.qr(w[:, None] * y)[0]
+    return ((inverse @ q) @ q.conj().T) * w
 
 
-def _assembled(
+def _assemble_result(
     X: Any,
     t: np.ndarray,
     first: float,
     shape: tuple[int, ...] | None,
     spectrum: Spectrum,
-    rules: Rules,
-    out: dict[str, PyTree],
+    constraints: EigenvalueConstraints,
+    solution: dict[str, PyTree],
     coef: np.ndarray | None,
     count: int,
     weights: np.ndarray | None,
     bags: tuple[dict[str, np.ndarray], int] | None,
 ) -> DmdResult:
-    n, parts = spectrum.count, 1 if rules.real else 2
+    """Assemble the result, eigenvalues by decreasing amplitude."""
+    n, parts = spectrum.count, 1 if constraints.real else 2
     m = len(t) if weights is None else int(np.sum(weights > 0))
-    dof = parts * (m - n) * count - int(np.sum(~out["on_bound"]))
-    chisq = out["chisq"]
+    dof = parts * (m - n) * count - int(np.sum(~solution["on_bound"]))
+    chisq = solution["chisq"]
     # The norm of rows that were compressed or turned is theirs.
-    size = np.linalg.norm(spectrum.coefficients(out["coef"]), axis=1)
-    order = np.argsort(-size, kind="stable")
-    amplitudes, modes = size[order], None
+    norms = np.linalg.norm(spectrum.coefficients(solution["coef"]), axis=1)
+    order = np.argsort(-norms, kind="stable")
+    amplitudes, modes = norms[order], None
     if coef is not None and shape is not None:
-        whole = spectrum.coefficients(coef)[order]
-        modes = (whole / np.where(amplitudes > 0, amplitudes, 1.0)[:, None]).T.reshape(*shape, n)
-    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
+        coefficients = spectrum.coefficients(coef)[order]
+        modes = (coefficients / np.where(amplitudes > 0, amplitudes, 1.0)[:, None]).T.reshape(
+            *shape, n
+        )
+    status, stop = RESULT_NAMES[solution["status"]], STOP_NAMES[solution["stop"]]
     keys = ("half", "gram_inv", "turn", "on_bound", "lost", "inner")
-    errors = Errors(*(np.asarray(out[key]) for key in keys))
-    values = spectrum.eigenvalues(out["alpha"])
-    drawn = None if bags is None else gathered(bags[0], spectrum, values, order, bags[1], m)
+    errors = Errors(*(np.asarray(solution[key]) for key in keys))
+    values = spectrum.eigenvalues(solution["alpha"])
+    dmd_bags = None if bags is None else assemble_bags(bags[0], spectrum, values, order, bags[1], m)
     return DmdResult(
         eigenvalues=values[order],
         amplitudes=amplitudes,
@@ -304,22 +318,22 @@ def _assembled(
         t0=first,
         X=X,
         rows=count,
-        real=rules.real,
+        real=constraints.real,
         success=status == "successful",
         status=status,
-        message=message(status, stop, out["num_steps"]),
+        message=message(status, stop, solution["num_steps"]),
         stop=stop,
         chisq=chisq,
         dof=dof,
         weights=weights,
-        num_steps=out["num_steps"],
-        num_residuals=out["num_residuals"],
-        rank=int(out["rank"]),
-        cond=float(out["cond"]),
+        num_steps=solution["num_steps"],
+        num_residuals=solution["num_residuals"],
+        rank=int(solution["rank"]),
+        cond=float(solution["cond"]),
         order=order,
         spectrum=spectrum,
-        alpha=out["alpha"],
-        projector=out["projector"],
+        alpha=solution["alpha"],
+        projector=solution["projector"],
         errors=errors,
-        bags=drawn,
+        bags=dmd_bags,
     )

@@ -17,7 +17,7 @@ from .._types import ArrayIn
 
 
 class Spectrum(eqx.Module):
-    """What kinds of eigenvalues there are: `waves` of free frequency, which are pairs if `paired`,
+    """Numbers of eigenvalues of each kind: `waves` of free frequency, which are pairs if `paired`,
     and `singles` on the real axis. `damped`: whether real parts are free, or else zero.
 
     The coordinates alpha are the real parts of the waves, their imaginary parts, and the singles.
@@ -30,23 +30,24 @@ class Spectrum(eqx.Module):
 
     @property
     def count(self) -> int:
-        """How many eigenvalues, which is how many columns."""
+        """Number of eigenvalues, which is the number of columns n."""
         return self.waves * (2 if self.paired else 1) + self.singles
 
     @property
     def size(self) -> int:
-        """How many coordinates."""
+        """Number of coordinates p."""
         return self.waves + (self.waves + self.singles if self.damped else 0)
 
     def split(self, alpha):
-        """Real parts of the waves and of the singles, and imaginary parts of the waves."""
+        """Split coordinates (p,) into real parts of the waves and of the singles, and imaginary parts
+        of the waves."""
         w, xp = self.waves, jnp if isinstance(alpha, Array) else np
         if not self.damped:
             return xp.zeros_like(alpha), xp.zeros((self.singles,), alpha.dtype), alpha
         return alpha[:w], alpha[2 * w :], alpha[w : 2 * w]
 
-    def joined(self, waves: np.ndarray, singles: np.ndarray) -> np.ndarray:
-        """The coordinates of these eigenvalues."""
+    def coordinates(self, waves: np.ndarray, singles: np.ndarray) -> np.ndarray:
+        """Coordinates (p,) of eigenvalues: complex `waves` and real `singles`."""
         if not self.damped:
             return np.imag(waves).copy()
         return np.concatenate([np.real(waves), np.imag(waves), np.real(singles)])
@@ -58,20 +59,23 @@ class Spectrum(eqx.Module):
         return np.concatenate([waves, *([waves.conj()] if self.paired else []), single])
 
     def derivative(self) -> np.ndarray:
-        """Of real and imaginary parts of all eigenvalues by alpha: (2, count, size), constant."""
-        out = np.zeros((2, self.count, self.size))
+        """Derivative of real and imaginary parts of all eigenvalues by alpha, (2, count, size); it is
+        constant."""
+        derivative = np.zeros((2, self.count, self.size))
         zero = self.eigenvalues(np.zeros(self.size))
         for j, unit in enumerate(np.eye(self.size)):
             change = self.eigenvalues(unit) - zero
-            out[:, :, j] = np.real(change), np.imag(change)
-        return out
+            derivative[:, :, j] = np.real(change), np.imag(change)
+        return derivative
 
     def gradient(self, against: np.ndarray, coef: np.ndarray) -> np.ndarray:
-        """`Re <against, Phi' coef>` by alpha, where `against` (n, k) are products with x Phi."""
+        """Gradient (p,) of `Re <r, Phi coef>` by alpha, from `against = (x Phi)^H r` (n, k)."""
         w = self.waves
         if not self.paired:
-            both = np.einsum("nk,nk->n", against.conj(), coef)
-            return np.concatenate([both.real, -both.imag] if self.damped else [-both.imag])
+            products = np.einsum("nk,nk->n", against.conj(), coef)
+            return np.concatenate(
+                [products.real, -products.imag] if self.damped else [-products.imag]
+            )
         u, v, a, b = against[:w], against[w : 2 * w], coef[:w], coef[w : 2 * w]
         im = np.sum(u * b - v * a, axis=1)
         if not self.damped:
@@ -80,7 +84,7 @@ class Spectrum(eqx.Module):
         return np.concatenate([np.sum(u * a + v * b, axis=1), im, single])
 
     def coefficients(self, coef: np.ndarray) -> np.ndarray:
-        """Those of the eigenvalues (count, ...) from those of the columns."""
+        """Coefficients of the eigenvalues (count, ...) from those of the columns (n, ...)."""
         if not self.paired:
             return coef
         w = self.waves
@@ -88,7 +92,8 @@ class Spectrum(eqx.Module):
         return np.concatenate([pair, pair.conj(), coef[2 * w :]])
 
     def variances(self, variance: np.ndarray) -> np.ndarray:
-        """Variances of the coefficients of the eigenvalues from those of the columns."""
+        """Variances of the coefficients of the eigenvalues (count, ...), of real and imaginary part
+        together, from those of the columns (n, ...) if these are uncorrelated."""
         if not self.paired:
             return variance
         w = self.waves
@@ -97,18 +102,19 @@ class Spectrum(eqx.Module):
 
 
 class Exponentials(AbstractColumns):
-    """The columns of such a spectrum over times `x` (m,)."""
+    """Columns of the exponentials of a `Spectrum` over times `x` (m,)."""
 
     x: Float[ArrayIn, " m"]
     spectrum: Spectrum
 
     def _parts(self, alpha: Array) -> tuple[Array, Array, Array, Array]:
-        """Time as a column, the decays and the phases of the waves, and the singles."""
+        """Times (m, 1), decays and phases of the waves (m, w), and columns of the singles (m, s)."""
         x = jnp.asarray(self.x)[:, None]
         re, single, im = self.spectrum.split(alpha)
         return x, jnp.exp(re * x), im * x, jnp.exp(single * x)
 
     def phi(self, alpha: Float[Array, " p"]):
+        """Columns (m, n), complex unless paired."""
         _, decay, phase, single = self._parts(alpha)
         cos, sin = decay * jnp.cos(phase), decay * jnp.sin(phase)
         if not self.spectrum.paired:
@@ -116,13 +122,15 @@ class Exponentials(AbstractColumns):
         return jnp.concatenate([cos, sin, single], axis=1)
 
     def offset(self, alpha: Float[Array, " p"]) -> None:
+        """None: no column is fixed to the coefficient 1."""
         return None
 
     def tangents(self, alpha):
+        """Derivatives of single columns (m, t), each with the column and the coordinate it is by."""
         x, decay, phase, single = self._parts(alpha)
         w, s, damped = self.spectrum.waves, self.spectrum.singles, self.spectrum.damped
         cos, sin = x * decay * jnp.cos(phase), x * decay * jnp.sin(phase)
-        waves, one = np.arange(w), np.arange(s)
+        waves, singles = np.arange(w), np.arange(s)
         im = waves + w if damped else waves
         if not self.spectrum.paired:
             wave = cos + 1j * sin
@@ -131,7 +139,7 @@ class Exponentials(AbstractColumns):
         else:
             table = [(cos, waves, waves), (sin, waves + w, waves)] if damped else []
             table += [(-sin, waves, im), (cos, waves + w, im)]
-            table += [(x * single, 2 * w + one, 2 * w + one)] if damped else []
+            table += [(x * single, 2 * w + singles, 2 * w + singles)] if damped else []
         values, column, coordinate = zip(*table, strict=True)
         return (
             jnp.concatenate(values, axis=1),
@@ -140,7 +148,9 @@ class Exponentials(AbstractColumns):
         )
 
     def apply_derivative(self, alpha, b, r=None):
+        """Products of the derivative with coefficients, from `tangents` by `by_table`."""
         return by_table(*self.tangents(alpha), b, r, alpha.size)
 
     def prior(self, alpha: Float[Array, " p"]) -> None:
+        """None: coordinates have no prior."""
         return None

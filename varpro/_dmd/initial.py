@@ -13,31 +13,31 @@ from jaxtyping import Float, Inexact
 # Rows of the stack of delayed copies, about.
 _STACKED = 96
 # Directions beyond those asked for in which the range of the data is sought.
-_MORE = 8
+_OVERSAMPLING = 8
 # Passes in which leading directions are found, and how far off they may be.
-_PASSES, _OFF = 12, 1e-12
+_PASSES, _ERROR = 12, 1e-12
 # Relative deviation from even spacing that rounding may make.
 _EVEN = 1e-6
 
 
 def leading(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.ndarray, "m q"]:
-    """The data in coordinates of about their leading `count` directions across right-hand sides, and
-    some more; as they are, where those are hardly fewer.
+    """Reduce data (m, k) to coordinates (m, q) along about their leading `count` directions across
+    right-hand sides, and 8 more; return them as they are where k is hardly more.
 
     By products with random directions, once through `Y Y^H` (Halko et al., SIAM Rev. 53, 217 (2011)).
     """
     m, k = y.shape
-    q = count + _MORE
+    q = count + _OVERSAMPLING
     if k <= 2 * q or m <= q:
         return y
     basis = np.random.default_rng(0).normal(size=(m, q)).astype(y.dtype)
-    seen = along(y, basis.conj().T @ y)
-    basis = np.linalg.qr(seen)[0]
+    sketch = along(y, basis.conj().T @ y)
+    basis = np.linalg.qr(sketch)[0]
     return along(y, basis.conj().T @ y)
 
 
 def leading_exactly(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.ndarray, "k r"] | None:
-    """The leading `count` right singular directions to rounding, or None where this is not the way.
+    """Leading `count` right singular vectors (k, count) to rounding, or None where this is not the way.
 
     Subspace iteration with `Y Y^H` and some more directions, each one product with Y there and back:
     what is wrong shrinks by the ratio of the squares of singular values outside and inside. By the
@@ -45,26 +45,26 @@ def leading_exactly(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.nda
     between them, which is why nothing is returned where that is not small, or shrinks too slowly.
     """
     m, k = y.shape
-    q = count + _MORE
+    q = count + _OVERSAMPLING
     if min(m, k) <= 4 * q:
         return None
     if m > k:
-        found = leading_exactly(y.conj().T, count)
-        return None if found is None else np.linalg.qr((found.conj().T @ y).conj().T)[0]
-    real = np.finfo(y.dtype)
+        left = leading_exactly(y.conj().T, count)
+        return None if left is None else np.linalg.qr((left.conj().T @ y).conj().T)[0]
+    precision = np.finfo(y.dtype)
     basis = np.random.default_rng(0).normal(size=(m, q)).astype(y.dtype)
     for _ in range(_PASSES):
         basis = np.linalg.qr(basis)[0]
-        back = (basis.conj().T @ y).conj().T
-        square, turn = np.linalg.eigh(back.conj().T @ back)
-        square, turn = square[::-1], turn[:, ::-1]
-        back, basis = back @ turn, basis @ turn
-        after = y @ back
-        off = np.linalg.norm(after[:, :count] - basis[:, :count] * square[:count])
+        right = (basis.conj().T @ y).conj().T
+        square, rotation = np.linalg.eigh(right.conj().T @ right)
+        square, rotation = square[::-1], rotation[:, ::-1]
+        right, basis = right @ rotation, basis @ rotation
+        after = y @ right
+        error = np.linalg.norm(after[:, :count] - basis[:, :count] * square[:count])
         gap = square[count - 1] - square[count]
-        if off <= max(_OFF * gap, 4 * q * real.eps * square[0]):
-            small = off <= np.sqrt(real.eps) * gap
-            return np.linalg.qr(back[:, :count])[0] if small else None
+        if error <= max(_ERROR * gap, 4 * q * precision.eps * square[0]):
+            accurate = error <= np.sqrt(precision.eps) * gap
+            return np.linalg.qr(right[:, :count])[0] if accurate else None
         basis = after
     return None
 
@@ -72,74 +72,79 @@ def leading_exactly(y: Inexact[np.ndarray, "m k"], count: int) -> Inexact[np.nda
 def along(
     y: Inexact[np.ndarray, "m k"], rows: Inexact[np.ndarray, "q k"]
 ) -> Inexact[np.ndarray, "m q"]:
-    """The data in coordinates of what some rows span."""
+    """Coordinates (m, q) of the data along the orthonormalised `rows` (q, k)."""
     return y @ np.linalg.qr(rows.conj().T)[0]
 
 
 def candidates(
     x: Float[np.ndarray, " m"], y: Inexact[np.ndarray, "m q"], r: int, kind: str
 ) -> list[Inexact[np.ndarray, " r"]]:
-    """Guesses of r eigenvalues by "dmd", the "pencil", or both ("auto")."""
+    """Candidates of r eigenvalues (r,), per unit of x, by "dmd", the "pencil", or both ("auto")."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     spacing = np.diff(x)
     # Samples at one time say nothing about how things change.
-    apart = np.concatenate([[True], spacing > 0])
-    x, y = x[apart], y[apart]
+    distinct = np.concatenate([[True], spacing > 0])
+    x, y = x[distinct], y[distinct]
     spacing = np.diff(x)
     even = len(x) > 2 and np.ptp(spacing) <= _EVEN * spacing.mean()
-    left, size, _ = np.linalg.svd(y, full_matrices=False)
-    known = int(np.sum(size > max(y.shape) * np.finfo(size.dtype).eps * size[0]))
-    found = []
-    if kind != "pencil" and known >= r and len(x) > r:
-        w = (left[:, :r] * size[:r]).T
+    u, s, _ = np.linalg.svd(y, full_matrices=False)
+    rank = int(np.sum(s > max(y.shape) * np.finfo(s.dtype).eps * s[0]))
+    eigenvalues = []
+    if kind != "pencil" and rank >= r and len(x) > r:
+        w = (u[:, :r] * s[:r]).T
         step, middle = np.diff(w) / spacing, 0.5 * (w[:, 1:] + w[:, :-1])
-        found.append(np.linalg.eigvals(_onto(step, middle)))
+        eigenvalues.append(np.linalg.eigvals(_propagator(step, middle)))
         if even:
-            found.append(_logarithm(np.linalg.eigvals(_onto(w[:, 1:], w[:, :-1])), spacing[0]))
-    if kind != "dmd" or not found:
-        w = (left[:, : min(known, r)] * size[: min(known, r)]).T
+            eigenvalues.append(
+                _logarithm(np.linalg.eigvals(_propagator(w[:, 1:], w[:, :-1])), spacing[0])
+            )
+    if kind != "dmd" or not eigenvalues:
+        w = (u[:, : min(rank, r)] * s[: min(rank, r)]).T
         step = spacing.mean()
         if not even:
             grid = np.linspace(x[0], x[-1], len(x))
             w = np.stack([np.interp(grid, x, row) for row in w])
-        found.append(_pencil(w, step, r))
-    return [_sane(one, x, r) for one in found]
+        eigenvalues.append(_pencil(w, step, r))
+    return [_distinct_eigenvalues(values, x, r) for values in eigenvalues]
 
 
-def _onto(b: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """A with `b = A a` in the sense of least squares."""
+def _propagator(b: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Propagator A (r, r) with `b = A a`, a and b (r, steps), in the sense of least squares."""
     return np.linalg.lstsq(a.T, b.T, rcond=None)[0].T
 
 
 def _pencil(w: np.ndarray, step: float, r: int) -> np.ndarray:
+    """Eigenvalues (r,) from a stack of delayed copies of w (rows, m), evenly spaced by `step`."""
     rows, m = w.shape
     delays = int(np.clip(_STACKED // rows, 2, max(m // 3, 2)))
     delays = max(delays, -(-2 * r // rows))
     delays = min(delays, max(m - r, 2))
     stack = np.concatenate([w[:, i : m - delays + 1 + i] for i in range(delays)])
-    left = np.linalg.svd(stack, full_matrices=False)[0][:, :r]
-    before, after = left[:-rows], left[rows:]
+    u = np.linalg.svd(stack, full_matrices=False)[0][:, :r]
+    before, after = u[:-rows], u[rows:]
     return _logarithm(np.linalg.eigvals(np.linalg.lstsq(before, after, rcond=None)[0]), step)
 
 
 def _logarithm(factor: np.ndarray, step: float) -> np.ndarray:
-    # What is gone after one step has no more than this to say.
-    size = np.maximum(np.abs(factor), 1e-8)
-    return (np.log(size) + 1j * np.angle(factor)) / step
+    """Eigenvalues per unit of time from factors per step, moduli below 1e-8 raised to that."""
+    # A factor that small is the rounding of what has decayed within one step.
+    modulus = np.maximum(np.abs(factor), 1e-8)
+    return (np.log(modulus) + 1j * np.angle(factor)) / step
 
 
-def _sane(found: np.ndarray, x: np.ndarray, r: int) -> np.ndarray:
-    """r distinct eigenvalues whose exponentials are seen in these samples, by frequency."""
+def _distinct_eigenvalues(eigenvalues: np.ndarray, x: np.ndarray, r: int) -> np.ndarray:
+    """Complete to r distinct eigenvalues, in order of real parts, with exponentials that samples at x
+    can show: real parts are clipped to what decays within a spacing and grows over the span."""
     span = x[-1] - x[0]
-    found = np.asarray(found, complex)[:r]
-    found = np.where(np.isfinite(found), found, 0.0)
-    if len(found) < r:
-        more = np.arange(1, r - len(found) + 1)
-        found = np.concatenate([found, -more / span + 2j * np.pi * more / span])
+    eigenvalues = np.asarray(eigenvalues, complex)[:r]
+    eigenvalues = np.where(np.isfinite(eigenvalues), eigenvalues, 0.0)
+    if len(eigenvalues) < r:
+        missing = np.arange(1, r - len(eigenvalues) + 1)
+        eigenvalues = np.concatenate([eigenvalues, -missing / span + 2j * np.pi * missing / span])
     spacing = np.median(np.diff(x))
-    re = np.clip(np.real(found), -2.0 / spacing, 5.0 / span)
+    re = np.clip(np.real(eigenvalues), -2.0 / spacing, 5.0 / span)
     # Equal ones would stay together for ever.
-    found = np.sort_complex(re + 1j * np.imag(found))
-    near = np.concatenate([[False], np.abs(np.diff(found)) < 1e-6 / span])
-    return found + near * (-1.0 + 1.0j) * np.cumsum(near) * 1e-2 / span
+    eigenvalues = np.sort_complex(re + 1j * np.imag(eigenvalues))
+    equal = np.concatenate([[False], np.abs(np.diff(eigenvalues)) < 1e-6 / span])
+    return eigenvalues + equal * (-1.0 + 1.0j) * np.cumsum(equal) * 1e-2 / span

@@ -26,7 +26,11 @@ from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
 from .._search.levenberg_marquardt import STOP, STOP_NAMES, LevenbergMarquardt
 from .._search.minimise import Search, locate
-from .._statistics.covariance import parameter_covariance, without_rounding_coefficients
+from .._statistics.covariance import (
+    coefficient_sensitivity,
+    parameter_covariance,
+    without_rounding_coefficients,
+)
 from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
@@ -177,11 +181,9 @@ def _search(problem: Problem, alpha: ArrayIn, limits: PyTree, how: Search) -> di
     factor = point.factor
     surely, heard_point = without_rounding_coefficients(reduced, alpha, point)
     known = parameter_covariance(surely.rotated(alpha, heard_point)[0], on_bound)
-    n, p, dtype = point.coef.shape[0], alpha.size, point.coef.dtype
-    eye = jnp.eye(n, dtype=dtype)
+    eye = jnp.eye(point.coef.shape[0], dtype=point.coef.dtype)
     # A coefficient vector c moves with alpha by -(turn c), c = Phi^+ Y.
-    moved, _ = problem.apply_derivative(alpha, eye)
-    turn = factor.coefficients(moved.reshape(-1, n * p)).reshape(n, n, p)
+    turn = coefficient_sensitivity(problem, factor, alpha, eye).transpose(1, 0, 2)
     stats = dict(found.stats)
     return {
         "alpha": alpha,

@@ -1,18 +1,16 @@
 """What an optimised dynamic mode decomposition returns."""
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
-from .._equality import same
 from .._errors import InputError, needed
 from .._problem.compress import Compressed, is_stream
+from .._results.abstract import AbstractResult
 from .._results.netcdf import Contents
 from .._results.report import outcome
-from .._results.store import save
 from .._text import indented, rounded, text_table
 from .bagging import DmdBags
 from .exponentials import Spectrum
@@ -40,7 +38,7 @@ class Errors(eqx.Module):
     inner: np.ndarray
 
 
-class DmdResult(eqx.Module):
+class DmdResult(AbstractResult):
     """The outcome of `varpro.dmd`: `X ~ sum_i amplitudes[i] modes[..., i] exp(eigenvalues[i] (t - t0))`.
 
     **Fields:**
@@ -287,19 +285,11 @@ class DmdResult(eqx.Module):
         variables, coords = variables_of(self)
         return Contents(variables | fields_of(self), coords, {}).to_xarray()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        Data that are not in memory, such as a `numpy.memmap`, are not copied: what is read back has
-        no X, and neither `forecast` nor `mode_std`, which take it.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
+    def _stored(self) -> tuple["DmdResult", Contents]:
         variables, coords = variables_of(self)
-        content = Contents(variables, coords, {})
         X = None if is_stream(self.X) else self.X
         X = X if X is None or isinstance(X, Compressed) else np.asarray(X)
-        save(dataclasses.replace(self, X=X), path, content)
+        return dataclasses.replace(self, X=X), Contents(variables, coords, {})
 
     def plot(self, modes: int = 4) -> "Figure":
         """Eigenvalues with their errors, the leading `modes`, and the row of most variance with the
@@ -307,13 +297,6 @@ class DmdResult(eqx.Module):
         from .plot import figure
 
         return figure(self, modes)
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __str__(self) -> str:
-        return self.report()
 
     def __repr__(self) -> str:
         return f"<DmdResult: {len(self.eigenvalues)} eigenvalues, {outcome(self)}>"

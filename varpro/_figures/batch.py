@@ -26,7 +26,7 @@ def draw(
     """A panel for each curve; `batch` is a `BatchFit`."""
     if log not in LOGS:
         raise InputError(f"log must be one of {', '.join(map(repr, LOGS))}, not {log!r}.")
-    where = _typical(batch) if index is None else _asked(batch, index)
+    indices = _typical(batch) if index is None else _check_indices(batch, index)
     leaves = jax.tree.leaves(batch.x)
     named = len(leaves) == 1 and np.ndim(leaves[0]) == 1
     m = len(leaves[0])
@@ -36,28 +36,30 @@ def draw(
             raise InputError(f"y has shape {y.shape}, but {(*batch.shape, m)} was fitted.")
     x = np.asarray(leaves[0]) if named else np.arange(m)
     order = np.argsort(x, kind="stable")
-    fig = canvas(onto, 3.4 * min(len(where), 3), 3.0 * -(-len(where) // 3))
-    axes = fig.subplots(-(-len(where) // 3), min(len(where), 3), squeeze=False, sharex=True).ravel()
-    for ax, at in zip(axes, where, strict=False):
-        fitted = batch.predict(at)
+    fig = canvas(onto, 3.4 * min(len(indices), 3), 3.0 * -(-len(indices) // 3))
+    axes = fig.subplots(
+        -(-len(indices) // 3), min(len(indices), 3), squeeze=False, sharex=True
+    ).ravel()
+    for ax, curve in zip(axes, indices, strict=False):
+        fitted = batch.predict(curve)
         lines = parts_of(fitted)
         shades = [(ink(), FIT)] if len(lines) == 1 else [(color(i), color(i)) for i in range(2)]
         if y is not None:
-            seen = parts_of(y[at] + np.zeros_like(fitted))
-            for (_, data), (shade, _) in zip(seen, shades, strict=True):
+            data_parts = parts_of(y[curve] + np.zeros_like(fitted))
+            for (_, data), (shade, _) in zip(data_parts, shades, strict=True):
                 points(ax, x, data, shade)
         for (part, line), (_, shade) in zip(lines, shades, strict=True):
             wide = 1.2 if part else 1.8
             ax.plot(x[order], line[order], color=shade, lw=wide, label=part or None)
-        place = ", ".join(map(str, at))
-        ax.set_title(f"[{place}]  red. chi-square {batch.redchi[at]:.3g}", fontsize="small")
+        index_text = ", ".join(map(str, curve))
+        ax.set_title(f"[{index_text}]  red. chi-square {batch.redchi[curve]:.3g}", fontsize="small")
         ax.set_xlabel(literal(labels.x if named else "sample"))
         if "x" in log:
             logarithmic(ax, "x")
         if "y" in log:
             logarithmic(ax, "y")
         tidy(ax)
-    for ax in axes[len(where) :]:
+    for ax in axes[len(indices) :]:
         ax.set_visible(False)
     axes[0].set_ylabel(literal(labels.y))
     if len(axes[0].get_legend_handles_labels()[1]):
@@ -73,23 +75,25 @@ def _typical(batch: Any) -> list[tuple[int, ...]]:
         raise InputError("No curve converged. Name those to draw with index=.")
     ranked = known[np.argsort(redchi[known], kind="stable")]
     chosen = [ranked[round(p / 100 * (len(ranked) - 1))] for p in _STAND_FOR_ALL]
-    return [_place(i, batch.shape) for i in dict.fromkeys(chosen)]
+    return [_unravel(i, batch.shape) for i in dict.fromkeys(chosen)]
 
 
-def _asked(
+def _check_indices(
     batch: Any, index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
     single = isinstance(index, int | np.integer | tuple)
-    wanted: list[Any] = [index] if single else list(index)  # pyright: ignore[reportArgumentType]
-    if not 1 <= len(wanted) <= _MOST:
-        raise InputError(f"index must name 1 to {_MOST} curves, not {len(wanted)}.")
-    places = [tuple(i) if isinstance(i, tuple) else (int(i),) for i in wanted]
-    for place in places:
-        inside = len(place) == len(batch.shape)
-        if not inside or any(not 0 <= i < n for i, n in zip(place, batch.shape, strict=False)):
-            raise InputError(f"index {place} is not in a batch of shape {batch.shape}.")
-    return places
+    requested: list[Any] = [index] if single else list(index)  # pyright: ignore[reportArgumentType]
+    if not 1 <= len(requested) <= _MOST:
+        raise InputError(f"index must name 1 to {_MOST} curves, not {len(requested)}.")
+    indices = [tuple(i) if isinstance(i, tuple) else (int(i),) for i in requested]
+    for single_index in indices:
+        inside = len(single_index) == len(batch.shape)
+        if not inside or any(
+            not 0 <= i < n for i, n in zip(single_index, batch.shape, strict=False)
+        ):
+            raise InputError(f"index {single_index} is not in a batch of shape {batch.shape}.")
+    return indices
 
 
-def _place(i: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _unravel(i: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(j) for j in np.unravel_index(i, shape))

@@ -35,11 +35,17 @@ def beside(
 
 def _contributions(ax: Axes, fit: Fitted, labels: Labels) -> None:
     x, named = positions(fit)
-    at = grid(fit)
+    grid_x = grid(fit)
     order = np.argsort(x, kind="stable")
-    for i, (name, values) in enumerate(fit.components(at).items()):
-        line = np.real(values[order] if at is None else values)
-        ax.plot(x[order] if at is None else at, line, color=color(i), lw=1.5, label=literal(name))
+    for i, (name, values) in enumerate(fit.components(grid_x).items()):
+        line = np.real(values[order] if grid_x is None else values)
+        ax.plot(
+            x[order] if grid_x is None else grid_x,
+            line,
+            color=color(i),
+            lw=1.5,
+            label=literal(name),
+        )
     ax.set_xlabel(literal(labels.x if named else "sample"))
     ax.set_ylabel(literal(labels.y))
     tidy(ax)
@@ -49,17 +55,17 @@ def _contributions(ax: Axes, fit: Fitted, labels: Labels) -> None:
 def shapes(ax: Axes, fit: Fitted, labels: Labels) -> None:
     """The columns of the basis over x, each with a largest value of one."""
     x, named = positions(fit)
-    at = grid(fit)
-    phi, _ = fit._evaluate(fit.x if at is None else at)
+    grid_x = grid(fit)
+    phi, _ = fit._evaluate(fit.x if grid_x is None else grid_x)
     order = np.argsort(x, kind="stable")
-    if at is None:
-        phi, at = phi[order], x[order]
+    if grid_x is None:
+        phi, grid_x = phi[order], x[order]
     for i, name in enumerate(fit.columns):
         values = np.real(phi[:, i])
         size = np.max(np.abs(values), initial=0.0)
         few = len(fit.columns) <= 2 * MOST_LINES
         label = literal(name) if few else None
-        ax.plot(at, values / (size or 1.0), color=color(i), lw=1.5, label=label)
+        ax.plot(grid_x, values / (size or 1.0), color=color(i), lw=1.5, label=label)
     ax.set_xlabel(literal(labels.x if named else "sample"))
     ax.set_ylabel("component, scaled to one")
     tidy(ax)
@@ -72,19 +78,23 @@ def coefficients(
     """Coefficients (n, k) over the right-hand sides, with one standard error either way."""
     if coef.ndim == 1:
         coef, stderr = coef[:, None], stderr[:, None]
-    at = labels.positions(coef.shape[1])
-    if at.shape != (coef.shape[1],):
-        raise InputError(f"labels.at has {len(at)} positions for {coef.shape[1]} right-hand sides.")
-    order = np.argsort(at, kind="stable")
-    at = at[order]
-    style = "-" if len(at) > 12 else "o-"
+    rhs_positions = labels.positions(coef.shape[1])
+    if rhs_positions.shape != (coef.shape[1],):
+        raise InputError(
+            f"labels.at has {len(rhs_positions)} positions for {coef.shape[1]} right-hand sides."
+        )
+    order = np.argsort(rhs_positions, kind="stable")
+    rhs_positions = rhs_positions[order]
+    style = "-" if len(rhs_positions) > 12 else "o-"
     ax.axhline(0, color=ink(), lw=0.8)
     for i, name in enumerate(names):
         value = np.abs(coef[i]) if np.iscomplexobj(coef) else coef[i]
         error = np.where(np.isfinite(stderr[i]), stderr[i], 0.0)[order]
         value = value[order]
-        ax.fill_between(at, value - error, value + error, color=color(i), alpha=0.25, lw=0)
-        ax.plot(at, value, style, color=color(i), lw=1.5, ms=3, label=literal(name))
+        ax.fill_between(
+            rhs_positions, value - error, value + error, color=color(i), alpha=0.25, lw=0
+        )
+        ax.plot(rhs_positions, value, style, color=color(i), lw=1.5, ms=3, label=literal(name))
     ax.set_xlabel(literal(labels.rhs))
     ax.set_ylabel("coefficient" if not np.iscomplexobj(coef) else "|coefficient|")
     tidy(ax)

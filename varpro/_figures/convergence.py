@@ -13,17 +13,17 @@ def draw(costs: np.ndarray, onto: Canvas | None = None) -> Canvas:
         raise InputError("No costs of single steps were kept of this fit.")
     fig = canvas(onto, 5.0, 3.2)
     ax = fig.subplots()
-    least = float(np.nanmin(costs))
+    lowest = float(np.nanmin(costs))
     step = np.arange(costs.size)
-    if least > 0:
-        excess = costs / least - 1
-        seen = excess > 4 * np.finfo(costs.dtype).eps
+    if lowest > 0:
+        excess = costs / lowest - 1
+        visible = excess > 4 * np.finfo(costs.dtype).eps
         ax.set_ylabel("cost / final cost - 1")
     else:
-        excess, seen = costs, costs > 0
+        excess, visible = costs, costs > 0
         ax.set_ylabel("cost")
-    ax.plot(step[seen], excess[seen], "o-", color=color(0), ms=4, lw=1.2)
-    if seen.any():
+    ax.plot(step[visible], excess[visible], "o-", color=color(0), ms=4, lw=1.2)
+    if visible.any():
         logarithmic(ax, "y")
     ax.set_xlim(0, costs.size - 1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -117,25 +117,25 @@ def _draw_fit(
     log: str,
 ) -> None:
     x, _ = positions(fit)
-    at = grid(fit)
+    grid_x = grid(fit)
     order = np.argsort(x, kind="stable")
-    line_x = x[order] if at is None else at
+    line_x = x[order] if grid_x is None else grid_x
     alone = len(shown) == 1
 
     def lines(values: np.ndarray) -> np.ndarray:
-        return values[order] if at is None else values
+        return values[order] if grid_x is None else values
 
     if components and alone:
-        parts = fit.components(at)
+        parts = fit.components(grid_x)
         few = len(parts) <= MOST_LINES
         # Of complex ones the real part, in colours that are not those of the data's two.
-        first, what = (2, ", real") if np.iscomplexobj(fit.y) else (0, "")
+        first, suffix = (2, ", real") if np.iscomplexobj(fit.y) else (0, "")
         for i, (name, values) in enumerate(parts.items() if len(parts) > 1 else ()):
             line = np.real(lines(column(values, shown[0])))
-            label = literal(f"{name}{what}") if few else None
+            label = literal(f"{name}{suffix}") if few else None
             ax.plot(line_x, line, color=color(first + i), lw=1, label=label)
     if curves:
-        model = fit.fitted if at is None else fit.predict(at)
+        model = fit.fitted if grid_x is None else fit.predict(grid_x)
         several = len(shown) > 1 or np.iscomplexobj(fit.y)
         i = 0
         for j in shown:

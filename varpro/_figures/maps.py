@@ -37,15 +37,15 @@ def draw(
             "fit['name'].value has all axes."
         )
     rest: list[tuple[str, np.ndarray]] = list(extra.items())
-    more = rest + ([] if status is None else [("status", status)])
-    rows = len(values) + -(-len(more) // 2)
+    panels = rest + ([] if status is None else [("status", status)])
+    rows = len(values) + -(-len(panels) // 2)
     height = 1.7 if len(shape) == 1 else float(np.clip(3.0 * shape[0] / shape[1], 1.6, 4.0))
     fig = canvas(onto, 7.4, height * rows + 0.4)
     if len(shape) == 1:
-        axes = fig.subplots(len(values) + len(more), 1, sharex=True, squeeze=False)[:, 0]
+        axes = fig.subplots(len(values) + len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for i, (ax, (name, (value, error))) in enumerate(zip(axes, values.items(), strict=False)):
             _curve(ax, name, value, error, labels, color(i))
-        for ax, (name, value) in zip(axes[len(values) :], more, strict=True):
+        for ax, (name, value) in zip(axes[len(values) :], panels, strict=True):
             if name == "status":
                 _codes_curve(ax, value, meanings, labels)
             else:
@@ -57,12 +57,12 @@ def draw(
         _map(row[0], fig, value, name)
         _map(row[1], fig, error, f"{name}, std. error")
     free = axes[len(values) :].ravel()
-    for ax, (name, value) in zip(free, more, strict=False):
+    for ax, (name, value) in zip(free, panels, strict=False):
         if name == "status":
             _codes(ax, fig, value, meanings)
         else:
             _map(ax, fig, value, name)
-    for ax in free[len(more) :]:
+    for ax in free[len(panels) :]:
         ax.set_visible(False)
     return fig
 
@@ -78,8 +78,8 @@ def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
     if not low < high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     shades = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad=GREY)
-    shown = np.where(np.isfinite(values), values, np.nan)
-    image = ax.imshow(shown, cmap=shades, vmin=low, vmax=high, interpolation="none")
+    finite_values = np.where(np.isfinite(values), values, np.nan)
+    image = ax.imshow(finite_values, cmap=shades, vmin=low, vmax=high, interpolation="none")
     beyond = (bool(np.any(finite < low)), bool(np.any(finite > high)))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond)
     colorbar(fig, image, ax, extend=extend or "neither")
@@ -88,17 +88,17 @@ def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
 
 def _codes(ax: Axes, fig: Canvas, codes: np.ndarray, meanings: Sequence[str]) -> None:
     """How each fit ended, with the names of the endings that occur."""
-    seen = np.unique(codes)
+    occurring = np.unique(codes)
     # The last colour is the first one's neighbour; good endings come first and are quiet.
-    shades = ListedColormap([("#c9d2dc", *OTHERS, "#000000")[i % 8] for i in range(len(seen))])
+    shades = ListedColormap([("#c9d2dc", *OTHERS, "#000000")[i % 8] for i in range(len(occurring))])
     image = ax.imshow(
-        np.searchsorted(seen, codes),
+        np.searchsorted(occurring, codes),
         cmap=shades,
-        norm=BoundaryNorm(np.arange(len(seen) + 1) - 0.5, len(seen)),
+        norm=BoundaryNorm(np.arange(len(occurring) + 1) - 0.5, len(occurring)),
         interpolation="none",
     )
-    bar = colorbar(fig, image, ax, ticks=range(len(seen)))
-    bar.ax.set_yticklabels(_named(seen, meanings))
+    bar = colorbar(fig, image, ax, ticks=range(len(occurring)))
+    bar.ax.set_yticklabels(_named(occurring, meanings))
     bar.ax.tick_params(length=0)
     _bare(ax, "status")
 
@@ -114,11 +114,13 @@ def _curve(
     ax: Axes, name: str, value: np.ndarray, error: np.ndarray | None, labels: Labels, shade: str
 ) -> None:
     value = np.abs(value) if np.iscomplexobj(value) else value
-    at = labels.positions(value.size)
-    ax.plot(at, value, "o" if value.size <= 60 else ".", ms=3, color=shade)
+    positions = labels.positions(value.size)
+    ax.plot(positions, value, "o" if value.size <= 60 else ".", ms=3, color=shade)
     if error is not None:
-        known = np.where(np.isfinite(error), error, 0.0)
-        ax.vlines(at, value - known, value + known, color=shade, lw=0.8, alpha=0.6)
+        finite_error = np.where(np.isfinite(error), error, 0.0)
+        ax.vlines(
+            positions, value - finite_error, value + finite_error, color=shade, lw=0.8, alpha=0.6
+        )
     finite = value[np.isfinite(value)]
     if finite.size:
         low, high = np.percentile(finite, (2, 98))
@@ -129,10 +131,10 @@ def _curve(
 
 
 def _codes_curve(ax: Axes, codes: np.ndarray, meanings: Sequence[str], labels: Labels) -> None:
-    seen = np.unique(codes)
-    ax.plot(labels.positions(codes.size), np.searchsorted(seen, codes), "|", color=ink(), ms=8)
-    ax.set_yticks(range(len(seen)), _named(seen, meanings))
-    ax.set_ylim(len(seen) - 0.5, -0.5)
+    occurring = np.unique(codes)
+    ax.plot(labels.positions(codes.size), np.searchsorted(occurring, codes), "|", color=ink(), ms=8)
+    ax.set_yticks(range(len(occurring)), _named(occurring, meanings))
+    ax.set_ylim(len(occurring) - 0.5, -0.5)
     tidy(ax)
 
 

@@ -56,18 +56,18 @@ def field(ax: Axes, fig: Canvas, fit: Fitted, labels: Labels) -> None:
     resid = np.real(fit.resid * fit.weights_of_all)
     limit = float(np.nanpercentile(np.abs(resid), 99)) or 1.0
     image = heat(ax, fit, labels, resid, cmap=DIVERGING, vmin=-limit, vmax=limit)
-    what = residual_label(fit) + (", real part" if np.iscomplexobj(fit.resid) else "")
-    colorbar(fig, image, ax, what, extend="both")
+    label = residual_label(fit) + (", real part" if np.iscomplexobj(fit.resid) else "")
+    colorbar(fig, image, ax, label, extend="both")
 
 
 def heat(ax: Axes, fit: Fitted, labels: Labels, values: np.ndarray, **settings):
     """Values (m, k) over x and right-hand side, as a picture."""
     x, _ = positions(fit)
-    at = labels.positions(values.shape[1])
-    rows, columns = np.argsort(x, kind="stable"), np.argsort(at, kind="stable")
+    rhs_positions = labels.positions(values.shape[1])
+    rows, columns = np.argsort(x, kind="stable"), np.argsort(rhs_positions, kind="stable")
     image = ax.pcolormesh(
         x[rows],
-        at[columns],
+        rhs_positions[columns],
         values[np.ix_(rows, columns)].T,
         shading="nearest",
         rasterized=True,
@@ -108,11 +108,11 @@ def spread(ax: Axes, fit: Fitted) -> None:
     tidy(ax)
 
 
-def autocorrelation(resid: np.ndarray, most: int) -> np.ndarray:
+def autocorrelation(resid: np.ndarray, num_lags: int) -> np.ndarray:
     """Correlation of residuals (m, k) with those 1, 2, ... `most` samples further, of all columns
     together."""
     power = float(np.sum(resid**2))
-    return np.array([np.sum(resid[lag:] * resid[:-lag]) for lag in range(1, most + 1)]) / (
+    return np.array([np.sum(resid[lag:] * resid[:-lag]) for lag in range(1, num_lags + 1)]) / (
         power if power > 0 else 1.0
     )
 
@@ -120,15 +120,15 @@ def autocorrelation(resid: np.ndarray, most: int) -> np.ndarray:
 def lags(ax: Axes, fit: Fitted) -> None:
     """Autocorrelation, with the limits within which 95 % of independent noise stays."""
     resid = standardised(fit)
-    most = max(1, min(_MOST_LAGS, len(resid) // 2))
-    found = autocorrelation(resid, most)
-    at = np.arange(1, most + 1)
+    num_lags = max(1, min(_MOST_LAGS, len(resid) // 2))
+    correlation = autocorrelation(resid, num_lags)
+    lag = np.arange(1, num_lags + 1)
     limit = 1.96 / np.sqrt(resid.size)
     ax.axhspan(-limit, limit, color=color(0), alpha=0.15, lw=0)
     ax.axhline(0, color=ink(), lw=0.8)
-    ax.vlines(at, 0, found, color=color(0), lw=1.5)
-    ax.plot(at, found, "o", color=color(0), ms=3)
-    reach = max(1.2 * float(np.max(np.abs(found))), 2 * limit)
+    ax.vlines(lag, 0, correlation, color=color(0), lw=1.5)
+    ax.plot(lag, correlation, "o", color=color(0), ms=3)
+    reach = max(1.2 * float(np.max(np.abs(correlation))), 2 * limit)
     ax.set_ylim(-reach, reach)
     ax.set_xlabel("lag [samples]")
     ax.set_ylabel("autocorrelation")

@@ -126,19 +126,19 @@ def legend(ax: Axes) -> None:
     fig: Any = ax.figure
     room = ax.get_position().width * fig.bbox.width / fig.dpi * 72
     letter = 0.6 * FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
-    most = max(int(room / letter / (max(map(len, labels)) + 5)), 1)
-    made = ax.legend(
+    max_columns = max(int(room / letter / (max(map(len, labels)) + 5)), 1)
+    box = ax.legend(
         handles,
         labels,
         loc="lower left",
         bbox_to_anchor=(0, 1.01),
-        ncols=min(len(entries), most),
+        ncols=min(len(entries), max_columns),
         frameon=False,
         borderaxespad=0,
         handlelength=1.4,
         columnspacing=1.2,
     )
-    for handle in made.get_lines():
+    for handle in box.get_lines():
         handle.set_markersize(5)  # that of many points would be a speck
 
 

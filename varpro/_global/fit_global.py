@@ -1,7 +1,7 @@
 """A fit of several data sets: names of shared and of local parameters, and one compiled program."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,21 +11,21 @@ from jaxtyping import Array, PyTree
 
 from .._errors import InputError, suggestion
 from .._export_cache import cached_jit
-from .._parameters.layout import Coordinates, Layout, Numbers, build_layout
-from .._parameters.param import Param
-from .._parameters.tie import TieLike
+from .._parameters.layout import Coordinates, Layout
 from .._problem.checks import check_columns, check_distinct
 from .._problem.columns import Assembled
-from .._problem.data import Data, NanPolicy, prepare_data
-from .._problem.linear_constraints import CoefficientSpec, Linear, as_typed
-from .._problem.model_like import ModelLike, as_basis, starts_of
+from .._problem.data import Data, prepare_data
+from .._problem.linear_constraints import Linear, as_typed
+from .._problem.model_like import ModelLike
+from .._problem.options import Constraints, Weighting
 from .._problem.problem import Problem
 from .._reduced.multi_dataset import Several, local_layout, stacked
 from .._results.assemble import assemble, history, message
 from .._results.fit_result import FitResult
 from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search, typed
-from .._search.multistart import best_of, start_points
+from .._search.multistart import Multistart, best_of
+from .._starts.declare import Setup, declare, set_up
 from .._statistics.covariance import (
     ParameterCovariance,
     coefficient_covariance,
@@ -37,7 +37,7 @@ from .._statistics.joint_covariance import scaled
 from .._statistics.record import prior_chisq
 from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn, precision
-from ..basis import Model, build_model, without_names
+from ..basis import Model, without_names
 from ..linalg import column_scale
 from .global_fit import GlobalFit
 from .parameter_names import (
@@ -45,13 +45,11 @@ from .parameter_names import (
     full_name,
     guessed,
     init_of,
-    matched,
     model_of,
     named,
-    orders_of_all,
+    of_all,
     rules_of_all,
     shared_names,
-    ties_of_all,
 )
 
 
@@ -69,87 +67,76 @@ class _Set(eqx.Module):
 def fit_sets(
     model: ModelLike | Mapping[str, ModelLike],
     sets: Mapping[str, tuple[PyTree, np.ndarray]],
-    *,
     share: str | Sequence[str],
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
-    fix: Sequence[str],
-    tie: Mapping[str, TieLike],
-    order: Sequence[Sequence[str]],
-    given: Mapping[str, Any],
-    absolute_sigma: bool,
-    nan: NanPolicy,
-    how: Search,
-    starts: int,
-    seed: int,
-    spec: CoefficientSpec,
+    constraints: Constraints,
+    weighting: Weighting,
+    search: Multistart,
 ) -> GlobalFit:
-    """What `varpro.fit` does with several data sets; `given` holds sigma, weights and mask."""
-    datas = _data(sets, given, absolute_sigma, nan)
+    """What `varpro.fit` does with several data sets."""
+    datas = _data(sets, weighting)
     real = np.result_type(*(data.real for data in datas.values()))
-    how = typed(how, real)
+    local = typed(search.local, real)
     with precision(real):
-        bases = {
-            key: as_basis(model_of(model, key, sets), init_of(init, key)).prepared(data.x, real)
+        models = {
+            key: declare(model_of(model, key, sets), data, init_of(constraints.init, key))
             for key, data in datas.items()
         }
-        declared = {key: starts_of(basis, {}, {}) for key, basis in bases.items()}
+        declared = {key: each.params() for key, each in models.items()}
         shared = shared_names(share, declared)
-        params, own = named(declared, shared, init)
+        params, own = named(declared, shared, constraints.init)
         names = tuple(params)
-        models = {key: build_model(basis) for key, basis in bases.items()}
-        every = dict.fromkeys(name for one in models.values() for name in one.columns)
-        bounds, spec = spec.with_bounds(bounds, (*names, *own), every)
-        rules = rules_of_all(spec, tuple(every), models, datas)
-        params = applied(params, own, init, bounds)
+        columns = dict.fromkeys(name for each in models.values() for name in each.model.columns)
+        constraints = constraints.split((*names, *own), columns)
+        rules = rules_of_all(constraints.coefficients, tuple(columns), models, datas)
         picks = {
             key: np.array([names.index(full_name(key, n, shared)) for n in some], int)
             for key, some in declared.items()
         }
-        params = guessed(params, bases, datas, picks, declared)
-        tie, order = ties_of_all(tie, names, own, datas), orders_of_all(order, names, own, datas)
-        fixed = [names[i] for p in fix for i in matched(p, names, own, "fix")]
-        layout, numbers, coordinates = build_layout(params, fix=fixed, tie=tie, order=order)
+        setup = set_up(
+            applied(params, own, constraints),
+            of_all(constraints, names, own, datas),
+            lambda params: guessed(params, models, datas, picks, declared),
+        )
+        params, layout = setup.params, setup.layout
         ready = [
-            _Set(key, datas[key], models[key], tuple(declared[key]), picks[key], rules[key])
+            _Set(key, datas[key], models[key].model, tuple(declared[key]), picks[key], rules[key])
             for key in datas
         ]
         _enough(ready, len(layout.free))
         for one in ready:
-            if starts == 1:
-                _distinct(one, layout, numbers, params)
-        prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
-        numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
+            if search.starts == 1:
+                _distinct(one, setup)
+        numbers, coordinates = setup.typed(real)
         free = [_local_free(one, layout) for one in ready]
         problems = [_problem(one, f, real) for one, f in zip(ready, free, strict=True)]
         stacks, members = stacked(problems, [one.picks for one in ready], free)
         several = Several(
-            stacks, without_names(layout), numbers, prior, how.linear_solver, how.jacobian
+            stacks,
+            without_names(layout),
+            numbers,
+            setup.priors,
+            local.linear_solver,
+            local.jacobian,
         )
-        bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
-        points = start_points(coordinates, starts, seed).astype(real)
-        out = jax.device_get(_program(several, coordinates, points, how, bounded))  # pyright: ignore[reportArgumentType]
+        points = search.points(coordinates).astype(real)
+        out = jax.device_get(_program(several, coordinates, points, local, setup.bounded))  # pyright: ignore[reportArgumentType]
     place = {i: (s, j) for s, group in enumerate(members) for j, i in enumerate(group)}
     parts = []
     for i, one in enumerate(ready):
         s, j = place[i]
         part = jax.tree.map(lambda a, j=j: a[j], out["sets"][s])
-        moved = one.model.moved_by(free[i]) & (starts == 1)
+        moved = one.model.moved_by(free[i]) & (search.starts == 1)
         check_columns(one.model, part, moved, one.own, f" in data set '{one.name}'")
         parts.append(part)
-    return _result(ready, free, parts, params, layout, prior, out)
+    return _result(ready, free, parts, setup, out)
 
 
-def _data(
-    sets: Mapping[str, tuple[PyTree, np.ndarray]],
-    given: Mapping[str, Any],
-    absolute: bool,
-    nan: NanPolicy,
-) -> dict[str, Data]:
+def _data(sets: Mapping[str, tuple[PyTree, np.ndarray]], weighting: Weighting) -> dict[str, Data]:
     """All data sets checked, and brought to one floating type."""
     if not sets:
         raise InputError("No data set was given. Expected {'name': (x, y), ...}.")
-    for what, value in given.items():
+    arrays = weighting.arrays
+    for what, value in arrays.items():
         if isinstance(value, Mapping):
             for key in value:
                 if key not in sets:
@@ -170,10 +157,10 @@ def _data(
             raise InputError(f"Data set '{key}' must be a pair (x, y).")
         mine = {
             what: value.get(key) if isinstance(value, Mapping) else value
-            for what, value in given.items()
+            for what, value in arrays.items()
         }
         try:
-            found[key] = prepare_data(pair[0], pair[1], absolute_sigma=absolute, nan=nan, **mine)
+            found[key] = prepare_data(*pair, dataclasses.replace(weighting, **mine))
         except InputError as error:
             raise InputError(f"Data set '{key}': {error}") from error
     kinds = {key: data.real for key, data in found.items()}
@@ -208,8 +195,9 @@ def _local_free(one: _Set, layout: Layout) -> tuple[int, ...]:
     return tuple(i for i, j in enumerate(one.picks) if layout.source[j] in free)
 
 
-def _distinct(one: _Set, layout: Layout, numbers: Numbers, params: Mapping[str, Param]) -> None:
+def _distinct(one: _Set, setup: Setup) -> None:
     """Refuse equal starts of components within a data set."""
+    layout = setup.layout
     source = [layout.source[j] for j in one.picks]
     mine = Layout(
         one.own,
@@ -218,9 +206,9 @@ def _distinct(one: _Set, layout: Layout, numbers: Numbers, params: Mapping[str, 
         (),
         (),
     )
-    values = list(params.values())
+    values = list(setup.params.values())
     local = {name: values[layout.source[j]] for name, j in zip(one.own, one.picks, strict=True)}
-    numbers = jax.tree.map(lambda a: a[one.picks], numbers)
+    numbers = jax.tree.map(lambda a: a[one.picks], setup.numbers)
     check_distinct(one.model, mine, numbers, local, one.data)
 
 
@@ -323,14 +311,13 @@ def _result(
     ready: Sequence[_Set],
     free: Sequence[tuple[int, ...]],
     parts: Sequence[dict[str, PyTree]],
-    params: dict[str, Param],
-    layout: Layout,
-    prior: tuple[int, ...],
+    setup: Setup,
     out: dict[str, PyTree],
 ) -> GlobalFit:
     """Names back on numbers, on the host."""
+    params, layout = setup.params, setup.layout
     moving = [i for i in layout.free if not out["on_bound"][i]]
-    observed = sum(layout.source[i] in layout.free for i in prior)
+    observed = sum(layout.source[i] in layout.free for i in setup.priors)
     effective = sum(one.data.effective for one in ready)
     linear = sum(
         float(part["num_linear"])

@@ -2,25 +2,22 @@
 
 import fnmatch
 import html
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
-from .._equality import same
 from .._errors import InputError, suggestion
 from .._figures.labels import Labels
 from .._parameters.layout import Layout
 from .._parameters.param import Param
+from .._results.abstract import AbstractResult
 from .._results.fit_result import FitResult
 from .._results.netcdf import Contents
-from .._results.report import PARAMETERS, criteria_text, outcome, parameter_row
-from .._results.store import save
+from .._results.report import CRITERIA, PARAMETERS, aligned, outcome, parameter_row, summary
 from .._statistics.estimate import Estimate, nonlinear
-from .._statistics.information_criteria import aic, aicc, bic
-from .._statistics.record import plain, prior_chisq
+from .._statistics.record import AbstractLeastSquares, plain
 from .._text import html_table, indented, text_table
 
 if TYPE_CHECKING:
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 _LEFT = (0, 6)
 
 
-class GlobalFit(eqx.Module):
+class GlobalFit(AbstractLeastSquares, AbstractResult):
     """The outcome of `varpro.fit` for several data sets that share nonlinear parameters.
 
     **Fields:**
@@ -79,34 +76,6 @@ class GlobalFit(eqx.Module):
         """Parameters that were fitted: free nonlinear ones and coefficients."""
         return self.num_free + sum(one.num_linear for one in self.sets.values())
 
-    @property
-    def redchi(self) -> float:
-        """Reduced chi-square of all data and priors; NaN without degrees of freedom."""
-        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
-        return total / self.dof if self.dof > 0 else float("nan")
-
-    @property
-    def aic(self) -> float:
-        """Akaike's information criterion of all data together."""
-        return aic(self)
-
-    @property
-    def aicc(self) -> float:
-        """The same corrected for few data."""
-        return aicc(self)
-
-    @property
-    def bic(self) -> float:
-        """Schwarz' (Bayesian) information criterion of all data together."""
-        return bic(self)
-
-    @property
-    def correlation(self) -> np.ndarray:
-        """Correlation matrix in the order of `cov_names`."""
-        sd = np.sqrt(np.diag(self.covariance))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.covariance / sd[:, None] / sd
-
     def __getitem__(self, name: str) -> "Estimate | FitResult":
         if name in self.names:
             return nonlinear(self, name)
@@ -125,8 +94,7 @@ class GlobalFit(eqx.Module):
         lines = [f"varpro global fit: {outcome(self)}"]
         if not self.success:
             lines.append(f"  {self.message}")
-        width = max(len(label) for label, _ in self._statistics())
-        lines += [f"  {label:<{width}}  {text}" for label, text in self._statistics()]
+        lines += aligned(self._statistics())
         if self.names:
             rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
             lines += ["", indented(text_table(PARAMETERS, rows, _LEFT))]
@@ -149,16 +117,8 @@ class GlobalFit(eqx.Module):
 
     def _statistics(self) -> list[tuple[str, str]]:
         linear = round(self.num_params - self.num_free, 2)
-        return [
-            ("data", f"{self.num_data} values in {len(self.sets)} data sets"),
-            (
-                "variables",
-                f"{self.num_params}: {self.num_free} nonlinear, {linear} linear; {self.dof} degrees "
-                "of freedom",
-            ),
-            ("chi-square", f"{self.chisq:.6g}, reduced {self.redchi:.6g}"),
-            ("criteria", criteria_text(self)),
-        ]
+        data = f"{self.num_data} values in {len(self.sets)} data sets"
+        return summary(self, data, f"{self.num_free} nonlinear", linear)
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         header = ("data set", "shape", "chi-square", "per value", "rank", "cond")
@@ -181,9 +141,6 @@ class GlobalFit(eqx.Module):
             f"<GlobalFit: {len(self.sets)} data sets, {how or self.status}, chi-square "
             f"{self.chisq:.6g}, {self.dof} degrees of freedom>"
         )
-
-    def __str__(self) -> str:
-        return self.report()
 
     def _repr_html_(self) -> str:
         rows = [parameter_row(self[name]) for name in self.names]  # pyright: ignore
@@ -282,32 +239,14 @@ class GlobalFit(eqx.Module):
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""
-        keys = (
-            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
-            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
-            *("cond_jac", "absolute_sigma"),
-        )
-        return {key: plain(getattr(self, key)) for key in keys} | {
+        numbers = {name: plain(one.value) for name, one in self.statistics.items()}
+        return {name: number for name, number in numbers.items() if name not in CRITERIA} | {
             "sets": {key: one.to_dict() for key, one in self.sets.items()},
             "covariance": {"names": list(self.cov_names), "matrix": plain(self.covariance)},
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
-        save(self, path, Contents({}, {}, {}))
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
-
-    def __hash__(self) -> int:
-        return hash((self.names, tuple(self.sets), self.status, self.num_steps))
+    def _stored(self) -> tuple["GlobalFit", Contents]:
+        return self, Contents({}, {}, {})
 
 
 def matching(pattern: str, names: tuple[str, ...], own: tuple[str, ...]) -> list[int]:

@@ -14,8 +14,9 @@ from .._parameters.tie import Tie, as_tie
 from .._problem.data import Data
 from .._problem.linear_constraints import CoefficientSpec, Linear
 from .._problem.model_like import ModelLike
+from .._problem.options import Constraints
+from .._starts.declare import Declared
 from .._starts.guess import guess_starts
-from ..basis import Model
 from .global_fit import matching
 
 
@@ -89,14 +90,12 @@ def matched(pattern: str, names: tuple[str, ...], own: tuple[str, ...], where: s
 
 
 def applied(
-    params: dict[str, Param],
-    own: tuple[str, ...],
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
+    params: dict[str, Param], own: tuple[str, ...], constraints: Constraints
 ) -> dict[str, Param]:
     """The parameters with starts and bounds on top of what the models say; a name means the
     parameter of that name in every data set, a full name one of them and wins."""
     names, params = tuple(params), dict(params)
+    init, bounds = constraints.init, constraints.bounds
     for pattern in sorted(init, key=lambda p: p in names):
         value = init[pattern]
         for i in matched(pattern, names, own, "init"):
@@ -112,20 +111,33 @@ def applied(
     return params
 
 
-def guessed(params, bases, datas, picks, declared) -> dict[str, Param]:
+def guessed(params, models, datas, picks, declared) -> dict[str, Param]:
     """Starts that are left out, found in one data set after the other: what an earlier one told of a
     shared parameter holds for the later ones."""
     names, params = tuple(params), dict(params)
     for key, some in declared.items():
         mine = {name: params[names[i]] for name, i in zip(some, picks[key], strict=True)}
         if any(param.init is None for param in mine.values()):
-            found = guess_starts(bases[key], mine, datas[key])
+            found = guess_starts(models[key].basis, mine, datas[key])
             for name, i in zip(some, picks[key], strict=True):
                 params[names[i]] = found[name]
     return params
 
 
-def ties_of_all(tie, names, own, datas) -> dict[str, Tie]:
+def of_all(
+    constraints: Constraints,
+    names: tuple[str, ...],
+    own: tuple[str, ...],
+    datas: Mapping[str, Data],
+) -> Constraints:
+    """The constraints by full names."""
+    tie = _ties(constraints.tie, names, own, datas)
+    order = _orders(constraints.order, names, own, datas)
+    fix = [names[i] for p in constraints.fix for i in matched(p, names, own, "fix")]
+    return dataclasses.replace(constraints, tie=tie, order=order, fix=fix)
+
+
+def _ties(tie, names, own, datas) -> dict[str, Tie]:
     """Ties by full names; one between parameters of data sets holds in each of them."""
     out = {}
     for name, target in tie.items():
@@ -140,7 +152,7 @@ def ties_of_all(tie, names, own, datas) -> dict[str, Tie]:
     return out
 
 
-def orders_of_all(order, names, own, datas) -> list[list[str]]:
+def _orders(order, names, own, datas) -> list[list[str]]:
     """Chains by full names; one of parameters of data sets holds in each of them."""
     out = []
     for chain in order:
@@ -157,7 +169,7 @@ def orders_of_all(order, names, own, datas) -> list[list[str]]:
 def rules_of_all(
     spec: CoefficientSpec,
     every: tuple[str, ...],
-    models: Mapping[str, Model],
+    models: Mapping[str, Declared],
     datas: Mapping[str, Data],
 ) -> dict[str, Linear]:
     """The rules of each data set: those for columns that it has."""
@@ -165,8 +177,8 @@ def rules_of_all(
         raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
     spec.check(every)
     return {
-        key: spec.among(one.columns).rules(
-            one.columns, datas[key].y.shape[1], one.order, np.iscomplexobj(datas[key].y)
+        key: spec.among(model.columns).rules(
+            model.columns, datas[key].y.shape[1], model.order, np.iscomplexobj(datas[key].y)
         )
-        for key, one in models.items()
+        for key, model in ((key, declared.model) for key, declared in models.items())
     }

@@ -108,13 +108,15 @@ class Coordinates(eqx.Module):
 
 def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
     """The names that a pattern such as `*.tau` stands for; at least one, or an error."""
-    found = [pattern] if pattern in names else fnmatch.filter(names, pattern)
-    if not found:
+    matches = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+    if not matches:
         # Patterns of the same form that do match are nearer to a mistyped one than whole names are.
-        known = {_like(pattern, name) for name in names} - {pattern}
-        known = known if set(pattern) & set("*?[") and known else names
-        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
-    return found
+        alternatives = {_like(pattern, name) for name in names} - {pattern}
+        alternatives = alternatives if set(pattern) & set("*?[") and alternatives else names
+        raise InputError(
+            f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, alternatives)}"
+        )
+    return matches
 
 
 def _like(pattern: str, name: str) -> str:
@@ -232,7 +234,7 @@ def _interchangeable(
     Such a chain is sorted once the optimum is found. As a constraint it would hold the search where
     two components meet: by symmetry no gradient leads away from there.
     """
-    found = []
+    blocks = []
     for chain in chains:
         others = {i for other in chains if other is not chain for i in other}
         for rows in interchangeable:
@@ -245,8 +247,8 @@ def _interchangeable(
                 if all(
                     plain.issuperset(row) and not others.intersection(row) for row in block
                 ) and all(len({box[i] for i in row}) == 1 for row in block):
-                    found.append(block)
-    return found
+                    blocks.append(block)
+    return blocks
 
 
 def _order_pairs(order, locate, names, start, source, fixed) -> list[tuple[int, int]]:

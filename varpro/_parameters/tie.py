@@ -36,13 +36,13 @@ class Tie(NamedTuple):
         if len(text) > _LONGEST:
             raise InputError(f"tie: a text of {len(text)} characters is too long. {_SAYS}")
         # Names have dots and arrows in them: each stands as one word while the rest is read.
-        known = [re.escape(name) for name in sorted(names, key=len, reverse=True)]
-        pattern = rf"(?<![\w.])(?:{'|'.join(known)})(?![\w.>])" if known else r"(?!)"
-        found = list(dict.fromkeys(re.findall(pattern, text)))
-        words = {name: f"parameter_{i}" for i, name in enumerate(found)}
+        escaped = [re.escape(name) for name in sorted(names, key=len, reverse=True)]
+        pattern = rf"(?<![\w.])(?:{'|'.join(escaped)})(?![\w.>])" if escaped else r"(?!)"
+        names_in_text = list(dict.fromkeys(re.findall(pattern, text)))
+        words = {name: f"parameter_{i}" for i, name in enumerate(names_in_text)}
         try:
-            plain = re.sub(pattern, lambda match: words[match[0]], text)
-            tree = ast.parse(plain.strip(), mode="eval").body
+            expression_text = re.sub(pattern, lambda match: words[match[0]], text)
+            tree = ast.parse(expression_text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise InputError(f"tie: '{text}' cannot be read. {_SAYS}") from None
         name, scale, shift = _linear(tree, {v: k for k, v in words.items()}, text, names)
@@ -83,19 +83,21 @@ def followed(tie: Mapping[str, TieLike], names: Sequence[str]) -> dict[str, Tie]
         if name not in direct:
             raise InputError(f"tie: unknown parameter '{name}'. {suggestion(name, names)}")
         direct[name] = as_tie(value, names)
-    found = {}
+    sources = {}
     for name in names:
-        at, seen = Tie(name), {name}
-        while direct[at.name].name != at.name:
-            step = direct[at.name]
-            at = Tie(step.name, at.scale * step.scale, at.scale * step.shift + at.shift)
-            if at.name in seen:
+        source, visited = Tie(name), {name}
+        while direct[source.name].name != source.name:
+            step = direct[source.name]
+            source = Tie(
+                step.name, source.scale * step.scale, source.scale * step.shift + source.shift
+            )
+            if source.name in visited:
                 raise InputError(f"tie: '{name}' is tied to itself through other ties.")
-            seen.add(at.name)
-        if direct[at.name] != Tie(at.name):
-            raise InputError(f"tie: '{at.name}' is tied to itself.")
-        found[name] = at
-    return found
+            visited.add(source.name)
+        if direct[source.name] != Tie(source.name):
+            raise InputError(f"tie: '{source.name}' is tied to itself.")
+        sources[name] = source
+    return sources
 
 
 def _checked(tie: Tie, given: object) -> Tie:

@@ -4,16 +4,13 @@ A vector y becomes one column, integers become floats, sigma becomes a weight, m
 weight zero and a zero in y. What cannot be right is refused, with what came and what was expected.
 """
 
-from typing import Literal
-
 import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
-
-NanPolicy = Literal["raise", "drop"]
+from .options import Weighting
 
 
 class Data(eqx.Module):
@@ -57,16 +54,7 @@ class Data(eqx.Module):
         return self.weights if self.weights is not None and self.weights.ndim == 2 else None
 
 
-def prepare_data(
-    x: PyTree,
-    y: np.ndarray,
-    *,
-    sigma: np.ndarray | float | None = None,
-    weights: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    absolute_sigma: bool = False,
-    nan: NanPolicy = "raise",
-) -> Data:
+def prepare_data(x: PyTree, y: np.ndarray, weighting: Weighting) -> Data:
     """Check data and bring it into the form of the core."""
     y = _matrix(y)
     vector, (m, k) = np.ndim(y) == 1, (len(y), int(np.prod(y.shape[1:])))
@@ -74,8 +62,8 @@ def prepare_data(
     real = _real_dtype(y)
     x = jax.tree.map(lambda leaf: _axis(leaf, m, y.shape, real), x)
 
-    keep = _mask(mask, m, k)
-    scale = _weights(sigma, weights, m, k, real)
+    keep = _mask(weighting.mask, m, k)
+    scale = _weights(weighting.sigma, weighting.weights, m, k, real)
     bad = ~np.isfinite(y)
     # Nearly all data are finite: then nothing of their size is looked at again.
     bad = bad if bad.any() else np.zeros((m, 1), bool)
@@ -83,13 +71,13 @@ def prepare_data(
     for leaf in jax.tree.leaves(x):
         if leaf.ndim and leaf.shape[0] == m:
             bad_rows |= ~np.isfinite(leaf.reshape(m, -1)).all(axis=1)
-    if nan == "raise":
+    if weighting.nan == "raise":
         wanted = _two(keep)
         _refuse("x", bad_rows & wanted.any(axis=1))
         bad_y = bad & wanted
         _refuse("y", bad_y[:, 0] if vector else bad_y)
-    elif nan != "drop":
-        raise InputError(f"nan must be 'raise' or 'drop', not {nan!r}.")
+    elif weighting.nan != "drop":
+        raise InputError(f"nan must be 'raise' or 'drop', not {weighting.nan!r}.")
     # Where all right-hand sides miss the same samples, one set of weights serves them all.
     missing = bad | bad_rows[:, None]
     if not (missing == missing[:, :1]).all():
@@ -110,7 +98,7 @@ def prepare_data(
         scale = np.ones((), real) if scale is None else scale
         scale = _two(scale) if keep.ndim == 2 and scale.ndim == 1 else scale
         scale = np.where(keep, scale, 0.0).astype(real)
-    return Data(x, y, scale, keep, absolute_sigma, vector)
+    return Data(x, y, scale, keep, weighting.variance_known, vector)
 
 
 def _matrix(y: object) -> np.ndarray:

@@ -6,7 +6,7 @@ squares, `|| penalty c ||^2` on top of chi-square; bounds hold for c.
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -85,18 +85,6 @@ class CoefficientSpec:
         """Whether anything is asked."""
         given = (self.nonnegative, self.bounds, self.relations, self.smooth)
         return any(bool(one) for one in given) or self.ridge is not None
-
-    def with_bounds(
-        self, bounds: Mapping[str, tuple], parameters: Iterable[str], names: Iterable[str]
-    ) -> tuple[dict[str, tuple], "CoefficientSpec"]:
-        """Bounds of nonlinear parameters alone, and the spec with those of coefficients."""
-        parameters, names = tuple(parameters), tuple(names)
-        mine: dict[str, tuple] = {}
-        for pattern, bound in bounds.items():
-            if not fnmatch.filter(parameters, pattern) and fnmatch.filter(names, pattern):
-                mine[pattern] = bound
-        rest = {k: v for k, v in bounds.items() if k not in mine}
-        return rest, dataclasses.replace(self, bounds=mine) if mine else self
 
     @property
     def automatic(self) -> bool:
@@ -328,5 +316,5 @@ def _through(
 
 
 def as_typed(linear: Linear, real: np.dtype) -> Linear:
-    """Rules in the precision of the data, without names."""
+    """Rules as arrays in the precision of the data."""
     return jax.tree.map(lambda a: np.asarray(a, real), linear)

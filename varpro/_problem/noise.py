@@ -1,16 +1,22 @@
-"""Noise that is not normal with a known variance: weights that follow the model.
+"""Noise models: what is minimised, the weights that lead there, and the data that can be so.
 
 A minimum of a sum of losses `rho(z_i)`, z the weighted residual, is where least squares with the
 weights `w_i^2 = rho'(z_i) / (2 z_i)` end where they began; Poisson data have their likelihood's
 maximum where least squares with the model's own variance do (Nelder and Wedderburn 1972, McCullagh
 and Nelder, Generalized Linear Models, section 2.5). So all of it is least squares, repeated.
+
+A new noise model is its word in `Noise` and a class in `_MODELS`, or a loss in `_LOSSES`.
 """
 
-from typing import Literal, get_args
+import abc
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+import numpy as np
+from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import InputError
 from .._types import ArrayIn
@@ -21,38 +27,37 @@ Noise = Literal["normal", "poisson", "huber", "soft_l1", "cauchy"]
 _LEAST = 1e-4
 
 
-def check_noise(noise: str, scale: float) -> None:
-    """Refuse what is no noise model."""
-    if noise not in get_args(Noise):
-        raise InputError(f"noise must be one of {get_args(Noise)}, not {noise!r}.")
-    if not scale > 0:
-        raise InputError(f"loss_scale must be positive, not {scale!r}.")
+class AbstractNoise(eqx.Module):
+    """How data scatter about their model.
 
+    `weights` and `cost` take the model, the data y and the given weights 1/sigma, all (m,), and
+    `unit`, the number by which data and model were divided.
 
-class Reweighting(eqx.Module):
-    """New weights from model, data and given weights, all (m,).
-
-    `scale`: the residual, in units of sigma (or of the data without sigma), from which on a robust
-    loss takes it for an outlier; the parameter of scipy's `f_scale`.
+    **Fields:** `name`, the word of the user; `follows_model`, whether the weights depend on the
+    model, so that every value has its own; `variance_known`, whether no residual scales the standard
+    errors, whatever absolute_sigma says; `degree`, the power of the data's unit that the cost has;
+    `incomparable`, why fits cannot be compared, or an empty text; `refusals`, tests of data that cannot
+    have this noise, and what to say of them.
     """
 
-    noise: Noise = eqx.field(static=True)
-    scale: Float[ArrayIn, ""]
+    name: eqx.AbstractVar[str]
+    follows_model: eqx.AbstractClassVar[bool]
+    variance_known: eqx.AbstractClassVar[bool]
+    degree: eqx.AbstractClassVar[int]
+    incomparable: eqx.AbstractClassVar[str]
+    refusals: eqx.AbstractClassVar[tuple[tuple[Callable[[np.ndarray], Any], str], ...]]
 
-    def __call__(
+    @abc.abstractmethod
+    def weights(
         self,
         model: Inexact[Array, " m"],
         y: Inexact[Array, " m"],
         given: Float[Array, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, " m"]:
-        """`unit`: the number by which data, model and hence residuals were divided."""
-        if self.noise == "poisson":
-            floor = _floor(y, given)
-            return jnp.where(given > 0, given / jnp.sqrt(jnp.maximum(model, floor)), 0.0)
-        z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
-        return given * jnp.sqrt(_share(self.noise, z))
+        """Weights w of the least squares that have the gradient of `cost`."""
 
+    @abc.abstractmethod
     def cost(
         self,
         model: Inexact[Array, " m"],
@@ -60,19 +65,144 @@ class Reweighting(eqx.Module):
         given: Float[Array, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, ""]:
-        """What is minimised: the function whose gradient by the model is `-w^2 (y - model)` with the
-        weights w above, so half the deviance of counts, and half the sum of losses of residuals."""
-        used = given > 0
-        if self.noise == "poisson":
-            # Below the floor it goes on as the parabola that the weight there belongs to.
-            floor = _floor(y, given)
-            low, mean = model < floor, jnp.maximum(model, floor)
-            some = used & (y > 0)
-            share = jnp.where(some, y * jnp.log(jnp.where(some, y, 1.0) / mean), 0.0)
-            bent = jnp.where(low, (y - model) ** 2 - (y - floor) ** 2, 0.0) / (2 * floor)
-            return jnp.sum(jnp.where(used, given**2 * (mean - y + share + bent), 0.0))
-        z = _size(jnp.where(used, (y - model) * given, 0.0)) * (unit / self.scale)
-        return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_loss(self.noise, z))
+        """The function that is minimised, whose gradient by the model is `-w^2 (y - model)`."""
+
+    @abc.abstractmethod
+    def deviance(self, fit: Any) -> float:
+        """Minus twice the largest log-likelihood of a fit, without terms that all models share."""
+
+    def impossible(self, y: np.ndarray) -> Bool[np.ndarray, "..."]:
+        """The values that cannot have this noise, True in the shape of y."""
+        bad = np.zeros(y.shape, bool)
+        for test, _ in self.refusals:
+            bad |= test(y)
+        return bad
+
+    def refusal(self, y: np.ndarray) -> str:
+        """The sentence on data y that cannot have this noise, or an empty text."""
+        return next((sentence for test, sentence in self.refusals if np.any(test(y))), "")
+
+
+def noise_model(name: str, loss_scale: float = 1.0) -> AbstractNoise:
+    """The noise model of that name; `InputError` for what is none, or a scale that is not positive."""
+    if name not in get_args(Noise):
+        raise InputError(f"noise must be one of {get_args(Noise)}, not {name!r}.")
+    if not loss_scale > 0:
+        raise InputError(f"loss_scale must be positive, not {loss_scale!r}.")
+    return Robust(name, loss_scale) if name in _LOSSES else _MODELS[name]
+
+
+def check_noise(noise: AbstractNoise, y: np.ndarray, keep: np.ndarray) -> None:
+    """Refuse data (m, k) that cannot have this noise where `keep` has them in use."""
+    if noise.follows_model and y.shape[1] > 1:
+        raise InputError(
+            f"noise={noise.name!r} weighs every value by itself, which needs one column y (m,). Fit many "
+            "curves, each for itself, with varpro.fit_many."
+        )
+    if sentence := noise.refusal(y[keep]):
+        raise InputError(sentence)
+
+
+class Normal(AbstractNoise):
+    """Normal noise, whose standard deviation the given weights tell: least squares."""
+
+    name: str = eqx.field(static=True, default="normal")
+    follows_model = False
+    variance_known = False
+    degree = 2
+    incomparable = ""
+    refusals = ()
+
+    def weights(self, model, y, given, unit):
+        return given
+
+    def cost(self, model, y, given, unit):
+        return 0.5 * jnp.sum(_size(jnp.where(given > 0, (y - model) * given, 0.0)) ** 2)
+
+    def deviance(self, fit):
+        return _squares_deviance(fit)
+
+
+class Poisson(AbstractNoise):
+    """Counts, whose variance is their mean; the cost is half their deviance."""
+
+    name: str = eqx.field(static=True, default="poisson")
+    follows_model = True
+    variance_known = True
+    degree = 1
+    incomparable = ""
+    refusals = (
+        (np.iscomplexobj, "noise='poisson' is for counts, but y is complex."),
+        (lambda y: y < 0, "noise='poisson' is for counts, but y has negative values."),
+    )
+
+    def weights(self, model, y, given, unit):
+        mean = jnp.maximum(model, _floor(y, given))
+        return jnp.where(given > 0, given / jnp.sqrt(mean), 0.0)
+
+    def cost(self, model, y, given, unit):
+        # Below the floor it goes on as the parabola that the weight there belongs to.
+        used, floor = given > 0, _floor(y, given)
+        low, mean = model < floor, jnp.maximum(model, floor)
+        some = used & (y > 0)
+        share = jnp.where(some, y * jnp.log(jnp.where(some, y, 1.0) / mean), 0.0)
+        bent = jnp.where(low, (y - model) ** 2 - (y - floor) ** 2, 0.0) / (2 * floor)
+        return jnp.sum(jnp.where(used, given**2 * (mean - y + share + bent), 0.0))
+
+    def deviance(self, fit):
+        """How much less likely counts are under the model than under themselves; infinite where the
+        model has nothing and something was counted."""
+        used = fit.weights_of_all > 0
+        y, mean = np.asarray(fit.y)[used], np.asarray(fit.fitted)[used]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log = np.where(y > 0, y * np.log(y / np.maximum(mean, 0.0)), 0.0)
+        return float(2.0 * np.sum(log - y + np.maximum(mean, 0.0)))
+
+
+class Robust(AbstractNoise):
+    """Normal noise with outliers, which a loss forgives; the cost is half the sum of losses.
+
+    `scale`: the residual, in units of sigma (or of the data without sigma), from which on the loss
+    takes it for an outlier; the parameter of scipy's `f_scale`.
+    """
+
+    name: str = eqx.field(static=True)
+    scale: Float[ArrayIn, ""] | float
+    follows_model = True
+    variance_known = False
+    degree = 2
+    incomparable = (
+        "forgives outliers, other ones for each model. Compare fits with normal noise, of which "
+        "outliers are left out with mask=."
+    )
+    refusals = ()
+
+    def weights(self, model, y, given, unit):
+        z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
+        return given * jnp.sqrt(_LOSSES[self.name][1](z))
+
+    def cost(self, model, y, given, unit):
+        z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
+        return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_LOSSES[self.name][0](z))
+
+    def deviance(self, fit):
+        return _squares_deviance(fit)
+
+
+# `rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z, and `rho'(z) / (2 z)`.
+_LOSSES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "huber": (
+        lambda z: jnp.where(jnp.abs(z) <= 1.0, z**2, 2 * jnp.abs(z) - 1.0),
+        lambda z: 1.0 / jnp.maximum(jnp.abs(z), 1.0),
+    ),
+    "soft_l1": (
+        lambda z: 2 * z**2 / (jnp.sqrt(1.0 + z**2) + 1.0),
+        lambda z: 1.0 / jnp.sqrt(1.0 + z**2),
+    ),
+    "cauchy": (lambda z: jnp.log1p(z**2), lambda z: 1.0 / (1.0 + z**2)),
+}
+NORMAL = Normal()
+_MODELS: dict[str, AbstractNoise] = {"normal": NORMAL, "poisson": Poisson()}
 
 
 def _floor(y: Float[Array, " m"], given: Float[Array, " m"]) -> Float[Array, ""]:
@@ -86,20 +216,8 @@ def _size(resid: Inexact[Array, " m"]) -> Float[Array, " m"]:
     return jnp.abs(resid) if jnp.iscomplexobj(resid) else resid
 
 
-def _loss(noise: Noise, z: Float[Array, " m"]) -> Float[Array, " m"]:
-    """`rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z."""
-    if noise == "huber":
-        size = jnp.abs(z)
-        return jnp.where(size <= 1.0, z**2, 2 * size - 1.0)
-    if noise == "soft_l1":
-        return 2 * z**2 / (jnp.sqrt(1.0 + z**2) + 1.0)
-    return jnp.log1p(z**2)
-
-
-def _share(noise: Noise, z: Float[Array, " m"]) -> Float[Array, " m"]:
-    """`rho'(z) / (2 z)` of the same."""
-    if noise == "huber":
-        return 1.0 / jnp.maximum(jnp.abs(z), 1.0)
-    if noise == "soft_l1":
-        return 1.0 / jnp.sqrt(1.0 + z**2)
-    return 1.0 / (1.0 + z**2)
+def _squares_deviance(fit: Any) -> float:
+    """Chi-square, or what it leaves where sigma is fitted too."""
+    if fit.absolute_sigma:
+        return fit.chisq
+    return fit.num_data * math.log(fit.chisq / fit.num_data) if fit.chisq > 0 else -math.inf

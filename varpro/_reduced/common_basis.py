@@ -1,7 +1,7 @@
 """The reduced problem: residual and Jacobian as functions of alpha alone.
 
 Once per alpha: Phi, one factorisation, C. Once per accepted alpha, reusing that factorisation: the
-Jacobian. With ' for tangents, P = Phi Phi^+ (Golub & Pereyra 1973):
+Jacobian. With ' for tangents, P = Phi Phi^+ (`linalg.solution_derivative`, for dense Phi' and for tables):
 
     R' = (I - P)(Y' - Phi' C) - Phi^{+H} Phi'^H R        Kaufman (1975) drops the last term
 
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._problem.columns import gather
 from .._problem.problem import Problem
-from ..linalg import AbstractPinvSolver, Balanced, balanced
+from ..linalg import AbstractPinvSolver, Balanced, balanced, solution_derivative
 from .abstract import AbstractReduced, Jacobian, real_rows
 
 
@@ -38,7 +38,7 @@ class Point(eqx.Module):
     coef: Inexact[Array, "n k"]
     block: Inexact[Array, "m j"]  # the residual, or R Qc
     rotated: Inexact[Array, "n j"]  # C, or C Qc
-    rhs_sum: Inexact[Array, " j"]  # row of ones turned alike: what an offset's tangent meets
+    rhs_sum: Inexact[Array, " j"]  # a row of ones, or that times Qc: what an offset's tangent meets
 
 
 class Reduced(AbstractReduced):
@@ -108,27 +108,28 @@ class Reduced(AbstractReduced):
         return block, jnp.sqrt(jnp.maximum(rest, 0.0))[None]
 
     def jacobian(self, alpha: Float[Array, " p"], point: Point) -> Float[Array, "M p"]:
-        v, _ = self._moved(alpha, point)
-        v = point.factor.turn_back(v.reshape(v.shape[0], -1)).reshape(v.shape)
-        return self._with_priors(alpha, point, v)
+        t_resid, _ = self._derivative(alpha, point)
+        rows = t_resid.reshape(t_resid.shape[0], -1)
+        t_resid = point.factor.rotate_back(rows).reshape(t_resid.shape)
+        return self._with_priors(alpha, point, t_resid)
 
     def rotated(
         self, alpha: Float[Array, " p"], point: Point
     ) -> tuple[Float[Array, "M p"], Float[Array, " M"]]:
         # In the coordinates in which Phi is a triangle, with no way back from there.
         core = self._core(alpha, point)
-        v, r = self._moved(alpha, point) if core is None else core
-        jac = self._with_priors(alpha, point, v)
-        rows = real_rows(r.reshape(-1))
+        t_resid, resid = self._derivative(alpha, point) if core is None else core
+        jac = self._with_priors(alpha, point, t_resid)
+        rows = real_rows(resid.reshape(-1))
         prior = self.problem.columns.prior(alpha)
         # The rest of many right-hand sides meets a row of zeros: what it is does not matter.
         zeros = jnp.zeros(jac.shape[0] - rows.size - (0 if prior is None else prior.size))
         return jac, jnp.concatenate([rows, zeros, *([] if prior is None else [prior])])
 
     def _core(self, alpha: Array, point: Point) -> tuple[Array, Array] | None:
-        """The same in coordinates of what derivatives of columns leave the range of Phi in, (d, j, p) and
-        (d, j), where those are few: with D (m, d) these derivatives and (I - P) D = U S, Kaufman's R'
-        is -U (S_i Rc_i^T), and U^H R all that it meets. None where they are not, or Phi is not all that
+        """`U^H R'` (d, j, p) and `U^H R` (d, j) for an orthonormal U that spans all R', where that has few
+        columns: with D (m, d) the derivatives of single columns, (I - P) D = U S, and Kaufman's R' is
+        -U S times the coefficients of these columns. None where they are many, or Phi is not all that
         moves."""
         problem, factor = self.problem, point.factor
         n, k = point.coef.shape
@@ -141,32 +142,32 @@ class Reduced(AbstractReduced):
             return None
         values, column, coordinate = problem.tangents(alpha)
         coef = point.rotated if problem.linear.mix is None else problem.linear.mix @ point.rotated
-        both = factor.turn(jnp.concatenate([values.astype(coef.dtype), point.block], axis=1))
-        u, s = jnp.linalg.qr(factor.reject(both[:, :d]))
-        v = gather(-s[:, None, :] * coef[column].T, coordinate, alpha.size)
-        return v, u.conj().T @ both[:, d:]
+        both = factor.rotate(jnp.concatenate([values.astype(coef.dtype), point.block], axis=1))
+        # R' is linear in v: first of v = D, then times the coefficients.
+        _, rejected = solution_derivative(factor, both[:, :d])
+        u, s = jnp.linalg.qr(rejected)
+        t_resid = gather(-s[:, None, :] * coef[column].T, coordinate, alpha.size)
+        return t_resid, u.conj().T @ both[:, d:]
 
-    def _moved(self, alpha: Array, point: Point) -> tuple[Array, Array]:
-        """`R'` (m, j, p) and R (m, j) in turned coordinates."""
+    def _derivative(self, alpha: Array, point: Point) -> tuple[Array, Array]:
+        """`R'` (m, j, p) and R (m, j) in the coordinates of `Balanced.rotate`."""
         problem, factor = self.problem, point.factor
         m, j = point.block.shape
         full = self._full(*point.coef.shape)
-        v, u = problem.apply_derivative(alpha, point.rotated, point.block if full else None)
+        v, w = problem.apply_derivative(alpha, point.rotated, point.block if full else None)
         v = -v
         tangent = problem.target_derivative(alpha)
         if tangent is not None:
             v = v + tangent[:, None, :] * point.rhs_sum[:, None]
         p = v.shape[-1]
-        both = factor.turn(jnp.concatenate([v.reshape(m, j * p), point.block], axis=1))
-        v, r = factor.reject(both[:, : j * p]), both[:, j * p :]
-        if u is not None:
-            w = factor.pinv_h(u.reshape(-1, j * p))
-            v = v.at[: w.shape[0]].add(-w)
-        return v.reshape(m, j, p), r
+        both = factor.rotate(jnp.concatenate([v.reshape(m, j * p), point.block], axis=1))
+        w = None if w is None else w.reshape(-1, j * p)
+        _, t_resid = solution_derivative(factor, both[:, : j * p], w)
+        return t_resid.reshape(m, j, p), both[:, j * p :]
 
-    def _with_priors(self, alpha: Array, point: Point, v: Array) -> Float[Array, "M p"]:
-        m, j, p = v.shape
-        rows = [real_rows(v.reshape(m * j, p))]
+    def _with_priors(self, alpha: Array, point: Point, t_resid: Array) -> Float[Array, "M p"]:
+        m, j, p = t_resid.shape
+        rows = [real_rows(t_resid.reshape(m * j, p))]
         if j < point.coef.shape[1]:
             rows.append(jnp.zeros((1, p), rows[0].dtype))
         if self.problem.columns.prior(alpha) is not None:

@@ -17,7 +17,7 @@ Of complex data ^T is ^H, and of gradient and J^T J the real part counts, for al
 coefficients are real, inner products are replaced by their real parts, which are those of real and
 imaginary parts as data side by side; everything else is as written.
 
-Weights that follow the model (`Reweighting`) are made anew at every alpha, with the coefficients
+Weights that follow the model (`AbstractNoise`) are made anew at every alpha, with the coefficients
 that the last ones give there, and the cost is the function that they minimise: Fisher scoring.
 """
 
@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import REAL_DATA, InputError
 from .._problem.columns import Assembled
-from .._problem.noise import Reweighting
+from .._problem.noise import NORMAL, AbstractNoise
 from .._types import ArrayIn
 from ..linalg._cholesky import cholesky, dot, inverse, products, solved
 
@@ -83,7 +83,7 @@ def moments(
     columns: Assembled,
     alpha: Float[Array, " p"],
     curve: Curve,
-    reweight: Reweighting | None = None,
+    noise: AbstractNoise = NORMAL,
     before: PreviousWeights | None = None,
 ) -> Moments:
     """All that one alpha tells of one curve; `before` is where weights that follow the model come
@@ -96,13 +96,13 @@ def moments(
     # Real columns may meet complex data.
     phi, partials = (v.astype(jnp.result_type(v, y)) for v in (phi, partials))
     drift, guess, given = jnp.zeros((), alpha.dtype), None, weights
-    if reweight is not None:
+    if noise.follows_model:
         given = jnp.ones_like(y).real if weights is None else jnp.asarray(weights)
         assert before is not None
-        old = reweight(before.model, y, given, curve.unit)
+        old = noise.weights(before.model, y, given, curve.unit)
         guess = _coefficients(phi, y if offset is None else y - offset, old, real)
         guess = before.coef + before.share * (guess - before.coef)
-        weights = reweight(_model(phi, guess, offset), y, given, curve.unit)
+        weights = noise.weights(_model(phi, guess, offset), y, given, curve.unit)
         weights = jnp.where(before.scoring, weights, given)
     target = y if offset is None else y - offset
     n, d, p = phi.shape[1], len(column), alpha.size
@@ -115,19 +115,18 @@ def moments(
     parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p, real)
     coef, squares, gradient = parts.coef, parts.squares, parts.gradient
     cost, model = 0.5 * squares, jnp.zeros((0,), y.dtype)
-    if reweight is not None and guess is not None and given is not None and before is not None:
+    if guess is not None and given is not None and before is not None:
         step = coef - guess
         coef = jnp.where(before.scoring, guess + before.share * step, coef)
         model = _model(phi, coef, offset)
-        cost = jnp.where(before.scoring, reweight.cost(model, y, given, curve.unit), cost)
+        cost = jnp.where(before.scoring, noise.cost(model, y, given, curve.unit), cost)
         moved = jnp.sum((jnp.sum(parts.gram * step, axis=1) * step.conj()).real)
         drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
     matrices = (parts.full, parts.kaufman)
     prior = columns.prior(alpha)
     if prior is not None and p:
-        # Counts have half a deviance, in the data's unit, and all else a square.
-        per = curve.unit if reweight is None else jnp.sqrt(curve.unit)
-        per = curve.unit if reweight is not None and reweight.noise != "poisson" else per
+        # Half a square has the data's unit twice, half a deviance of counts once.
+        per = jnp.asarray(curve.unit) ** (noise.degree / 2)
         rows = jax.jacfwd(columns.prior)(alpha) / per
         prior = prior / per
         cost = cost + 0.5 * jnp.sum(prior**2)

@@ -31,6 +31,7 @@ from ..linalg import (
     column_scale,
     in_blocks,
     masked,
+    solution_derivative,
 )
 from .abstract import AbstractReduced, Jacobian, real_rows
 from .common_basis import Reduced
@@ -212,22 +213,22 @@ class Columnwise(AbstractReduced):
         factor = masked(a, free)
         r = target if weights is None else _times(target, weights)
         r = r - jnp.einsum("snl,nl->sl", jnp.broadcast_to(a, (*a.shape[:2], coef.shape[1])), coef)
-        v = -factor.taken(rows.moving(linear.all_of(coef), weights, p))[1]
+        v, w = -rows.moving(linear.all_of(coef), weights, p), None
         if self.jacobian_kind != "kaufman":
             back = r if weights is None else _times(r, weights)
             terms = rows.tangents.conj().T @ back
             wide = len(linear.mix) if linear.mix is not None else coef.shape[0]
-            u = jnp.zeros((wide, p, coef.shape[1]), terms.dtype)
-            u = u.at[rows.column, rows.coordinate].add(terms)
+            w = jnp.zeros((wide, p, coef.shape[1]), terms.dtype)
+            w = w.at[rows.column, rows.coordinate].add(terms)
             if linear.mix is not None:
-                u = jnp.einsum("Nn,Npl->npl", linear.mix, u)
-            v = v - factor.pinv_h(u)
-        return v, r
+                w = jnp.einsum("Nn,Npl->npl", linear.mix, w)
+        _, t_resid = solution_derivative(factor, v, w)
+        return t_resid, r
 
     def measured(
         self, rows: Rows, coef: Array, free: Array, weights: Array | None, p: int
     ) -> tuple[Masked, Inexact[Array, "n p l"]]:
-        """The factor of some right-hand sides, and `Q^H` of how their model moves."""
+        """The factor of some right-hand sides, and `Q^H (Phi' c - y')`."""
         factor = masked(rows.basis(weights), free)
         moving = rows.moving(self.problem.linear.all_of(coef), weights, p)
         return factor, factor.taken(moving)[0]

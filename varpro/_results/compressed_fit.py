@@ -1,7 +1,6 @@
 """What a fit of compressed right-hand sides returns: their shared parameters, and all coefficients
 once the data have been read a second time."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._equality import same
 from .._errors import InputError
 from .._figures.labels import Labels
 from .._problem.columns import Assembled
@@ -30,10 +28,10 @@ from .._text import bullet, indented, text_table
 from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg import SVD
+from .abstract import AbstractResult
 from .fit_result import FitResult
 from .netcdf import Contents, texts
-from .report import PARAMETERS, criteria_text, outcome, parameter_row
-from .store import save
+from .report import PARAMETERS, aligned, outcome, parameter_row, summary
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -45,7 +43,7 @@ _LEFT = (0, 6)
 
 
 class Amplitudes(eqx.Module):
-    """CoefficientCovariance of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
+    """Coefficients of some right-hand sides: `coef` and `stderr` (n, k), and `chisq` (k,), the
     weighted sum of squares of each."""
 
     coef: np.ndarray
@@ -53,7 +51,7 @@ class Amplitudes(eqx.Module):
     chisq: np.ndarray
 
 
-class CompressedFit(eqx.Module):
+class CompressedFit(AbstractResult):
     """The outcome of `varpro.fit` for right-hand sides that were read block by block.
 
     **Fields:**
@@ -88,7 +86,7 @@ class CompressedFit(eqx.Module):
 
     @property
     def coef(self) -> np.ndarray:
-        """CoefficientCovariance (n, k)."""
+        """Coefficients (n, k)."""
         return self._known().coef
 
     @property
@@ -152,7 +150,7 @@ class CompressedFit(eqx.Module):
         return self.core.ci(level, method, asked)
 
     def of(self, block: np.ndarray) -> Amplitudes:
-        """CoefficientCovariance of right-hand sides (m, k_i), with errors in which all data have their say."""
+        """Coefficients of right-hand sides (m, k_i), with errors in which all data have their say."""
         return self._read([np.asarray(block)], block.shape[1])
 
     def completed(self, blocks: DataBlocks | np.ndarray) -> "CompressedFit":
@@ -211,7 +209,7 @@ class CompressedFit(eqx.Module):
     def _known(self) -> Amplitudes:
         if self.amplitudes is None:
             raise InputError(
-                "CoefficientCovariance take a second reading of the data: fit = fit.completed(blocks), or "
+                "Coefficients take a second reading of the data: fit = fit.completed(blocks), or "
                 "fit.of(block) for some of them."
             )
         return self.amplitudes
@@ -219,18 +217,14 @@ class CompressedFit(eqx.Module):
     def report(self) -> str:
         """The text that `print(fit)` shows."""
         core = self.core
-        nonlinear, linear = core.num_free, core.num_params - core.num_free
+        data = (
+            f"{core.num_data} values ({len(core.y)} samples, {self.count} right-hand sides, searched "
+            f"as {core.y.shape[1]})"
+        )
+        nonlinear, linear = f"{core.num_free} nonlinear", core.num_params - core.num_free
         lines = [f"varpro fit of compressed data: {outcome(core)}"]
         lines += [bullet(core.message)] if not core.success else []
-        lines += [
-            f"  data        {core.num_data} values ({len(core.y)} samples, {self.count} right-hand "
-            f"sides, searched as {core.y.shape[1]})",
-            f"  variables   {core.num_params}: {nonlinear} nonlinear, {linear} linear; {core.dof} "
-            "degrees of freedom",
-            f"  chi-square  {core.chisq:.6g}, reduced {core.redchi:.6g}",
-            f"  criteria    {criteria_text(core)}",
-            "",
-        ]
+        lines += [*aligned(summary(core, data, nonlinear, linear)), ""]
         known = self.names if self.amplitudes is None else (*self.names, *self.columns)
         rows = [parameter_row(self[name]) for name in known]
         lines.append(indented(text_table(PARAMETERS, rows, _LEFT)))
@@ -267,7 +261,7 @@ class CompressedFit(eqx.Module):
         labels: Labels | None = None,
         fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
     ) -> "matplotlib.figure.Figure":
-        """CoefficientCovariance and their standard errors as maps; see `FitResult.plot_maps`.
+        """Coefficients and their standard errors as maps; see `FitResult.plot_maps`.
 
         **Raises:** `InputError` before the data have been read a second time.
         """
@@ -298,25 +292,8 @@ class CompressedFit(eqx.Module):
         }
         return Contents(variables, coords, {}).to_xarray()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
-        save(self, path, Contents({}, {}, {}))
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
-
-    def __hash__(self) -> int:
-        return hash((self.core, self.count))
-
-    def __str__(self) -> str:
-        return self.report()
+    def _stored(self) -> tuple["CompressedFit", Contents]:
+        return self, Contents({}, {}, {})
 
     def __repr__(self) -> str:
         how = self.core.stop if self.success else "not converged"
@@ -330,7 +307,7 @@ class CompressedFit(eqx.Module):
 def _amplitudes(
     problem: Problem, alpha: Float[ArrayIn, " p"], known: ParameterCovariance
 ) -> tuple[Inexact[Array, "N k"], Float[Array, "N k"], Float[Array, " k"]]:
-    """CoefficientCovariance of a block, their variances for unit noise, and sums of squares."""
+    """Coefficients of a block, their variances for unit noise, and sums of squares."""
     alpha = jnp.asarray(alpha)
     spread = ParameterCovariance(
         **{k: jnp.asarray(getattr(known, k)) for k in ParameterCovariance.__dataclass_fields__}

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from .._errors import needed
-from .._statistics.information_criteria import aic, aicc, bic
 from .._statistics.record import Fitted
 from .netcdf import Contents, texts
 
@@ -33,21 +32,21 @@ def to_frame(fit: Fitted) -> "pandas.DataFrame":
 
 def _records(fit: Fitted) -> Iterator[dict[str, object]]:
     for name in (*fit.names, *fit.columns):
-        one = fit[name]
-        values, errors = np.atleast_1d(one.value), np.atleast_1d(one.stderr)
+        estimate = fit[name]
+        values, errors = np.atleast_1d(estimate.value), np.atleast_1d(estimate.stderr)
         for j, (value, stderr) in enumerate(zip(values, errors, strict=True)):
             yield {
                 "name": name,
-                "kind": one.kind,
-                "rhs": j if one.kind == "linear" else -1,
+                "kind": estimate.kind,
+                "rhs": j if estimate.kind == "linear" else -1,
                 "value": value,
                 "stderr": stderr,
-                "init": np.nan if one.init is None else one.init,
-                "lower": one.lower,
-                "upper": one.upper,
-                "fixed": one.fixed,
-                "at_bound": one.at_bound,
-                "tied_to": one.tied_to or "",
+                "init": np.nan if estimate.init is None else estimate.init,
+                "lower": estimate.lower,
+                "upper": estimate.upper,
+                "fixed": estimate.fixed,
+                "at_bound": estimate.at_bound,
+                "tied_to": estimate.tied_to or "",
             }
 
 
@@ -71,11 +70,11 @@ def contents(fit: Fitted) -> Contents:
     parts = fit.components()
     offset = parts.pop("offset") if fit.model.offsets else None
     dims = ("coefficient", "sample", *(("rhs",) if fit.y.ndim == 2 else ()))
-    found = record(fit)
-    found.variables["components"] = (dims, np.stack(list(parts.values())))
+    contents = record(fit)
+    contents.variables["components"] = (dims, np.stack(list(parts.values())))
     if offset is not None:
-        found.variables["offset"] = (dims[1:], offset)
-    return found
+        contents.variables["offset"] = (dims[1:], offset)
+    return contents
 
 
 def record(fit: Fitted) -> Contents:
@@ -88,12 +87,12 @@ def record(fit: Fitted) -> Contents:
         "residual": (("sample", *rhs), fit.resid),
         "value": ("parameter", fit.alpha),
         "stderr": ("parameter", fit.alpha_stderr),
-        "init": ("parameter", _floats(one.init for one in nonlinear)),
-        "lower": ("parameter", _floats(one.lower for one in nonlinear)),
-        "upper": ("parameter", _floats(one.upper for one in nonlinear)),
-        "fixed": ("parameter", np.array([one.fixed for one in nonlinear], bool)),
-        "at_bound": ("parameter", np.array([one.at_bound for one in nonlinear], bool)),
-        "tied_to": ("parameter", texts(one.tied_to or "" for one in nonlinear)),
+        "init": ("parameter", _floats(estimate.init for estimate in nonlinear)),
+        "lower": ("parameter", _floats(estimate.lower for estimate in nonlinear)),
+        "upper": ("parameter", _floats(estimate.upper for estimate in nonlinear)),
+        "fixed": ("parameter", np.array([estimate.fixed for estimate in nonlinear], bool)),
+        "at_bound": ("parameter", np.array([estimate.at_bound for estimate in nonlinear], bool)),
+        "tied_to": ("parameter", texts(estimate.tied_to or "" for estimate in nonlinear)),
         "coef": (("coefficient", *rhs), fit.coef),
         "coef_stderr": (("coefficient", *rhs), fit.coef_stderr),
         "covariance": (
@@ -128,7 +127,5 @@ def _floats(values: Any) -> np.ndarray:
 
 def _attributes(fit: Fitted) -> dict[str, Any]:
     keys = ("status", "message", "stop", "chisq", "redchi", "cost", "dof", "num_data", "num_params")
-    found = {key: getattr(fit, key) for key in keys}
-    criteria = {"aic": aic(fit), "aicc": aicc(fit), "bic": bic(fit)}
     flags = {"success": int(fit.success), "absolute_sigma": int(fit.absolute_sigma)}
-    return flags | found | criteria
+    return flags | {key: getattr(fit, key) for key in (*keys, "aic", "aicc", "bic")}

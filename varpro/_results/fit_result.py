@@ -1,30 +1,27 @@
 """What a fit returns: a frozen record of its numbers, and the verbs on it, a line or two each."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._equality import same
 from .._errors import InputError
 from .._figures.labels import Labels
 from .._statistics.bands import Band, BandKind, band as _band, component_bands
 from .._statistics.bootstrap import Bootstrap, BootstrapKind, bootstrap
 from .._statistics.diagnostics import Finding, diagnose, many
 from .._statistics.estimate import Estimate as Estimate
-from .._statistics.information_criteria import aic, aicc, bic
 from .._statistics.intervals import Intervals, Method, covariance_intervals
 from .._statistics.joint_covariance import Quantity
 from .._statistics.profile import Contour, Profile, contour, profile, profile_intervals
 from .._statistics.quantities import check_choice, complex_covariance, covariance, quantities
 from .._statistics.record import Fitted, plain
 from .._statistics.residual_tests import Spectrum, spectrum
+from .abstract import AbstractResult
 from .dataset import contents, to_dataset, to_frame
 from .netcdf import Contents
 from .report import CORRELATION, ROWS, html_report, line, report
-from .store import save
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class FitResult(Fitted):
+class FitResult(Fitted, AbstractResult):
     """The outcome of `varpro.fit`.
 
     **Fields:**
@@ -66,21 +63,6 @@ class FitResult(Fitted):
     """
 
     @property
-    def aic(self) -> float:
-        """Akaike's information criterion, as lmfit defines it; formulas in `varpro._statistics.information_criteria`."""
-        return aic(self)
-
-    @property
-    def aicc(self) -> float:
-        """The same corrected for few data; infinite where there are too few for it."""
-        return aicc(self)
-
-    @property
-    def bic(self) -> float:
-        """Schwarz' (Bayesian) information criterion."""
-        return bic(self)
-
-    @property
     def diagnostics(self) -> tuple[Finding, ...]:
         """What a reader of this fit should know, each a `Finding`; empty for a good fit."""
         return diagnose(self)
@@ -103,25 +85,8 @@ class FitResult(Fitted):
         and `attrs`. `contents().write(path)` is a NetCDF file, without xarray."""
         return contents(self)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NetCDF file that `varpro.load` reads back, bit by bit.
-
-        The file appears whole or not at all, and also opens with `xarray.open_dataset`. The model
-        is stored as data; of a function of your own the import path is stored and no code.
-
-        **Raises:** `InputError` if the file cannot be written.
-        """
-        save(self, path)
-
-    def equals(self, other: object) -> bool:
-        """Whether every field of the other result is the same, bit by bit; NaN equals NaN."""
-        return same(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.columns, self.status, self.num_steps))
+    def _stored(self) -> tuple["FitResult", None]:
+        return self, None
 
     @overload
     def predict(self, x: PyTree = None, *, band: None = None) -> np.ndarray: ...
@@ -161,7 +126,7 @@ class FitResult(Fitted):
         **Raises:** `InputError` for a level outside 0 to 1, an unknown kind, or `sigma` missing.
         """
         if band is None:
-            return super().predict(self.x if x is None else x)
+            return self._curve(self.x if x is None else x)
         check_choice(kind, BandKind, "kind")
         return _band(self, x, level=band, kind=kind, sigma=sigma)
 
@@ -426,11 +391,16 @@ class FitResult(Fitted):
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""
-        out = super().to_dict()
-        return out | {"aic": plain(self.aic), "aicc": plain(self.aicc), "bic": plain(self.bic)}
-
-    def __str__(self) -> str:
-        return report(self)
+        fields = ("value", "stderr", "init", "lower", "upper", "fixed", "at_bound", "tied_to")
+        parameters = {}
+        for name in (*self.names, *self.columns):
+            one = self[name]
+            keys = fields if one.kind == "nonlinear" else (*fields[:2], "at_bound")
+            parameters[name] = {"kind": one.kind} | {k: plain(getattr(one, k)) for k in keys}
+        numbers = {name: plain(one.value) for name, one in self.statistics.items()}
+        del numbers["sigma_resid"]  # the root of redchi
+        covariance = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
+        return numbers | {"parameters": parameters, "covariance": covariance}
 
     def __repr__(self) -> str:
         return line(self)

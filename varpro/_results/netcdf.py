@@ -40,55 +40,57 @@ class Contents(NamedTuple):
         """
         h5netcdf, h5py = needed("h5netcdf", "write"), needed("h5py", "write")
         path = Path(path)
-        aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
         try:
-            with h5netcdf.File(aside, "w") as file:
+            with h5netcdf.File(temporary, "w") as file:
                 self._into(file, h5py.string_dtype())
-            with aside.open("rb+") as file:
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            aside.replace(path)
+            temporary.replace(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     def _into(self, file: Any, text: Any) -> None:
-        found = {
+        stored = {
             **{name: _stored(name, value) for name, value in self.coords.items()},
             **{name: _stored(name, value) for name, value in self.variables.items()},
         }
-        found = {name: one for name, one in found.items() if one[1].size}
+        stored = {name: entry for name, entry in stored.items() if entry[1].size}
         sizes: dict[str, int] = {}
-        for axes, array, _ in found.values():
+        for axes, array, _ in stored.values():
             sizes |= dict(zip(axes, array.shape, strict=True))
         file.dimensions = sizes
         # A coordinate that is not called after its axis is named where it belongs.
-        beside = {name for name in self.coords if name in found and found[name][0] != (name,)}
+        auxiliary = {name for name in self.coords if name in stored and stored[name][0] != (name,)}
         named: set[str] = set()
-        for name, (axes, array, attrs) in found.items():
+        for name, (axes, array, attrs) in stored.items():
             kind = text if array.dtype.kind in "OUS" else array.dtype
             data = array.astype(object) if array.dtype.kind in "US" else array
             variable = file.create_variable(name, axes, dtype=kind, data=data)
-            mine = [c for c in sorted(beside) if set(found[c][0]) <= set(axes) and c != name]
-            if mine and name not in self.coords:
-                named |= set(mine)
-                attrs = attrs | {"coordinates": " ".join(mine)}
+            coordinates = [
+                c for c in sorted(auxiliary) if set(stored[c][0]) <= set(axes) and c != name
+            ]
+            if coordinates and name not in self.coords:
+                named |= set(coordinates)
+                attrs = attrs | {"coordinates": " ".join(coordinates)}
             for key, value in attrs.items():
                 variable.attrs[key] = value
         for key, value in self.attrs.items():
             file.attrs[key] = value
-        if beside - named:
-            file.attrs["coordinates"] = " ".join(sorted(beside - named))
+        if auxiliary - named:
+            file.attrs["coordinates"] = " ".join(sorted(auxiliary - named))
 
 
 def _stored(name: str, value: Any) -> tuple[tuple[str, ...], np.ndarray, dict[str, Any]]:
     """Axes, array and attributes, as a file of NetCDF can have them."""
     if isinstance(value, tuple):
-        axes, array, *more = value
+        axes, array, *attributes = value
     else:
-        axes, array, more = name, value, []
+        axes, array, attributes = name, value, []
     axes = (axes,) if isinstance(axes, str) else tuple(axes)
-    array, attrs = np.asarray(array), dict(more[0]) if more else {}
+    array, attrs = np.asarray(array), dict(attributes[0]) if attributes else {}
     if array.dtype.kind == "c":
         array = np.stack([np.real(array), np.imag(array)], axis=-1)
         return (*axes, "complex"), array, attrs | {"complex": "real and imaginary part"}

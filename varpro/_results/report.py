@@ -8,14 +8,14 @@ import numpy as np
 
 from .._statistics.diagnostics import diagnose, many, strong_pairs
 from .._statistics.estimate import Estimate
-from .._statistics.information_criteria import Counted, aic, aicc, bic
-from .._statistics.record import Fitted
+from .._statistics.record import AbstractLeastSquares, Fitted
 from .._text import bullet, html_table, indented, listed, percent, text_table
 
 PARAMETERS = ("parameter", "value", "std. error", "relative", "start", "bounds", "note")
 _LEFT = (0, 6)
 # What the report lists unasked: pairs correlated by more than this, and so many parameters.
 CORRELATION, ROWS = 0.9, 24
+CRITERIA = ("aic", "aicc", "bic")
 _MOST_PAIRS, _MOST_FINDINGS = 8, 12
 
 
@@ -46,9 +46,7 @@ def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -
     lines = [f"varpro fit: {outcome(fit)}"]
     if not fit.success:
         lines.append(bullet(fit.message))
-    pairs = _statistics(fit)
-    width = max(len(label) for label, _ in pairs)
-    lines += [f"  {label:<{width}}  {text}" for label, text in pairs]
+    lines += aligned(_statistics(fit))
     lines += ["", indented(text_table(*_parameters(fit, rows), _LEFT))]
     title, cells, more = _correlations(fit, correlation)
     if cells:
@@ -126,26 +124,31 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
         what = "values" if fit.weights.ndim == 2 else "samples"
         data += f", {unused} {what} of weight zero left out" if unused else ""
         data += ", absolute sigma" if fit.absolute_sigma else ", weighted"
-    chisq = f"{fit.chisq:.6g}, reduced {fit.redchi:.6g}"
-    criteria = criteria_text(fit)
     held = len(fit.names) - fit.num_free
     nonlinear = f"{fit.num_free} nonlinear" + (f" ({held} more fixed or tied)" if held else "")
+    linear = fit.num_params - fit.num_free
+    return [("model", _model(fit)), *summary(fit, data, nonlinear, linear)]
+
+
+def summary(
+    fit: AbstractLeastSquares, data: str, nonlinear: str, linear: float
+) -> list[tuple[str, str]]:
+    """Labels and texts that the print of every fit has: its data, how many parameters are `nonlinear`
+    and `linear`, chi-square and criteria."""
+    count = f"{fit.num_params}: {nonlinear}, {linear} linear; {fit.dof} degrees of freedom"
+    criteria = [f"{fit.statistics[name].label} {_short(getattr(fit, name))}" for name in CRITERIA]
     return [
-        ("model", _model(fit)),
         ("data", data),
-        (
-            "variables",
-            f"{fit.num_params}: {nonlinear}, {fit.num_params - fit.num_free} linear; "
-            f"{fit.dof} degrees of freedom",
-        ),
-        ("chi-square", chisq),
-        ("criteria", criteria),
+        ("variables", count),
+        ("chi-square", f"{fit.chisq:.6g}, reduced {fit.redchi:.6g}"),
+        ("criteria", ", ".join(criteria)),
     ]
 
 
-def criteria_text(fit: Counted) -> str:
-    """Information criteria, in a line."""
-    return f"AIC {_short(aic(fit))}, AICc {_short(aicc(fit))}, BIC {_short(bic(fit))}"
+def aligned(pairs: list[tuple[str, str]]) -> list[str]:
+    """Labels and texts as lines."""
+    width = max(len(label) for label, _ in pairs)
+    return [f"  {label:<{width}}  {text}" for label, text in pairs]
 
 
 def _short(value: float) -> str:

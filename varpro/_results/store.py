@@ -87,8 +87,8 @@ def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str
         fields = state["fields"]
         if model:
             fields = {key: value for key, value in fields.items() if key != "model"}
-        found = {key: _decode(value, arrays, trust) for key, value in fields.items()}
-        return state["kind"], found
+        values = {key: _decode(value, arrays, trust) for key, value in fields.items()}
+        return state["kind"], values
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -173,25 +173,25 @@ def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
         return [_decode(value, arrays, trust) for value in code["$list"]]
     if "$function" in code:
         return _import(code["$function"], trust)
-    made = _class(code["$object"], trust)
+    kind = _class(code["$object"], trust)
     fields = {key: _decode(value, arrays, trust) for key, value in code["fields"].items()}
-    if set(fields) != {f.name for f in dataclasses.fields(made)}:
-        raise ValueError(f"{made.__name__} with the fields {sorted(fields)}")
+    if set(fields) != {f.name for f in dataclasses.fields(kind)}:
+        raise ValueError(f"{kind.__name__} with the fields {sorted(fields)}")
     # As unpickling does: what was valid when it was made needs no checks, and no code runs.
-    out = object.__new__(made)
+    instance = object.__new__(kind)
     for key, value in fields.items():
-        object.__setattr__(out, key, value)
-    return out
+        object.__setattr__(instance, key, value)
+    return instance
 
 
 def _class(path: str, trust: bool) -> type[Any]:
     """A class of varpro, or of the user where that is trusted; always a module of equinox."""
     if ":" in path and is_ours(path):
         raise ValueError(f"no class {path}")
-    found = _import(path, trust) if ":" in path else class_of(path)
-    if not (isinstance(found, type) and issubclass(found, eqx.Module)):
+    kind = _import(path, trust) if ":" in path else class_of(path)
+    if not (isinstance(kind, type) and issubclass(kind, eqx.Module)):
         raise ValueError(f"{path} is no basis")
-    return found
+    return kind
 
 
 def _import(path: str, trust: bool) -> Any:
@@ -248,7 +248,7 @@ def _array(file: Any, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.
 
 
 def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    found = hashlib.sha256(text.encode())
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from .._problem.columns import Assembled
-from .._problem.noise import Reweighting
+from .._problem.noise import NORMAL, AbstractNoise
 from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
@@ -32,18 +32,18 @@ _LOOSE = 1e-3
 class Limits(eqx.Module):
     """How to search, the same for all lanes: `ftol` is the reduction of the cost that a Gauss-Newton
     step may still promise, relative; `damping` that of the first step, little where starts are good;
-    `reweight` makes weights that follow the model."""
+    `noise` makes weights that follow the model."""
 
     ftol: Float[ArrayIn, ""]
     max_steps: Int[ArrayIn, ""]
     damping: Float[ArrayIn, ""]
-    reweight: Reweighting | None = None
+    noise: AbstractNoise = NORMAL
 
 
 class _State(NamedTuple):
     alpha: Float[Array, " p"]
     trial: Float[Array, " p"]
-    at: Moments
+    moments: Moments
     scale: Float[Array, " p"]  # largest diagonal of J^T J so far
     damping: Float[Array, ""]
     growth: Float[Array, ""]
@@ -63,11 +63,13 @@ class _Types(NamedTuple):
     data: jnp.dtype
 
 
-def _fresh(alpha: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types) -> _State:
+def _initial_state(
+    alpha: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _Types
+) -> _State:
     p, dtype = alpha.size, alpha.dtype
     zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
     vector, square = jnp.zeros((p,), dtype), jnp.zeros((p, p), dtype)
-    at = Moments(
+    empty = Moments(
         jnp.zeros((n,), types.coef),
         zero,
         jnp.full((), jnp.inf, dtype),
@@ -80,60 +82,62 @@ def _fresh(alpha: Float[Array, " p"], n: int, m: int, damping: ArrayIn, types: _
         zero,
     )
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
-    begun = jnp.zeros((), bool)
-    one = jnp.full((), 1.0, dtype)
+    scoring = jnp.zeros((), bool)
+    unit = jnp.full((), 1.0, dtype)
     return _State(
-        alpha, alpha, at, vector, damping, growth, zero, count, count, begun, one, one, count
+        alpha, alpha, empty, vector, damping, growth, zero, count, count, scoring, unit, unit, count
     )
 
 
 def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _State:
     """One trial point judged and the next one chosen: Levenberg-Marquardt with More's scaling and
     the damping of Nielsen (1999)."""
-    y, reweight = jnp.asarray(curve.y), limits.reweight
+    y, reweighted = jnp.asarray(curve.y), limits.noise.follows_model
     eps = float(jnp.finfo(y.dtype).eps)
-    first = jnp.isinf(state.at.cost)
-    before = PreviousWeights(state.at.model, state.at.coef, state.scoring, state.share)
-    new = moments(columns, state.trial, curve, reweight, before)
-    sound = (
+    first = jnp.isinf(state.moments.cost)
+    before = PreviousWeights(state.moments.model, state.moments.coef, state.scoring, state.share)
+    new = moments(columns, state.trial, curve, limits.noise, before)
+    finite = (
         jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
     )
-    actual = state.at.cost - new.cost
+    actual = state.moments.cost - new.cost
     ratio = jnp.where(state.predicted > 0, actual / state.predicted, -1.0)
     ratio = jnp.where(first, 1.0, ratio)
     # Close to the optimum rounding decides which cost is lower; the gradient still knows.
-    rounding_level = 64 * eps * jnp.maximum(state.at.cost, eps * 0.5 * jnp.sum(squared(y)))
-    promise = newton_reduction(new, state.trial, curve, state.scale)
+    rounding_level = 64 * eps * jnp.maximum(state.moments.cost, eps * 0.5 * jnp.sum(squared(y)))
+    reduction = newton_reduction(new, state.trial, curve, state.scale)
     close = ~first & (jnp.abs(actual) <= rounding_level)
-    close = close & (promise <= 0.5 * newton_reduction(state.at, state.alpha, curve, state.scale))
-    accepted = sound & (first | (ratio > 1e-4) | close)
+    close = close & (
+        reduction <= 0.5 * newton_reduction(state.moments, state.alpha, curve, state.scale)
+    )
+    accepted = finite & (first | (ratio > 1e-4) | close)
     settled = jnp.ones((), bool)
-    if reweight is not None:
+    if reweighted:
         # New coefficients may do what no step of alpha promised.
-        more = (
-            sound
+        coefficients_improve = (
+            finite
             & ~first
             & (actual >= -rounding_level)
-            & (state.at.drift > limits.ftol)
+            & (state.moments.drift > limits.ftol)
             & state.scoring
         )
-        ratio = jnp.where(more, jnp.clip(ratio, 1.0, 2.0), ratio)
-        accepted = accepted | more
+        ratio = jnp.where(coefficients_improve, jnp.clip(ratio, 1.0, 2.0), ratio)
+        accepted = accepted | coefficients_improve
     length, share = state.length, state.share
-    if reweight is not None:
+    if reweighted:
         # Scoring takes the curvature that is expected for the one that is: where few counts tell of a
         # parameter that is half of it or twice, and steps overshoot for ever. What the last step
         # gained tells: with the curvature l times what was expected, (1 - l s / 2) / (1 - s / 2).
-        gained = jnp.where(state.predicted > 0, actual / state.predicted, 1.0)
-        curved = (2.0 - gained * (2.0 - length)) / length
-        better = jnp.clip(1.0 / jnp.maximum(curved, 0.1), 0.3, 1.5)
-        told = accepted & ~first & state.scoring & (actual > rounding_level)
-        length = jnp.where(told, better, length)
+        gain_ratio = jnp.where(state.predicted > 0, actual / state.predicted, 1.0)
+        curvature_ratio = (2.0 - gain_ratio * (2.0 - length)) / length
+        new_length = jnp.clip(1.0 / jnp.maximum(curvature_ratio, 0.1), 0.3, 1.5)
+        informative = accepted & ~first & state.scoring & (actual > rounding_level)
+        length = jnp.where(informative, new_length, length)
         share = jnp.where(state.scoring, share * jnp.where(accepted, 4.0, 0.5), share)
         share = jnp.minimum(share, 1.0)
-    at = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.at)
-    if reweight is not None:
-        settled = at.drift <= limits.ftol
+    current = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.moments)
+    if reweighted:
+        settled = current.drift <= limits.ftol
     alpha = jnp.where(accepted, state.trial, state.alpha)
     damping = jnp.where(
         accepted,
@@ -142,48 +146,48 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     )
     damping = jnp.maximum(damping, eps)
     growth = jnp.where(accepted, 2.0, 2 * state.growth)
-    bad = jnp.where(sound, 0, state.bad + 1)
-    diagonal = jnp.diagonal(at.full)
+    bad = jnp.where(finite, 0, state.bad + 1)
+    diagonal = jnp.diagonal(current.full)
     scale = jnp.maximum(state.scale, jnp.where(accepted, diagonal, state.scale))
-    free = _free(alpha, at.gradient, curve)
-    trial, predicted = _trial(alpha, at, scale, damping, free, curve, length)
+    free = _free(alpha, current.gradient, curve)
+    trial, predicted = _trial(alpha, current, scale, damping, free, curve, length)
     # The cost that a full step from here still promises to remove, relative.
-    promise = newton_reduction(at, alpha, curve, scale)
+    reduction = newton_reduction(current, alpha, curve, scale)
     # Where a step is lost in the rounding of alpha nothing more can be had.
-    still = jnp.all(jnp.abs(trial - alpha) <= eps * jnp.abs(alpha)) & settled
-    tiny = at.cost <= (eps**2) * jnp.sum(squared(y))
+    stationary = jnp.all(jnp.abs(trial - alpha) <= eps * jnp.abs(alpha)) & settled
+    exact = current.cost <= (eps**2) * jnp.sum(squared(y))
     cosine = jnp.max(
-        jnp.where(free, jnp.abs(at.gradient), 0.0) * inverse_root(diagonal), initial=0.0
-    ) * inverse_root(2 * at.cost)
+        jnp.where(free, jnp.abs(current.gradient), 0.0) * inverse_root(diagonal), initial=0.0
+    ) * inverse_root(2 * current.cost)
     status = jnp.full((), RUNNING, jnp.int32)
     for test, code in (
         (state.steps + 1 >= limits.max_steps, MAX_STEPS),
-        ((still | (damping > 1 / eps)) & (cosine > eps**0.4), STUCK),
-        ((still | (damping > 1 / eps)) & (cosine <= eps**0.4), FLOOR),
-        ((promise <= limits.ftol) & settled | tiny, CONVERGED),
-        ((first & ~sound) | (bad >= 20), NONFINITE),
+        ((stationary | (damping > 1 / eps)) & (cosine > eps**0.4), STUCK),
+        ((stationary | (damping > 1 / eps)) & (cosine <= eps**0.4), FLOOR),
+        ((reduction <= limits.ftol) & settled | exact, CONVERGED),
+        ((first & ~finite) | (bad >= 20), NONFINITE),
     ):
         status = jnp.where(test, code, status)
     state = _State(
-        *(alpha, trial, at, scale, damping, growth, predicted, state.steps + 1, bad),
+        *(alpha, trial, current, scale, damping, growth, predicted, state.steps + 1, bad),
         *(state.scoring, length, share),
         status,
     )
-    if reweight is None:
+    if not reweighted:
         return state
-    ended = (promise <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
+    ended = (reduction <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
     # From here on another function is minimised.
-    begun = state._replace(
+    scoring_state = state._replace(
         trial=alpha,
-        at=at._replace(cost=jnp.full_like(at.cost, jnp.inf)),
+        moments=current._replace(cost=jnp.full_like(current.cost, jnp.inf)),
         scale=jnp.zeros_like(scale),
         damping=jnp.minimum(damping, 1e-2),
         growth=jnp.full_like(growth, 2.0),
         scoring=jnp.ones((), bool),
         status=jnp.full_like(status, RUNNING),
     )
-    turn = ended & ~state.scoring
-    return jax.tree.map(lambda a, b: jnp.where(turn, a, b), begun, state)
+    starts_scoring = ended & ~state.scoring
+    return jax.tree.map(lambda a, b: jnp.where(starts_scoring, a, b), scoring_state, state)
 
 
 def _free(alpha, gradient, curve: Curve) -> Array:
@@ -194,42 +198,44 @@ def _free(alpha, gradient, curve: Curve) -> Array:
 
 
 def _masked(matrix: Array, free: Array) -> Array:
-    both = free[:, None] & free
-    return jnp.where(both, matrix, jnp.where(jnp.eye(free.size, dtype=bool), 1.0, 0.0))
+    both_free = free[:, None] & free
+    return jnp.where(both_free, matrix, jnp.where(jnp.eye(free.size, dtype=bool), 1.0, 0.0))
 
 
-def newton_reduction(at: Moments, alpha: Array, curve: Curve, scale: Array) -> Array:
+def newton_reduction(point: Moments, alpha: Array, curve: Curve, scale: Array) -> Array:
     """What a Gauss-Newton step removes of the cost, relative to it."""
-    free = _free(alpha, at.gradient, curve)
-    slope = jnp.where(free, at.gradient, 0.0)
+    free = _free(alpha, point.gradient, curve)
+    slope = jnp.where(free, point.gradient, 0.0)
     # The matrix without the last term is the curvature of what the step can predict.
-    step = solve(_masked(at.full, free), slope)
-    return 0.5 * jnp.sum(slope * step) / jnp.where(at.cost > 0, at.cost, 1.0)
+    step = solve(_masked(point.full, free), slope)
+    return 0.5 * jnp.sum(slope * step) / jnp.where(point.cost > 0, point.cost, 1.0)
 
 
-def _trial(alpha, at: Moments, scale, damping, free, curve: Curve, length) -> tuple[Array, Array]:
+def _trial(
+    alpha, point: Moments, scale, damping, free, curve: Curve, length
+) -> tuple[Array, Array]:
     """The damped step, of this length, kept inside the bounds, and the reduction that it predicts."""
-    damped = at.full + jnp.diag(jnp.where(scale > 0, scale, 1.0) * damping)
+    damped = point.full + jnp.diag(jnp.where(scale > 0, scale, 1.0) * damping)
 
-    def least(free, slope):
+    def damped_step(free, slope):
         step = solve(_masked(damped, free), jnp.where(free, slope, 0.0))
         return jnp.where(free, -step, 0.0)
 
-    step = least(free, at.gradient)
+    step = damped_step(free, point.gradient)
     if curve.lower is not None and curve.upper is not None:
         # What would leave the box goes to its bound, and the rest is minimised anew.
         inside = jnp.clip(alpha + step, curve.lower, curve.upper)
-        out = free & (inside != alpha + step)
-        walked = jnp.where(out, inside - alpha, 0.0)
-        step = walked + least(free & ~out, at.gradient + damped @ walked)
+        outside = free & (inside != alpha + step)
+        bound_step = jnp.where(outside, inside - alpha, 0.0)
+        step = bound_step + damped_step(free & ~outside, point.gradient + damped @ bound_step)
         step = jnp.clip(alpha + length * step, curve.lower, curve.upper) - alpha
     else:
         step = length * step
-    predicted = -(jnp.sum(at.gradient * step) + 0.5 * jnp.sum(step * (at.full @ step)))
+    predicted = -(jnp.sum(point.gradient * step) + 0.5 * jnp.sum(step * (point.full @ step)))
     return alpha + step, predicted
 
 
-class Found(NamedTuple):
+class LaneOptima(NamedTuple):
     """Where the searches of b problems ended, and with which coefficients."""
 
     alpha: Float[Array, "b p"]
@@ -244,60 +250,62 @@ def search_lanes(
     start: Float[Array, "b p"],
     limits: Limits,
     lanes: int,
-) -> Found:
+) -> LaneOptima:
     """The optimum of every problem. Weights and bounds are one row for all or one for each."""
     b, m = curves.y.shape
     n = len(columns.model.columns)
-    kept = 0 if limits.reweight is None else m
+    num_model = m if limits.noise.follows_model else 0
     types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
-    fresh = jax.vmap(lambda alpha: _fresh(alpha, n, kept, limits.damping, types))
+    initial_states = jax.vmap(
+        lambda alpha: _initial_state(alpha, n, num_model, limits.damping, types)
+    )
     rows = ("weights", "lower", "upper")
     common = {k: a for k in rows if (a := getattr(curves, k)) is not None and a.ndim == 1}
-    own = curves._replace(**dict.fromkeys(common))
+    separate = curves._replace(**dict.fromkeys(common))
 
-    def problem(index):
+    def problems_of(index):
         """What the problems of these numbers have of their own."""
-        return jax.tree.map(lambda a: a[jnp.minimum(index, b - 1)], own)
+        return jax.tree.map(lambda a: a[jnp.minimum(index, b - 1)], separate)
 
     def step(state, lane):
-        one = lambda s, c: _step(columns, limits, s, c._replace(**common))  # noqa: E731
-        return jax.vmap(one)(state, lane)
+        step_of_one = lambda s, c: _step(columns, limits, s, c._replace(**common))  # noqa: E731
+        return jax.vmap(step_of_one)(state, lane)
 
     def body(carry):
-        state, index, following, lane, steps, out = carry
+        state, index, following, lane, steps, optima = carry
         state = step(state, lane)
         steps = steps + 1
         done = (state.status != RUNNING) & (index < b)
         # A lane that is not done writes nowhere, and takes no new problem.
-        at = jnp.where(done, index, b)
-        out = Found(
-            out.alpha.at[at].set(state.alpha, mode="drop"),
-            out.coef.at[at].set(state.at.coef, mode="drop"),
-            out.status.at[at].set(state.status, mode="drop"),
-            out.steps.at[at].set(steps, mode="drop"),
+        row = jnp.where(done, index, b)
+        optima = LaneOptima(
+            optima.alpha.at[row].set(state.alpha, mode="drop"),
+            optima.coef.at[row].set(state.moments.coef, mode="drop"),
+            optima.status.at[row].set(state.status, mode="drop"),
+            optima.steps.at[row].set(steps, mode="drop"),
         )
         index = jnp.where(done, following + jnp.cumsum(done) - 1, index)
         following = following + jnp.sum(done)
 
         def refilled():
-            new = fresh(start[jnp.minimum(index, b - 1)]), problem(index)
-            return jax.tree.map(lambda a, b: _lanewise(done, a, b), new, (state, lane))
+            new = initial_states(start[jnp.minimum(index, b - 1)]), problems_of(index)
+            return jax.tree.map(lambda a, b: _where_lane(done, a, b), new, (state, lane))
 
         state, lane = jax.lax.cond(jnp.any(done), refilled, lambda: (state, lane))
-        return state, index, following, lane, jnp.where(done, 0, steps), out
+        return state, index, following, lane, jnp.where(done, 0, steps), optima
 
     index, count = jnp.arange(lanes), jnp.zeros((lanes,), jnp.int32)
     dtype = start.dtype
-    out = Found(
+    optima = LaneOptima(
         jnp.zeros(start.shape, dtype),
         jnp.zeros((b, n), types.coef),
         jnp.zeros((b,), jnp.int32),
         jnp.zeros((b,), jnp.int32),
     )
-    state = fresh(start[jnp.minimum(index, b - 1)])
-    carry = (state, index, jnp.array(lanes), problem(index), count, out)
+    state = initial_states(start[jnp.minimum(index, b - 1)])
+    carry = (state, index, jnp.array(lanes), problems_of(index), count, optima)
     return jax.lax.while_loop(lambda c: jnp.any(c[1] < b), body, carry)[-1]
 
 
-def _lanewise(which: Bool[Array, " l"], new: Array, old: Array) -> Array:
+def _where_lane(which: Bool[Array, " l"], new: Array, old: Array) -> Array:
     return jnp.where(which.reshape(-1, *([1] * (old.ndim - 1))), new, old)

@@ -34,15 +34,15 @@ def best_strength(problem: Problem, alpha: Float[Array, " p"]) -> Float[Array, "
     u, cos, _ = jnp.linalg.svd(q[:m], full_matrices=False)
     cos2 = jnp.clip(cos**2, 0.0, 1.0)
     energy = jnp.sum(jnp.abs(u.conj().T @ y) ** 2, axis=1)
-    rest = jnp.maximum(jnp.sum(jnp.abs(y) ** 2) - jnp.sum(energy), 0.0)
-    used = m if problem.weights is None else jnp.sum(problem.weights > 0)
+    outside = jnp.maximum(jnp.sum(jnp.abs(y) ** 2) - jnp.sum(energy), 0.0)
+    num_used = m if problem.weights is None else jnp.sum(problem.weights > 0)
 
     def score(log):
-        left = 10.0 ** log[:, None] * (1.0 - cos2)
-        keep = cos2 / jnp.where(cos2 + left > 0, cos2 + left, 1.0)
-        resid = rest + jnp.sum((1.0 - keep) ** 2 * energy, axis=1)
-        free = used - jnp.sum(keep, axis=1)
-        return jnp.where(free > 0, resid / jnp.where(free > 0, free, 1.0) ** 2, jnp.inf)
+        damping = 10.0 ** log[:, None] * (1.0 - cos2)
+        filter_factors = cos2 / jnp.where(cos2 + damping > 0, cos2 + damping, 1.0)
+        resid = outside + jnp.sum((1.0 - filter_factors) ** 2 * energy, axis=1)
+        dof = num_used - jnp.sum(filter_factors, axis=1)
+        return jnp.where(dof > 0, resid / jnp.where(dof > 0, dof, 1.0) ** 2, jnp.inf)
 
     centre, half = jnp.zeros((), cos2.dtype), _SPAN
     for _ in range(_ROWS):

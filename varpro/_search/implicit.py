@@ -1,11 +1,13 @@
-"""The optimum as a differentiable function of the problem.
+"""The optimum as a differentiable function of all that the problem is made of.
 
-It is differentiated by the implicit function theorem on the exact gradient of the reduced cost, not
-on the Gauss-Newton surrogate that the iteration uses: with g(alpha, problem) = 0 at the optimum,
+With c(alpha) = Phi^+ y and the cost f(alpha, c), alpha is where g(alpha) = (df / d alpha)(alpha, c(alpha))
+vanishes: by the envelope theorem that is the whole gradient of the reduced cost. With ' for tangents, the
+implicit function theorem gives
 
-    alpha' = - (dg/dalpha)^{-1} (dg/dproblem) problem'
+    (dg / d alpha) alpha' = -g'        c' as in `linalg.solution_derivative`, along alpha' and the problem's
 
-on the coordinates that are not on a bound; one on a bound moves with its bound.
+Both derivatives of g see the coefficients move, by the rule of `linalg.pinv_solve`. A coordinate on a
+bound follows the bound.
 """
 
 import equinox as eqx
@@ -24,16 +26,16 @@ from .minimise import Search, locate
 def optimum(problem: Problem, bounds: PyTree, alpha0: Float[Array, " p"], *, how: Search):
     """The optimal alpha, its coefficients (n, k), and how it was found."""
     reduced = Reduced(problem, how.linear_solver, how.jacobian)
-    alpha, found, point = locate(reduced, bounds, alpha0, how)
-    return alpha, point.coef, found
+    alpha, outcome, point = locate(reduced, bounds, alpha0, how)
+    return alpha, point.coef, outcome
 
 
 @optimum.def_jvp
 def _optimum_jvp(primals, tangents, *, how: Search):
     problem, bounds, alpha0 = primals
     t_problem, t_bounds, _ = tangents
-    alpha, coef, found = optimum(problem, bounds, alpha0, how=how)
-    t_found = jax.tree.map(lambda _: None, found)
+    alpha, coef, outcome = optimum(problem, bounds, alpha0, how=how)
+    t_outcome = jax.tree.map(lambda _: None, outcome)
 
     def coefficients(alpha, problem):
         phi, y = problem.phi(alpha), problem.target(alpha)
@@ -43,16 +45,15 @@ def _optimum_jvp(primals, tangents, *, how: Search):
 
     if alpha.size == 0:
         _, t_coef = eqx.filter_jvp(lambda p: coefficients(alpha, p), (problem,), (t_problem,))
-        return (alpha, coef, found), (None, t_coef, t_found)
+        return (alpha, coef, outcome), (None, t_coef, t_outcome)
 
     def gradient(alpha, problem):
-        # By the envelope theorem, the derivative at constant coefficients is the exact gradient of
-        # the reduced cost; its own derivative must see the coefficients move.
+        # At constant coefficients, but its own derivative must see them move.
         return jax.grad(problem.cost)(alpha, coefficients(alpha, problem))
 
     on_lower, on_upper = (
-        jnp.zeros(alpha.shape, bool) if b is None else at(alpha, b)
-        for b, at in zip(bounds, (jnp.less_equal, jnp.greater_equal), strict=True)
+        jnp.zeros(alpha.shape, bool) if bound is None else beyond(alpha, bound)
+        for bound, beyond in zip(bounds, (jnp.less_equal, jnp.greater_equal), strict=True)
     )
     moving = ~(on_lower | on_upper)
     t_alpha = jnp.zeros_like(alpha)
@@ -66,7 +67,7 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     left = jnp.where(moving[:, None], hessian, jnp.eye(alpha.size, dtype=hessian.dtype))
     t_alpha = _solve_scaled(left, right)
     _, t_coef = eqx.filter_jvp(coefficients, (alpha, problem), (t_alpha, t_problem))
-    return (alpha, coef, found), (t_alpha, t_coef, t_found)
+    return (alpha, coef, outcome), (t_alpha, t_coef, t_outcome)
 
 
 def _solve_scaled(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:

@@ -1,10 +1,12 @@
 """Starting points that cover the box of the free coordinates, and the best of where they lead."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._errors import InputError
 from .._parameters.layout import Coordinates
 from .._reduced.abstract import AbstractReduced
 from .._status import RESULTS
@@ -18,6 +20,24 @@ _HISTORY = 512
 
 # How far from its start a coordinate without bounds is sought: half a decade, either way.
 _DECADES = 0.5
+
+
+class Multistart(eqx.Module):
+    """How to look for the lowest of all optima: the search from each of `starts` points that `seed`
+    tells, and whether with compressed right-hand sides, None for where that pays."""
+
+    local: Search
+    starts: int = 1
+    seed: int = 0
+    compress: bool | None = None
+
+    def __check_init__(self):
+        if self.starts < 1:
+            raise InputError(f"starts must be at least 1, not {self.starts}.")
+
+    def points(self, coordinates: Coordinates) -> np.ndarray:
+        """The starts (starts, p) in these coordinates."""
+        return start_points(coordinates, self.starts, self.seed)
 
 
 def start_points(coordinates: Coordinates, count: int, seed: int) -> np.ndarray:
@@ -38,11 +58,11 @@ def start_points(coordinates: Coordinates, count: int, seed: int) -> np.ndarray:
     points = np.empty((count, p))
     points[0] = start
     for j in range(p):
-        points[1:, j] = _spread(unit[:, j], start[j], lower[j], upper[j])
+        points[1:, j] = _spread_points(unit[:, j], start[j], lower[j], upper[j])
     return points
 
 
-def _spread(unit: np.ndarray, start: float, lower: float, upper: float) -> np.ndarray:
+def _spread_points(unit: np.ndarray, start: float, lower: float, upper: float) -> np.ndarray:
     if np.isfinite(lower) and np.isfinite(upper):
         if lower * upper > 0 and max(lower / upper, upper / lower) > 10.0:
             return lower * (upper / lower) ** unit
@@ -57,23 +77,23 @@ def best_of(
 ) -> tuple[Array, SearchEnd, PyTree, Array]:
     """The optimum of least cost over all starts, and the costs where each of them ended."""
 
-    def ended(point):
-        kept = min(how.max_steps, _HISTORY)
-        alpha, found, at = locate(reduced, limits, point, how, kept)
-        return alpha, found, at, reduced.cost(alpha, at)
+    def search_from(point):
+        num_costs = min(how.max_steps, _HISTORY)
+        alpha, ends, point_values = locate(reduced, limits, point, how, num_costs)
+        return alpha, ends, point_values, reduced.cost(alpha, point_values)
 
     if len(points) == 1:
-        alpha, found, at, cost = ended(points[0])
-        return alpha, found, at, cost[None]
+        alpha, ends, point_values, cost = search_from(points[0])
+        return alpha, ends, point_values, cost[None]
 
     def lane(point):
-        alpha, found, _, cost = ended(point)
-        return alpha, found, cost
+        alpha, ends, _, cost = search_from(point)
+        return alpha, ends, cost
 
-    alpha, found, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    alpha, ends, costs = jax.lax.map(lane, points, batch_size=_LANES)
     costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
     # Of equal costs, one that passed a test of convergence.
-    failed = found.result != RESULTS.successful
+    failed = ends.result != RESULTS.successful
     best = jnp.argmin(costs * (1.0 + jnp.where(failed, 1e-6, 0.0)))
-    alpha, found = jax.tree.map(lambda a: a[best], (alpha, found))
-    return alpha, found, reduced.evaluate(alpha)[1], costs
+    alpha, ends = jax.tree.map(lambda a: a[best], (alpha, ends))
+    return alpha, ends, reduced.evaluate(alpha)[1], costs

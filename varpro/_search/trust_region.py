@@ -93,26 +93,28 @@ def _region(tri, head, free, newton, radius, damping):
     **Returns:** z and its damping, which is 0 for the Gauss-Newton step. The damping is found by
     Newton's method on `1 / || z || = 1 / radius` (More 1978, section 5).
     """
-    least = _least(tri) ** 2
-    most = jnp.maximum(norm_of((head @ tri) * free) / radius, least)
+    lower = _least(tri) ** 2
+    upper = jnp.maximum(norm_of((head @ tri) * free) / radius, lower)
 
     def unfinished(carry):
         count, _, _, _, size = carry
         return (count < 10) & (jnp.abs(size - radius) > 0.1 * radius)
 
     def improve(carry):
-        count, damping, least, _, _ = carry
+        count, damping, lower, _, _ = carry
         z, bend = _damped(tri, head, free, jnp.sqrt(damping))
         size = norm_of(z)
-        least = jnp.where(size > radius, damping, least)
-        better = jnp.maximum(damping + (size / radius - 1) * size**2 / bend, least)
-        close = jnp.abs(size - radius) <= 0.1 * radius
-        return count + 1, jnp.where(close, damping, better), least, z, size
+        lower = jnp.where(size > radius, damping, lower)
+        updated = jnp.maximum(damping + (size / radius - 1) * size**2 / bend, lower)
+        sufficient = jnp.abs(size - radius) <= 0.1 * radius
+        return count + 1, jnp.where(sufficient, damping, updated), lower, z, size
 
     size = norm_of(newton)
     inside = size <= 1.1 * radius
-    guess = jnp.where(damping > 0, jnp.clip(damping, least, most), jnp.maximum(least, 1e-3 * most))
-    carry = (jnp.array(0), guess, least, newton, size)
+    guess = jnp.where(
+        damping > 0, jnp.clip(damping, lower, upper), jnp.maximum(lower, 1e-3 * upper)
+    )
+    carry = (jnp.array(0), guess, lower, newton, size)
     carry = eqx.tree_at(lambda c: c[4], carry, jnp.where(inside, radius, size))
     _, damping, _, z, _ = jax.lax.while_loop(unfinished, improve, carry)
     return z, jnp.where(inside, 0.0, damping)

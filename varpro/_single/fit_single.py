@@ -1,31 +1,30 @@
 """A fit of one data set: names, checks and statistics around one compiled program per shape."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._errors import InputError
-from .._parameters.layout import build_layout
-from .._parameters.param import Param
-from .._parameters.tie import TieLike
 from .._problem.checks import check_distinct, check_enough
 from .._problem.compress import Compressed, compress
-from .._problem.data import Data, NanPolicy, prepare_data
-from .._problem.linear_constraints import CoefficientSpec, Linear
-from .._problem.model_like import ModelLike, as_basis, starts_of
-from .._problem.noise import Noise, Reweighting, check_noise
+from .._problem.data import Data, prepare_data
+from .._problem.linear_constraints import Linear
+from .._problem.model_like import ModelLike
+from .._problem.noise import AbstractNoise, check_noise
+from .._problem.options import Constraints, Weighting
 from .._results.assemble import assemble
 from .._results.fit_result import FitResult
-from .._search.minimise import Search, typed
-from .._search.multistart import start_points
+from .._search.minimise import typed
+from .._search.multistart import Multistart
+from .._starts.declare import declare, set_up
 from .._starts.guess import guess_starts
 from .._types import ArrayIn, precision
-from ..basis import Model, build_model
+from ..basis import Model
 from .program import run_program
 
 # Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
@@ -41,92 +40,71 @@ def fit_one(
     model: ModelLike,
     x: PyTree,
     y: np.ndarray | Compressed,
-    *,
-    init: Mapping[str, Param | float],
-    bounds: Mapping[str, tuple[float, float]],
-    fix: Sequence[str],
-    tie: Mapping[str, TieLike],
-    order: Sequence[Sequence[str]],
-    given: Mapping[str, Any],
-    absolute_sigma: bool,
-    nan: NanPolicy,
-    how: Search,
-    starts: int,
-    seed: int,
-    spec: CoefficientSpec,
-    noise: Noise = "normal",
-    loss_scale: float = 1.0,
-    compressed: bool | None = None,
+    constraints: Constraints,
+    weighting: Weighting,
+    search: Multistart,
 ) -> FitResult:
-    """What `varpro.fit` does with one data set; `given` holds sigma, weights and mask.
+    """What `varpro.fit` does with one data set.
 
-    y may be `Compressed`; then coefficients and curves are those of its columns. `compressed`:
-    whether to search with compressed columns; None for where that pays.
+    y may be `Compressed`; then coefficients and curves are those of its columns.
     """
-    check_noise(noise, loss_scale)
-    known = absolute_sigma or noise == "poisson"
-    small = isinstance(y, Compressed)
-    columns = y.columns if isinstance(y, Compressed) else y
-    data = prepare_data(x, columns, absolute_sigma=known, nan=nan, **given)
+    noise, small = weighting.noise, isinstance(y, Compressed)
+    data = prepare_data(x, y.columns if isinstance(y, Compressed) else y, weighting)
     if isinstance(y, Compressed):
         data = dataclasses.replace(data, count=y.count, vector=False)
-    if noise != "normal":
-        _can_be_reweighted(data, noise)
-    how = typed(how, data.real)
+    check_noise(noise, data.y, data.keep)
+    local = typed(search.local, data.real)
     with precision(data.real):
-        basis = as_basis(model, init).prepared(data.x, data.real)
-        built = build_model(basis)
-        bounds, spec = spec.with_bounds(bounds, built.names, built.columns)
-        linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+        declared = declare(model, data, constraints.init)
+        built = declared.model
+        constraints = constraints.split(built.names, built.columns)
+        rules = constraints.coefficients
+        linear = rules.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
         together = _why_not_compressed(built, linear, data, noise)
-        if (small or compressed) and together:
+        if (small or search.compress) and together:
             raise InputError(f"Right-hand sides cannot be compressed: {together}.")
-        params = starts_of(basis, init, bounds)
-        params = guess_starts(basis, params, data, fix=fix, tie=tie, order=order)
-        layout, numbers, coordinates = build_layout(
+        setup = set_up(
+            declared.params(constraints),
+            constraints,
+            lambda params: guess_starts(declared.basis, params, data, constraints),
             # Rules for single coefficients tell components apart that are alike but for their names.
-            params,
-            fix=fix,
-            tie=tie,
-            order=order,
-            interchangeable=() if linear.sought else built.interchangeable,
+            () if linear.sought else built.interchangeable,
         )
-        check_enough(data, len(layout.free), len(linear.sought or built.columns), linear)
-        if starts == 1:
-            check_distinct(built, layout, numbers, params, data)
-        prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
+        check_enough(data, len(setup.layout.free), len(linear.sought or built.columns), linear)
+        if search.starts == 1:
+            check_distinct(built, setup.layout, setup.numbers, setup.params, data)
 
         def run(points, data, linear):
-            return run_program(
-                built, layout, numbers, coordinates, points, data, how, prior, linear
-            )
+            return run_program(built, setup, points, data, local, linear)
 
-        points = start_points(coordinates, starts, seed)
-        pays = starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
+        points = search.points(setup.coordinates)
+        pays = search.starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
         searched, ended = None, None
-        if compressed or (compressed is None and pays and not small and not together):
+        wanted = pays and not together if search.compress is None else search.compress
+        if wanted and not small:
             less = compress(data.y)
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
             points, searched = ended["alpha"][None], less.columns.shape[1]
-        if noise != "normal":
-            if spec.automatic:
+        if noise.follows_model:
+            if linear.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
-            weigh = Reweighting(noise, np.asarray(loss_scale, data.real))  # pyright: ignore
-            data, out = _reweighting(run, points, data, linear, weigh)
-        elif spec.automatic:
+            data, out = _reweighting(run, points, data, linear, noise)
+        elif linear.automatic:
             linear, out = _by_gcv(run, points, data, linear)
         else:
             out = run(points, data, linear)
     if ended is not None:
         out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
-    fit = assemble(built, layout, params, data, numbers, coordinates, out, linear)
-    return dataclasses.replace(fit, compressed=searched, noise=noise)
+    fit = assemble(
+        built, setup.layout, setup.params, data, setup.numbers, setup.coordinates, out, linear
+    )
+    return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
 
-def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) -> str:
+def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: AbstractNoise) -> str:
     """What keeps right-hand sides from being mixed; empty where nothing does."""
     if data.column_weights is not None:
         return "their weights or masks differ, so that they have no basis in common"
@@ -136,8 +114,8 @@ def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Noise) 
         return "real coefficients of complex data do not stay real in mixtures"
     if built.offsets or linear.constant is not None:
         return "a term without a coefficient is the same for all of them, not for their mixtures"
-    if noise != "normal":
-        return f"noise={noise!r} weighs every value by itself"
+    if noise.follows_model:
+        return f"noise={noise.name!r} weighs every value by itself"
     return ""
 
 
@@ -145,16 +123,17 @@ Run = Callable[[np.ndarray, Data, Linear], dict[str, PyTree]]
 
 
 def _reweighting(
-    run: Run, points: np.ndarray, data: Data, linear: Linear, weigh: Reweighting
+    run: Run, points: np.ndarray, data: Data, linear: Linear, noise: AbstractNoise
 ) -> tuple[Data, dict[str, PyTree]]:
     """Fits with weights that follow the last one, until they have settled; the data with them."""
     given = np.ones(len(data.y)) if data.weights is None else data.weights
     data = dataclasses.replace(data, weights=given.astype(data.real))
+    noise = jax.tree.map(lambda a: np.asarray(a, data.real), noise)
     out = run(points, data, linear)
     for _ in range(_ROUNDS):
         before = out["values"]
         fitted, y = out["fitted"][:, 0], data.y[:, 0]
-        new = _reweighted(weigh, fitted, y, given)  # pyright: ignore[reportArgumentType]
+        new = _reweighted(noise, fitted, y, given)  # pyright: ignore[reportArgumentType]
         data = dataclasses.replace(data, weights=np.asarray(new))
         out = run(out["alpha"][None], data, linear)
         change = np.abs(out["values"] - before)
@@ -179,20 +158,10 @@ def _by_gcv(
     return linear, out
 
 
-def _can_be_reweighted(data: Data, noise: Noise) -> None:
-    if data.y.shape[1] > 1:
-        raise InputError(
-            f"noise={noise!r} weighs every value by itself, which needs one column y (m,). Fit many "
-            "curves, each for itself, with varpro.fit_many."
-        )
-    if noise == "poisson" and np.iscomplexobj(data.y):
-        raise InputError("noise='poisson' is for counts, but y is complex.")
-    if noise == "poisson" and np.any(data.y[data.keep] < 0):
-        raise InputError("noise='poisson' is for counts, but y has negative values.")
-
-
 @eqx.filter_jit
 def _reweighted(
-    weigh: Reweighting, model: ArrayIn, y: ArrayIn, given: ArrayIn
+    noise: AbstractNoise, model: ArrayIn, y: ArrayIn, given: ArrayIn
 ) -> Float[Array, " m"]:
-    return weigh(jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype))
+    return noise.weights(
+        jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype)
+    )

@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._errors import REAL_DATA, InputError
 from .._export_cache import cached_jit
-from .._parameters.layout import Coordinates, Layout, Numbers
+from .._parameters.layout import Coordinates
 from .._problem.checks import check_columns
 from .._problem.columns import Assembled
 from .._problem.data import Data
@@ -21,6 +21,7 @@ from .._search.cross_validation import best_strength
 from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search
 from .._search.multistart import best_of
+from .._starts.declare import Setup
 from .._statistics.covariance import covariance_blocks
 from .._status import RESULT_NAMES, RESULTS, enum_index
 from .._types import ArrayIn
@@ -30,28 +31,24 @@ from ..linalg import column_scale
 
 def run_program(
     built: Model,
-    layout: Layout,
-    numbers: Numbers,
-    coordinates: Coordinates,
+    setup: Setup,
     points: np.ndarray,
     data: Data,
     how: Search,
-    prior: tuple[int, ...],
     linear: Linear,
 ) -> dict[str, PyTree]:
     """Run the compiled program, after a look at the basis where it starts."""
-    real = data.real
-    numbers, coordinates = jax.tree.map(lambda a: a.astype(real), (numbers, coordinates))
+    real, layout = data.real, setup.layout
+    numbers, coordinates = setup.typed(real)
     problem = Problem(
-        Assembled(without_names(built), without_names(layout), numbers, data.x, prior),
+        Assembled(without_names(built), without_names(layout), numbers, data.x, setup.priors),
         data.y,  # pyright: ignore[reportArgumentType]
         data.common,  # pyright: ignore[reportArgumentType]
         as_typed(linear, real),  # pyright: ignore[reportArgumentType]
         data.column_weights,  # pyright: ignore[reportArgumentType]
     )
-    bounded = bool(np.isfinite(coordinates.lower).any() or np.isfinite(coordinates.upper).any())
     points = points.astype(real)
-    out = _program(problem, coordinates, points, how, bounded)  # pyright: ignore[reportArgumentType]
+    out = _program(problem, coordinates, points, how, setup.bounded)  # pyright: ignore[reportArgumentType]
     out = jax.device_get(out)
     if out["fitted"] is None:
         coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]

@@ -8,9 +8,10 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._parameters.param import Param
 from .._problem.data import prepare_data
-from .._problem.model_like import as_basis, starts_of
+from .._problem.options import Constraints, Weighting
 from .._types import precision
 from ..basis import AbstractBasis
+from .declare import declare
 from .guess import guess_starts
 
 
@@ -35,11 +36,11 @@ def find_starts(
     **Raises:** `InputError` for data that cannot be right, and for a parameter of which no start can
     be found, such as one of a function of your own.
     """
-    data = prepare_data(x, y, sigma=sigma, mask=mask)
+    constraints = Constraints(init=init, bounds=bounds, order=order)
+    data = prepare_data(x, y, Weighting(sigma=sigma, mask=mask))
     with precision(data.real):
-        basis = as_basis(model, init or {}).prepared(data.x, data.real)
-        params = starts_of(basis, init or {}, bounds or {})
-        params = guess_starts(basis, params, data, order=order)
+        declared = declare(model, data, constraints.init)
+        params = guess_starts(declared.basis, declared.params(constraints), data, constraints)
     without = [name for name, param in params.items() if param.init is None]
     if without:
         raise InputError(f"No start can be found for {', '.join(without)}. Give it, as in init=.")

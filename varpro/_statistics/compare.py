@@ -9,6 +9,7 @@ import numpy as np
 
 from .._equality import same
 from .._errors import InputError, needed
+from .._problem.noise import noise_model
 from .._text import html_table, indented, text_table
 from .information_criteria import aic, aicc, bic
 from .record import Fitted
@@ -158,13 +159,11 @@ def _comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
             raise InputError(
                 f"{where}: one was fitted with noise={one.noise!r}, the other with {fit.noise!r}."
             )
-        if one.noise not in ("normal", "poisson"):
-            raise InputError(
-                f"{where}: noise={one.noise!r} forgives outliers, other ones for each model. Compare "
-                "fits with normal noise, of which outliers are left out with mask=."
-            )
-        # Weights of counts follow the model; which are left out does not.
-        seen = np.sign if one.noise == "poisson" else np.asarray
+        noise = noise_model(one.noise)
+        if noise.incomparable:
+            raise InputError(f"{where}: noise={one.noise!r} {noise.incomparable}")
+        # Of weights that follow the model, which are left out does not.
+        seen = np.sign if noise.follows_model else np.asarray
         if not same(seen(_weights(one)), seen(_weights(fit))):
             raise InputError(f"{where}: their weights, sigma or masks differ.")
         if not np.array_equal(one.y, fit.y):
@@ -180,7 +179,7 @@ def _weights(fit: Fitted) -> np.ndarray:
 
 def _tests(fits: Sequence[Fitted], labels: Sequence[str], nested: bool | None) -> list[FTest]:
     """Each fit against the largest one that it contains."""
-    if nested is False or fits[0].noise != "normal":
+    if nested is False or noise_model(fits[0].noise).follows_model:
         return []  # the F test is one of sums of squares with common weights
     order = sorted(range(len(fits)), key=lambda i: fits[i].num_params)
     found = []

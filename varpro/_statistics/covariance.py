@@ -1,13 +1,14 @@
 """Uncertainty of a fit, from the blocks of the variable projection.
 
 With J the Kaufman Jacobian of the reduced residual, J^T J is the Schur complement of the normal
-matrix of the full problem, so for unit noise (G_j = Phi^+ Phi' c_j):
+matrix of the full problem, so for unit noise, with G_j = Phi^+ (Phi' c_j - y'):
 
     cov(alpha) = (J^T J)^{-1}
     cov(c_i, c_j) = [i = j] (Phi^H Phi)^{-1} + G_i cov(alpha) G_j^H
     cov(c_j, alpha) = -G_j cov(alpha)
 
-so that d c_j = -G_j d alpha + e_j with independent e_j. Of complex data e_j is circular: its real
+so that d c_j = -G_j d alpha + e_j with independent e_j: -G_j is the derivative of c_j
+(`linalg.solution_derivative`) without its term of r_j, which Kaufman's J lacks, too. Of complex data e_j is circular: its real
 and its imaginary part have this variance each. A Gaussian prior is one more row of J. See Golub and
 LeVeque (1979) for many right-hand sides, O'Leary and Rust (2013) for one.
 
@@ -23,9 +24,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
 from .._problem.linear_constraints import Linear
+from .._problem.problem import Problem
 from .._reduced.common_basis import Point, Reduced
 from .._reduced.per_column import ColumnPoint, Columnwise
-from ..linalg import SVD, column_scale, in_blocks
+from ..linalg import SVD, Balanced, column_scale, in_blocks, solution_derivative
 
 AnyReduced = Reduced | Columnwise
 
@@ -184,15 +186,13 @@ def _together(
         # Of many right-hand sides by way of Phi^+ Phi' (n n) for each coordinate: nothing of the size
         # m k p is formed.
         some = coef if k <= n else eye
-        v, _ = problem.apply_derivative(alpha, some)
-        turn = factor.pinv(v.reshape(-1, some.shape[1] * p)) / factor.scale[:, None]
-        turn = turn.reshape(n, -1, p)
-        sensitivity = turn.transpose(1, 0, 2) if k <= n else jnp.einsum("nip,ik->knp", turn, coef)
+        sensitivity = coefficient_sensitivity(problem, factor, alpha, some)
+        if k > n:
+            sensitivity = jnp.einsum("inp,ik->knp", sensitivity, coef)
         tangent = problem.target_derivative(alpha)
         if tangent is not None:
-            sensitivity = sensitivity - (
-                factor.pinv(tangent.astype(coef.dtype)) / factor.scale[:, None]
-            )
+            follows, _ = solution_derivative(factor, factor.head(tangent.astype(coef.dtype)))
+            sensitivity = sensitivity - follows
         sensitivity = jnp.where(on_bound, jnp.zeros((), sensitivity.dtype), sensitivity)
     gram_inv = factor.gram_inv(eye) / factor.scale[:, None] / factor.scale
     return CoefficientCovariance(
@@ -206,6 +206,16 @@ def _together(
         factor.cond,
         k * (n - _taken_by_penalty(problem.linear, gram_inv[None])[0]),
     )
+
+
+def coefficient_sensitivity(
+    problem: Problem, factor: Balanced, alpha: Float[Array, " p"], coef: Inexact[Array, "n j"]
+) -> Inexact[Array, "j n p"]:
+    """`Phi^+ Phi' c` for each column c of `coef`: how coefficients c move against alpha."""
+    v, _ = problem.apply_derivative(alpha, coef)
+    n, j = coef.shape
+    moved, _ = solution_derivative(factor, factor.head(v.reshape(-1, j * alpha.size)))
+    return moved.reshape(n, j, alpha.size).transpose(1, 0, 2)
 
 
 def _one_by_one(
@@ -224,7 +234,7 @@ def _one_by_one(
             svd = SVD().factor(jnp.where(free, triangle / scale, 0.0))
             null = (eye - svd.onto_rows(eye)) * (free[:, None] & free)
             gram = svd.gram_inv(eye) / scale[:, None] / scale
-            return gram, svd.pinv(head) / scale[:, None], null
+            return gram, solution_derivative(svd, head)[0] / scale[:, None], null
 
         return jax.vmap(one, in_axes=-1, out_axes=-1)(factor.r, head, free)
 

@@ -22,9 +22,9 @@ and Nelder 1989, section 2.3).
 """
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
+from .._problem.noise import noise_model
 
 
 @runtime_checkable
@@ -59,20 +59,4 @@ def bic(fit: Counted) -> float:
 
 
 def _deviance(fit: Counted) -> float:
-    if getattr(fit, "noise", "normal") == "poisson":
-        return poisson_deviance(fit)
-    if fit.absolute_sigma:
-        return fit.chisq
-    if fit.chisq <= 0:
-        return -math.inf
-    return fit.num_data * math.log(fit.chisq / fit.num_data)
-
-
-def poisson_deviance(fit: Any) -> float:
-    """How much less likely counts are under the model than under themselves; infinite where the model
-    has nothing and something was counted."""
-    used = fit.weights_of_all > 0
-    y, mean = np.asarray(fit.y)[used], np.asarray(fit.fitted)[used]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log = np.where(y > 0, y * np.log(y / np.maximum(mean, 0.0)), 0.0)
-    return float(2.0 * np.sum(log - y + np.maximum(mean, 0.0)))
+    return noise_model(getattr(fit, "noise", "normal")).deviance(fit)

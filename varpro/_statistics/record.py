@@ -1,5 +1,6 @@
-"""What a fit found: arrays under names, frozen. The verbs on it stand in `varpro._results.fit_result`."""
+"""The record of a fit: arrays under names, frozen. The verbs on it stand in `FitResult`."""
 
+import abc
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -15,10 +16,65 @@ from .._problem.linear_constraints import Linear
 from .._types import ArrayIn, precision
 from ..basis import Model
 from .estimate import Estimate, nonlinear
+from .information_criteria import aic, aicc, bic
 from .joint_covariance import Optimum
+from .summary import Statistic, statistics
 
 
-class Fitted(eqx.Module):
+class AbstractLeastSquares(eqx.Module):
+    """A minimum of a sum of squares: the numbers that follow from chi-square, degrees of freedom and
+    covariance."""
+
+    alpha: eqx.AbstractVar[np.ndarray]
+    chisq: eqx.AbstractVar[float]
+    num_data: eqx.AbstractVar[int]
+    num_free: eqx.AbstractVar[int]
+    dof: eqx.AbstractVar[int | float]
+    absolute_sigma: eqx.AbstractVar[bool]
+    covariance: eqx.AbstractVar[np.ndarray]
+    params: eqx.AbstractVar[dict[str, Param]]
+    layout: eqx.AbstractVar[Layout]
+
+    @property
+    @abc.abstractmethod
+    def num_params(self) -> int | float:
+        """Parameters that were fitted: free nonlinear ones and coefficients."""
+
+    @property
+    def redchi(self) -> float:
+        """Reduced chi-square, that of data and priors over `dof`; NaN without degrees of freedom."""
+        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
+        return total / self.dof if self.dof > 0 else float("nan")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, as lmfit defines it; formulas in `information_criteria`."""
+        return aic(self)
+
+    @property
+    def aicc(self) -> float:
+        """The same corrected for few data; infinite where there are too few for it."""
+        return aicc(self)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz' (Bayesian) information criterion."""
+        return bic(self)
+
+    @property
+    def statistics(self) -> dict[str, Statistic]:
+        """The numbers that judge the whole fit, by name, each with `value`, `label` and `text`."""
+        return statistics(self)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Correlation matrix in the order of `cov_names`."""
+        sd = np.sqrt(np.diag(self.covariance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.covariance / sd[:, None] / sd
+
+
+class Fitted(AbstractLeastSquares):
     """The fields of a fit and what follows from them at once; described in `FitResult`."""
 
     names: tuple[str, ...]
@@ -69,12 +125,6 @@ class Fitted(eqx.Module):
         return self.y - self.fitted
 
     @property
-    def redchi(self) -> float:
-        """Reduced chi-square, that of data and priors over `dof`; NaN without degrees of freedom."""
-        total = self.chisq + prior_chisq(self.layout, self.params, self.alpha)
-        return total / self.dof if self.dof > 0 else float("nan")
-
-    @property
     def weights_of_all(self) -> np.ndarray:
         """The weight of every value, of the shape of y: ones without weights."""
         weights = np.ones((), self.alpha.dtype) if self.weights is None else self.weights
@@ -96,13 +146,6 @@ class Fitted(eqx.Module):
     def stderr(self) -> dict[str, float | np.ndarray]:
         """Standard errors of all parameters by name."""
         return {name: self[name].stderr for name in (*self.names, *self.columns)}
-
-    @property
-    def correlation(self) -> np.ndarray:
-        """Correlation matrix in the order of `cov_names`."""
-        sd = np.sqrt(np.diag(self.covariance))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.covariance / sd[:, None] / sd
 
     def __getitem__(self, name: str) -> Estimate:
         if name in self.names:
@@ -129,13 +172,16 @@ class Fitted(eqx.Module):
             )
         return {k: v[:, 0] if self.coef.ndim == 1 else v for k, v in parts.items()}
 
-    def predict(self, x: PyTree) -> np.ndarray:
-        """The fitted model at new positions `x`, (m,) or (m, k)."""
+    @abc.abstractmethod
+    def predict(self, x: PyTree = None) -> np.ndarray:
+        """The fitted model (m,) or (m, k) at positions `x`, those of the data by default."""
+
+    def _curve(self, x: PyTree) -> np.ndarray:
         phi, offset = self._evaluate(x)
-        out = phi @ self.coef
+        curve = phi @ self.coef
         if offset is None:
-            return out
-        return out + (offset if out.ndim == 1 else offset[:, None])
+            return curve
+        return curve + (offset if curve.ndim == 1 else offset[:, None])
 
     def _evaluate(
         self, x: PyTree, alpha: np.ndarray | None = None
@@ -147,24 +193,6 @@ class Fitted(eqx.Module):
             phi, offset = _columns(self.model, x, alpha)  # pyright: ignore[reportArgumentType]
         phi = np.asarray(phi)[:, list(self.model.order)]
         return phi, None if offset is None else np.asarray(offset)
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain numbers, lists and strings, ready for JSON; no data."""
-        fields = ("value", "stderr", "init", "lower", "upper", "fixed", "at_bound", "tied_to")
-        parameters = {}
-        for name in (*self.names, *self.columns):
-            one = self[name]
-            keys = fields if one.kind == "nonlinear" else (*fields[:2], "at_bound")
-            parameters[name] = {"kind": one.kind} | {k: plain(getattr(one, k)) for k in keys}
-        keys = (
-            *("success", "status", "message", "stop", "cost", "chisq", "redchi", "dof"),
-            *("num_data", "num_free", "num_steps", "num_residuals", "num_jacobians"),
-            *("rank", "cond", "cond_jac", "absolute_sigma"),
-        )
-        out = {key: plain(getattr(self, key)) for key in keys}
-        out["parameters"] = parameters
-        out["covariance"] = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
-        return out
 
 
 def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) -> float:

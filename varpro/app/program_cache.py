@@ -43,19 +43,19 @@ class ProgramFolder:
     def put(self, name: str, content: bytes) -> None:
         if self.folder is None:
             return
-        aside = self.folder / f".{name}.{uuid.uuid4().hex}"
+        temporary = self.folder / f".{name}.{uuid.uuid4().hex}"
         with contextlib.suppress(OSError):
             try:
-                aside.write_bytes(_MAGIC + _digest(name, content) + content)
-                aside.replace(self.folder / name)
+                temporary.write_bytes(_MAGIC + _digest(name, content) + content)
+                temporary.replace(self.folder / name)
                 self._make_room()
             finally:
-                aside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         assert self.folder is not None
-        found = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in found[_MOST:]:
+        entries = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in entries[_MOST:]:
             path.unlink(missing_ok=True)
 
 
@@ -68,12 +68,12 @@ def program_folder(cache: Path) -> ProgramFolder:
     folder = cache / "programs"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return ProgramFolder(None)
     if os.name != "nt":
-        others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if others or found.st_uid != os.getuid():
+        others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if others or status.st_uid != os.getuid():
             return ProgramFolder(None)
     return ProgramFolder(folder)
 
@@ -81,8 +81,8 @@ def program_folder(cache: Path) -> ProgramFolder:
 def work_tree() -> str:
     """The state of varpro's own files: a program of other code is another program."""
     root = Path(vp.__file__).parent
-    found = sorted((path, path.stat()) for path in root.rglob("*.py") if path.parent.name != "app")
-    text = "".join(f"{path.relative_to(root)} {s.st_size} {s.st_mtime_ns}\n" for path, s in found)
+    files = sorted((path, path.stat()) for path in root.rglob("*.py") if path.parent.name != "app")
+    text = "".join(f"{path.relative_to(root)} {s.st_size} {s.st_mtime_ns}\n" for path, s in files)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

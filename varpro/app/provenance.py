@@ -13,19 +13,19 @@ _CHUNK = 2**22
 
 def digest(path: Path, role: str) -> str:
     """SHA-256 of a file, or of all files of a folder with their names."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            found.update(file.relative_to(path).as_posix().encode() + b"\0")
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         try:
             with file.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):
-                    found.update(chunk)
+                    digest.update(chunk)
         except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"{file}: {role}: cannot be read ({why}).") from error
-    return found.hexdigest()
+            reason = error.strerror or error
+            raise InputError(f"{file}: {role}: cannot be read ({reason}).") from error
+    return digest.hexdigest()
 
 
 _PACKAGES = ("varpro", "jax", "jaxlib", "equinox", "lineax", "optimistix", "numpy")
@@ -33,5 +33,5 @@ _PACKAGES = ("varpro", "jax", "jaxlib", "equinox", "lineax", "optimistix", "nump
 
 def versions() -> dict[str, str]:
     """What the numbers were computed with."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **found}
+    versions_by_name = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **versions_by_name}

@@ -1,4 +1,4 @@
-"""What a basis is: named parameters, named columns, and a formula that fills the columns.
+"""The interface of a basis: named parameters, named columns, and a formula that fills the columns.
 
 A basis holds configuration alone. Its numbers (starts, bounds) live in `Param` fields; what is left
 once those are taken out is the formula, and two bases with equal formulas are evaluated together:
@@ -23,7 +23,7 @@ from ._start_grids import Box
 
 
 def as_param(value: "Param | float | None") -> "Param | None":
-    """A plain number means `Param(number)`; None means that the parameter is not used."""
+    """Convert a plain number, a start, to a `Param`; None, for a parameter that is not used, stays."""
     return value if value is None or isinstance(value, Param) else Param(value)
 
 
@@ -32,12 +32,13 @@ Params = tuple[tuple[str, Param], ...]
 
 
 def as_params(value: "Mapping[str, Param | float] | Params | None") -> Params:
+    """Convert a dict of `Param` or plain starts to pairs of name and `Param`."""
     items = value.items() if isinstance(value, Mapping) else (value or ())
     return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
 
 
-def held(value: "Param | float | None") -> "Param | None":
-    """A number is a value that is known, not a start."""
+def as_fixed_param(value: "Param | float | None") -> "Param | None":
+    """Convert a plain number, here a known value and not a start, to a fixed `Param`."""
     return value if value is None or isinstance(value, Param) else Param(value, fixed=True)
 
 
@@ -51,26 +52,26 @@ Tree = TypeVar("Tree")
 
 
 def fields_of(module: eqx.Module) -> Iterator[tuple[str, Any]]:
-    """The fields of a module and what they hold; not by `getattr`, which equinox makes slow."""
+    """Names and values of the fields of a module; not by `getattr`, which equinox makes slow."""
     values = vars(module)
     return ((field.name, values[field.name]) for field in dataclasses.fields(module))
 
 
 class Shared(eqx.Module):
-    """Something with parameters that several bases have in common, such as a response.
+    """A part of a formula that several bases have in common, with its parameters, such as a response.
 
-    Its parameters are called after it, and are the same ones in every basis that has it as a field.
+    Its parameters bear its name, and are the same ones in every basis that has it as a field.
     """
 
     name: eqx.AbstractVar[str]
 
     @property
     def parameters(self) -> dict[str, Param]:
-        """Its parameters by full name."""
+        """Parameters by full name, `name.parameter`."""
         return {f"{self.name}.{k}": v for k, v in fields_of(self) if isinstance(v, Param)}
 
-    def own(self, values: Mapping[str, ArrayIn]) -> dict[str, ArrayIn]:
-        """Its values among those of a basis, by the names that they have here."""
+    def local_values(self, values: Mapping[str, ArrayIn]) -> dict[str, ArrayIn]:
+        """Select its values among those of a basis, by local name."""
         # Names are gone from a basis that is compiled; a dot still tells whose parameter it is.
         return {k.rpartition(".")[2]: v for k, v in values.items() if "." in k}
 
@@ -102,16 +103,16 @@ class AbstractBasis(eqx.Module):
     @property
     def parameters(self) -> dict[str, Param]:
         """The nonlinear parameters by local name, in the order of the fields."""
-        found: dict[str, Param] = {}
+        parameters: dict[str, Param] = {}
         for key, value in fields_of(self):
             if isinstance(value, Param):
-                found[key] = value
+                parameters[key] = value
             elif isinstance(value, Shared):
-                found |= value.parameters
-        return found
+                parameters |= value.parameters
+        return parameters
 
     def parameter_name(self, local: str) -> str:
-        """The full name of a parameter: `component.parameter`; what is shared has it already."""
+        """Full name of a parameter: `component.parameter`; a shared parameter has it already."""
         return local if "." in local else f"{self.name}.{local}"
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
@@ -131,7 +132,11 @@ class AbstractBasis(eqx.Module):
         return self.wave or type(self).candidates is not AbstractBasis.candidates
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "AbstractBasis":
-        """The basis made ready for data `x`: what can only be known then is filled in and checked."""
+        """Return the basis with all that depends on data `x` filled in and checked, in the precision
+        `dtype`.
+
+        **Raises:** `InputError` for x that the basis cannot have.
+        """
         return self
 
     def __add__(self, other: "AbstractBasis") -> "Sum":
@@ -149,6 +154,7 @@ class Sum(AbstractBasis):
     name: str = ""
 
     def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        """Columns (m, n) of all parts, side by side."""
         blocks = []
         for part in self.parts:
             local = {k: values[part.parameter_name(k)] for k in part.parameters}
@@ -157,10 +163,12 @@ class Sum(AbstractBasis):
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names of the columns of all parts, in their order."""
         return tuple(name for part in self.parts for name in part.column_names)
 
     @property
     def parameters(self) -> dict[str, Param]:
+        """Parameters of all parts by full name."""
         return {
             part.parameter_name(local): value
             for part in self.parts
@@ -168,12 +176,14 @@ class Sum(AbstractBasis):
         }
 
     def parameter_name(self, local: str) -> str:
+        """The name itself: local names of a sum are full names."""
         return local
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Sum":
+        """Prepare every part for `x`; return the sum itself if that changes none."""
         parts = tuple(part.prepared(x, dtype) for part in self.parts)
-        same = all(new is old for new, old in zip(parts, self.parts, strict=True))
-        return self if same else Sum(parts)
+        unchanged = all(new is old for new, old in zip(parts, self.parts, strict=True))
+        return self if unchanged else Sum(parts)
 
 
 def _parts(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
@@ -186,9 +196,9 @@ def column(x: ArrayIn) -> Array:
 
 
 def backend(x: ArrayIn, values: Mapping[str, ArrayIn]) -> tuple[Any, ArrayIn]:
-    """The array library that a formula is to use, and `x` as a column (m, 1).
+    """Choose the array library of a formula, and return it with `x` as a column (m, 1).
 
-    NumPy where all is on the host: one formula, and nothing to compile for a look at its columns.
+    NumPy where all is on the host, so that columns are evaluated without compiling anything.
     """
     if all(isinstance(a, np.ndarray) for a in (x, *values.values())):
         return np, x[:, None]
@@ -196,7 +206,7 @@ def backend(x: ArrayIn, values: Mapping[str, ArrayIn]) -> tuple[Any, ArrayIn]:
 
 
 def without_names(tree: Tree) -> Tree:
-    """The same tree without starts and names, so that new ones never compile anew."""
+    """Remove starts and names from a tree, so that new ones never compile anew."""
     return jax.tree.map(
         lambda leaf: None if isinstance(leaf, Param | str) else leaf,
         tree,
@@ -205,3 +215,4 @@ def without_names(tree: Tree) -> Tree:
 
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian over its standard deviation, `2 sqrt(2 ln 2)`."""

@@ -1,4 +1,4 @@
-"""What is seen of a sample while the pulse lasts."""
+"""The coherent artifact: the signal of a sample while the pulse lasts."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from ._gaussian_irf import GaussianIRF
 
 
 class CoherentArtifact(AbstractBasis):
-    """What the sample does while the pulse lasts: the response and its derivatives.
+    """The signal of a sample while the pulse lasts: the response and its derivatives.
 
     Columns `g`, `g'` and `g''` as functions of `u = (x - center) / width` of the (first) Gaussian,
     without units: `exp(-u^2 / 2)` times 1, `-u` and `u^2 - 1`. Their coefficients are
@@ -23,7 +23,9 @@ class CoherentArtifact(AbstractBasis):
 
     - `name`: of the component.
     - `irf`: the `GaussianIRF`.
-    - `order`: how many columns, 1 to 3; 1 by default.
+    - `order`: the number of columns, 1 to 3; 1 by default.
+
+    **Raises:** `InputError` without a response, and for another order.
     """
 
     name: str
@@ -40,11 +42,13 @@ class CoherentArtifact(AbstractBasis):
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names `name.0` and so on, by order of the derivative."""
         return tuple(f"{self.name}.{i}" for i in range(self.order))
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """Columns (m, order) at x (m,)."""
         assert self.irf is not None
-        center, width, _ = self.irf.gaussians(self.irf.own(values))[0]
+        center, width, _ = self.irf.gaussians(self.irf.local_values(values))[0]
         # Far out all is zero, also what would overflow.
         u = jnp.clip((column(x) - center) / width, -60.0, 60.0)
         factors = jnp.concatenate([jnp.ones_like(u), -u, u**2 - 1.0], axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import AbstractBasis, Shared, backend, held, parameter
+from ._base import AbstractBasis, Shared, as_fixed_param, backend, parameter
 
 
 class Receiver(Shared):
@@ -33,7 +33,7 @@ class Receiver(Shared):
 
     name: str
     phase: Param | None = parameter(0.0)
-    delay: "Param | None" = eqx.field(default=None, converter=held, kw_only=True)
+    delay: "Param | None" = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
 
 
 class ComplexExp(AbstractBasis):
@@ -49,14 +49,16 @@ class ComplexExp(AbstractBasis):
     - `rate`: of the exponential decay, in radians per unit of x: a Lorentzian line of full width
         `rate / pi` at half maximum; or
     - `tau`: its inverse, the lifetime; or
-    - `fwhm`: that width, in the units of `freq`.
+    - `fwhm`: the full width at half maximum, in the units of `freq`.
     - `gaussian`: full width at half maximum of a Gaussian line, in the units of `freq`: a factor
         `exp(-(pi gaussian x)^2 / (4 ln 2))`. With an exponential decay the line is a Voigt profile.
     - `receiver`: a `Receiver`.
 
     Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
-    found in the spectrum of the data (`varpro._starts.periodogram`); several waves get increasing frequencies in the
-    order in which they stand in the model.
+    found in the spectrum of the data (`varpro._starts.periodogram`); several waves get increasing
+    frequencies in the order in which they stand in the model.
+
+    **Raises:** `InputError` for more than one of rate, tau and fwhm.
     """
 
     name: str
@@ -78,8 +80,9 @@ class ComplexExp(AbstractBasis):
             raise InputError(f"ComplexExp '{self.name}' takes one of rate, tau and fwhm.")
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, x = backend(x, values)
-        shared = {} if self.receiver is None else self.receiver.own(values)
+        shared = {} if self.receiver is None else self.receiver.local_values(values)
         x = x + shared["delay"] if "delay" in shared else x
         phase, decay = 2 * np.pi * values["freq"] * x, xp.zeros_like(x)
         phase = phase + shared["phase"] if "phase" in shared else phase

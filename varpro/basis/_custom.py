@@ -38,55 +38,63 @@ class Custom(AbstractBasis):
 
     @property
     def parameters(self) -> dict[str, Param]:
+        """Parameters by local name."""
         return dict(self.params)
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names of the columns; none before `prepared` has called the function."""
         return tuple(f"{self.name}.{c}" if self.name else c for c in self.columns or ())
 
     def parameter_name(self, local: str) -> str:
+        """Full name of a parameter: `name.parameter`, or the local one for the name ""."""
         return f"{self.name}.{local}" if self.name else local
 
     def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
-        out = self.function(dict(values), x)
-        if isinstance(out, Mapping):
-            out = tuple(out.values())
-        if isinstance(out, tuple | list):
-            out = jnp.stack(jnp.broadcast_arrays(*map(jnp.asarray, out)), axis=-1)
-        out = jnp.asarray(out)
-        return out[:, None] if out.ndim == 1 else out
+        """Columns (m, n) that the function returns at `x`."""
+        columns = self.function(dict(values), x)
+        if isinstance(columns, Mapping):
+            columns = tuple(columns.values())
+        if isinstance(columns, tuple | list):
+            columns = jnp.stack(jnp.broadcast_arrays(*map(jnp.asarray, columns)), axis=-1)
+        columns = jnp.asarray(columns)
+        return columns[:, None] if columns.ndim == 1 else columns
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Custom":
-        """The same basis with its columns named, after one abstract call of the function."""
+        """Name the columns after one abstract call of the function.
+
+        **Raises:** `InputError` for a parameter without a start, for columns of another length than x,
+        and for another number of names than columns.
+        """
         label = self.name or getattr(self.function, "__name__", "the basis")
         theta = {k: jax.ShapeDtypeStruct((), dtype) for k in self.parameters}
         keys: list[str] = []
 
         def traced(theta, x):
             # Seen from outside, JAX sorts the keys of a dict; the columns keep their own order.
-            out = self.function(theta, x)
-            if not isinstance(out, Mapping):
-                return out
-            keys[:] = list(map(str, out))
-            return tuple(out.values())
+            shapes = self.function(theta, x)
+            if not isinstance(shapes, Mapping):
+                return shapes
+            keys[:] = list(map(str, shapes))
+            return tuple(shapes.values())
 
         try:
-            out = jax.eval_shape(traced, theta, x)
+            shapes = jax.eval_shape(traced, theta, x)
         except KeyError as error:
             raise InputError(
                 f"{label} asked for the parameter {error}, which has no start. Give one in init=; "
                 f"known: {', '.join(self.parameters) or 'none'}."
             ) from error
-        _as_many_as_samples(label, out, x)
+        _check_lengths(label, shapes, x)
         if keys:
             return Custom(self.name, self.function, self.params, tuple(keys))
-        if isinstance(out, tuple | list):
-            count = len(out)
-        elif out.ndim in (1, 2):
-            count = out.shape[1] if out.ndim == 2 else 1
+        if isinstance(shapes, tuple | list):
+            count = len(shapes)
+        elif shapes.ndim in (1, 2):
+            count = shapes.shape[1] if shapes.ndim == 2 else 1
         else:
             raise InputError(
-                f"{label} returned an array of shape {out.shape}; expected (m, n), a tuple of "
+                f"{label} returned an array of shape {shapes.shape}; expected (m, n), a tuple of "
                 "columns (m,), or a dict of columns (m,)."
             )
         columns = self.columns or tuple(f"c{i}" for i in range(count))
@@ -97,14 +105,14 @@ class Custom(AbstractBasis):
         return Custom(self.name, self.function, self.params, columns)
 
 
-def _as_many_as_samples(label: str, out: Any, x: PyTree) -> None:
+def _check_lengths(label: str, returned: Any, x: PyTree) -> None:
     """Refuse columns of another length than x, where the arrays in x agree on one."""
     sizes = {np.shape(leaf)[0] for leaf in jax.tree.leaves(x) if np.ndim(leaf)}
-    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(out)]
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(returned)]
     if len(sizes) != 1 or not shapes:
         return
     (samples,) = sizes
-    single = isinstance(out, tuple | list)
+    single = isinstance(returned, tuple | list)
     wrong = [
         s for s in shapes if (s not in ((), (1,), (samples,)) if single else s[:1] != (samples,))
     ]
@@ -127,17 +135,22 @@ class Offset(AbstractBasis):
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Empty: an offset has no coefficient."""
         return ()
 
     @property
     def parameters(self) -> dict[str, Param]:
+        """Parameters of the basis by local name."""
         return self.basis.parameters
 
     def parameter_name(self, local: str) -> str:
+        """Full name of a parameter of the basis."""
         return self.basis.parameter_name(local)
 
     def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+        """Sum of the columns of the basis (m, 1)."""
         return jnp.sum(self.basis.evaluate(x, values), axis=1, keepdims=True)
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Offset":
+        """Prepare the basis for `x`."""
         return Offset(self.basis.prepared(x, dtype))

@@ -38,17 +38,17 @@ _ERFCX = (
 
 
 def _with_slope(function):
-    """`function` of one number, entry by entry, whose derivative is one array that all tangents share:
+    """Give an elementwise function of one number a derivative that all tangents share as one array:
     the derivatives by several parameters then cost one evaluation more and not one each."""
-    shared = jax.custom_jvp(function)
+    with_slope = jax.custom_jvp(function)
 
-    @shared.defjvp
+    @with_slope.defjvp
     def rule(primals, tangents):
         (z,), (t_z,) = primals, tangents
         _, slope = jax.jvp(function, (z,), (jnp.ones_like(z),))
-        return shared(z), slope * t_z
+        return with_slope(z), slope * t_z
 
-    return shared
+    return with_slope
 
 
 @_with_slope
@@ -60,13 +60,13 @@ def erfcx(z: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _weideman(n: int) -> tuple[float, tuple[float, ...]]:
-    """L and the coefficients of Weideman's expansion of w, highest power first."""
+    """L and the n coefficients of Weideman's expansion of w (1994), highest power first."""
     half = 2 * n
     size = math.sqrt(n / math.sqrt(2.0))
     t = size * np.tan(np.pi * np.arange(1 - half, half) / (2 * half))
     f = np.r_[0.0, np.exp(-(t**2)) * (size**2 + t**2)]
-    found = np.fft.fft(np.fft.fftshift(f)).real / (2 * half)
-    return size, tuple(found[n:0:-1].tolist())
+    coefficients = np.fft.fft(np.fft.fftshift(f)).real / (2 * half)
+    return size, tuple(coefficients[n:0:-1].tolist())
 
 
 _L, _W = _weideman(40)
@@ -78,8 +78,8 @@ def faddeeva(z: Complex[Array, "..."]) -> Complex[Array, "..."]:
 
     Weideman, SIAM J. Numer. Anal. 31 (1994) 1497, with 40 terms.
     """
-    most = _largest(z)
-    z = jnp.clip(z.real, -most, most) + 1j * jnp.minimum(z.imag, most)
+    largest = _largest(z)
+    z = jnp.clip(z.real, -largest, largest) + 1j * jnp.minimum(z.imag, largest)
     q = 1.0 / (_L - 1j * z)
     return q * (2.0 * q * _horner(_W, 2.0 * _L * q - 1.0) + 1.0 / math.sqrt(math.pi))
 
@@ -106,12 +106,13 @@ def filtered_decay(
     z = jnp.where(late, -z, z)
     scaled = faddeeva(1j * z) if jnp.iscomplexobj(z) else erfcx(z)
     # Clipped where it is zero in any case.
-    bell = 0.5 * jnp.exp(-0.5 * jnp.clip(u, -60.0, 60.0) ** 2) * scaled
+    early = 0.5 * jnp.exp(-0.5 * jnp.clip(u, -60.0, 60.0) ** 2) * scaled
     exponent = jnp.where(late, 0.5 * a**2 - rate * t, 0.0)
-    return jnp.where(late, jnp.exp(exponent) - bell, bell)
+    return jnp.where(late, jnp.exp(exponent) - early, early)
 
 
 def _horner(coefficients: tuple[float, ...], t: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """Polynomial at t by Horner's rule, coefficients with the highest power first."""
     total = jnp.full_like(t, coefficients[0])
     for c in coefficients[1:]:
         total = total * t + c
@@ -119,9 +120,10 @@ def _horner(coefficients: tuple[float, ...], t: Inexact[Array, "..."]) -> Inexac
 
 
 def _largest(z: Inexact[Array, "..."]) -> float:
-    """Beyond it the functions are as good as zero; its square is finite."""
+    """Bound of arguments: the functions are as good as zero beyond it, and its square is finite."""
     return float(jnp.finfo(z.dtype).max) ** 0.4
 
 
 def _smallest(z: Inexact[Array, "..."]) -> float:
+    """Width by which numbers of this precision may be divided without overflow."""
     return float(jnp.finfo(z.dtype).tiny) ** 0.4

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Inexact
 from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import FWHM_PER_SIGMA, held, parameter
+from ._base import FWHM_PER_SIGMA, as_fixed_param, parameter
 from ._faddeeva import filtered_decay
 from ._matrix_exponential import repeated, states
-from ._response import AbstractResponse, Causal, gauss_legendre, one, train
+from ._response import AbstractResponse, Causal, as_scalar, gauss_legendre, train
 
 # In standard deviations: nothing of a Gaussian is beyond _REACH, to 1e-15. Before _REACH the
 # integral runs over v from 0 to 2 _REACH; panels that shrink towards 0 resolve what is up to 1e7
@@ -67,56 +67,60 @@ class GaussianIRF(AbstractResponse):
     center3: Param | None = parameter()
     width3: Param | None = parameter()
     weight3: Param | None = parameter()
-    period: "Param | None" = eqx.field(default=None, converter=held, kw_only=True)
+    period: "Param | None" = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
     backsweep: bool = eqx.field(static=True, default=False, kw_only=True)
 
     def __check_init__(self):
-        what = f"GaussianIRF '{self.name}'"
+        label = f"GaussianIRF '{self.name}'"
         if self.center is None:
-            raise InputError(f"{what} needs center, where time zero is about.")
+            raise InputError(f"{label} needs center, where time zero is about.")
         if (self.width is None) == (self.fwhm is None):
-            raise InputError(f"{what} needs either width or fwhm.")
+            raise InputError(f"{label} needs either width or fwhm.")
         if self.backsweep and self.period is None:
-            raise InputError(f"{what}: backsweep needs the period of the sweep.")
+            raise InputError(f"{label}: backsweep needs the period of the sweep.")
         for i in ("2", "3"):
             given = [key for key in ("center", "width", "weight") if getattr(self, key + i)]
             if given and len(given) < 3:
                 raise InputError(
-                    f"{what}: another Gaussian needs center{i}, width{i} and weight{i}."
+                    f"{label}: another Gaussian needs center{i}, width{i} and weight{i}."
                 )
 
     def gaussians(
         self, values: Mapping[str, ArrayIn]
     ) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
-        """Centre, standard deviation and share of each Gaussian; shares add up to one."""
+        """Centre and standard deviation, in units of x, and share of each Gaussian; shares add up to
+        one."""
         v = {key: jnp.asarray(value) for key, value in values.items()}
         width = v["width"] if "width" in v else v["fwhm"] / FWHM_PER_SIGMA
-        found = [(v["center"], width, jnp.ones_like(width))]
+        components = [(v["center"], width, jnp.ones_like(width))]
         for i in ("2", "3"):
             if "center" + i in v:
-                found.append((v["center" + i], v["width" + i], v["weight" + i]))
-        total = sum((weight for _, _, weight in found[1:]), found[0][2])
-        return [(center, width, weight / total) for center, width, weight in found]
+                components.append((v["center" + i], v["width" + i], v["weight" + i]))
+        total = sum((weight for _, _, weight in components[1:]), components[0][2])
+        return [(center, width, weight / total) for center, width, weight in components]
 
-    def seen(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
-        """A decay through it at `x`; everything broadcasts."""
+    def convolve_decay(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """Decays `exp(-rate v)` convolved with the response at `x`; x and rates broadcast."""
         x, rate = jnp.asarray(x), jnp.asarray(rate)
         total = jnp.zeros((), x.dtype)
         for center, width, share in self.gaussians(values):
             t = x - center
-            now = filtered_decay(t, rate, width)
+            response = filtered_decay(t, rate, width)
             if "period" in values:
                 period = values["period"]
-                left = 1.0 / -jnp.expm1(-rate * period)
+                remainder = 1.0 / -jnp.expm1(-rate * period)
                 if self.backsweep:
                     back = jnp.exp(-rate * jnp.maximum(0.5 * period - t, 0.0))
-                    now = now + (jnp.exp(-rate * jnp.maximum(t + period, 0.0)) + back) * left
+                    response = (
+                        response
+                        + (jnp.exp(-rate * jnp.maximum(t + period, 0.0)) + back) * remainder
+                    )
                 else:
-                    now = now + filtered_decay(t + period, rate, width) * left
-            total = total + share * now
+                    response = response + filtered_decay(t + period, rate, width) * remainder
+            total = total + share * response
         return total
 
-    def seen_states(
+    def convolve_states(
         self,
         x: Float[ArrayIn, " m"],
         k: Inexact[Array, "n n"],
@@ -124,87 +128,97 @@ class GaussianIRF(AbstractResponse):
         values: Mapping[str, ArrayIn],
         known: Bool[np.ndarray, " n"],
     ) -> Inexact[Array, "m n"]:
+        """States `exp(K v) start` convolved with the response (m, n)."""
         x = jnp.asarray(x)
-        left = repeated(k, start, one(values["period"]), known) if "period" in values else None
+        remainder = (
+            repeated(k, start, as_scalar(values["period"]), known) if "period" in values else None
+        )
         total = jnp.zeros((), x.dtype)
         for center, width, share in self.gaussians(values):
-            t = x - one(center)
-            now = _smeared_states(k, start, t, one(width), known)
-            if left is not None:
-                period = one(values["period"])
+            t = x - as_scalar(center)
+            response = _convolved_states(k, start, t, as_scalar(width), known)
+            if remainder is not None:
+                period = as_scalar(values["period"])
                 if self.backsweep:
-                    now = now + states(k, left, jnp.maximum(t + period, 0.0), known)
-                    now = now + states(k, left, jnp.maximum(0.5 * period - t, 0.0), known)
+                    response = response + states(k, remainder, jnp.maximum(t + period, 0.0), known)
+                    response = response + states(
+                        k, remainder, jnp.maximum(0.5 * period - t, 0.0), known
+                    )
                 else:
-                    now = now + _smeared_states(k, left, t + period, one(width), known)
-            total = total + one(share) * now
+                    response = response + _convolved_states(
+                        k, remainder, t + period, as_scalar(width), known
+                    )
+            total = total + as_scalar(share) * response
         return total
 
-    def seen_function(
+    def convolve_function(
         self, x: Float[ArrayIn, " m"], function: Causal, values: Mapping[str, ArrayIn]
     ) -> Inexact[Array, "m g"]:
+        """Columns `function(v)` convolved with the response (m, g), by quadrature."""
         x = jnp.asarray(x)
         total = jnp.zeros((), x.dtype)
         for center, width, share in self.gaussians(values):
-            t = x - one(center)
-            now = _smeared(function, t, one(width))
+            t = x - as_scalar(center)
+            response = _convolved(function, t, as_scalar(width))
             if "period" in values:
-                period = one(values["period"])
+                period = as_scalar(values["period"])
                 earlier = train(function, period)
                 if self.backsweep:
-                    now = now + earlier(jnp.maximum(t + period, 0.0)[:, None])
-                    now = now + earlier(jnp.maximum(0.5 * period - t, 0.0)[:, None])
+                    response = response + earlier(jnp.maximum(t + period, 0.0)[:, None])
+                    response = response + earlier(jnp.maximum(0.5 * period - t, 0.0)[:, None])
                 else:
-                    now = now + _smeared(earlier, t + period, one(width))
-            total = total + one(share) * now
+                    response = response + _convolved(earlier, t + period, as_scalar(width))
+            total = total + as_scalar(share) * response
         return total
 
 
-def _in_widths(
+def _scaled_time(
     t: Float[Array, " m"], width: Float[Array, ""]
 ) -> tuple[Float[Array, " m"], Float[Array, ""]]:
-    """`t / s` and s, the width, or the rounding of t where that is more."""
+    """Times in units of s, `t / s`, and s: the width, or the rounding of t where that is more."""
     eps = float(jnp.finfo(t.dtype).eps)
-    most = jnp.maximum(jnp.max(jnp.abs(t)), float(jnp.finfo(t.dtype).tiny) ** 0.4)
-    s = jnp.maximum(jnp.abs(width), eps * most)
+    largest = jnp.maximum(jnp.max(jnp.abs(t)), float(jnp.finfo(t.dtype).tiny) ** 0.4)
+    s = jnp.maximum(jnp.abs(width), eps * largest)
     return t / s, s
 
 
 @jax.custom_jvp
 def _early(u: Float[Array, " m"], columns: Inexact[Array, "r n"]) -> Inexact[Array, "m n"]:
-    """The integral for times u, in standard deviations, below _REACH; `columns` are at _NODES."""
-    return _product(_bell(u)[0], columns)
+    """Columns convolved with the Gaussian (m, n) at times u, in standard deviations, below _REACH, from
+    `columns` (r, n) at _NODES."""
+    return _product(_node_weights(u)[0], columns)
 
 
 @_early.defjvp
 def _early_jvp(primals, tangents):
     # Each row moves with its own u, so one slope serves the tangents of all parameters.
     (u, columns), (t_u, t_columns) = primals, tangents
-    bell, apart = _bell(u)
-    slope = _product(-apart * bell, columns)
-    return _product(bell, columns), _product(bell, t_columns) + slope * t_u[:, None]
+    weights, distance = _node_weights(u)
+    slope = _product(-distance * weights, columns)
+    return _product(weights, columns), _product(weights, t_columns) + slope * t_u[:, None]
 
 
-def _bell(u: Float[Array, " m"]) -> tuple[Float[Array, "m r"], Float[Array, "m r"]]:
-    """The weights of the nodes, and how far the nodes are."""
+def _node_weights(u: Float[Array, " m"]) -> tuple[Float[Array, "m r"], Float[Array, "m r"]]:
+    """Weights of the nodes for times u, and distances of the nodes in standard deviations."""
     # Clipped where it is zero in any case, before it becomes a denormal number.
-    apart = jnp.clip(u[:, None] - _NODES.astype(u.dtype), -12.0, 12.0)
-    return jnp.exp(-0.5 * apart**2) * _WEIGHTS.astype(u.dtype), apart
+    distance = jnp.clip(u[:, None] - _NODES.astype(u.dtype), -12.0, 12.0)
+    return jnp.exp(-0.5 * distance**2) * _WEIGHTS.astype(u.dtype), distance
 
 
 def _product(a: Array, b: Array) -> Array:
+    """`a @ b` in full precision on every device."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _smeared_states(
+def _convolved_states(
     k: Inexact[Array, "n n"],
     start: Inexact[Array, " n"],
     t: Float[Array, " m"],
     width: Float[Array, ""],
     known: Bool[np.ndarray, " n"],
 ) -> Inexact[Array, "m n"]:
-    """States convolved with one Gaussian at time 0. Once it is over they go on by themselves."""
-    u, s = _in_widths(t, width)
+    """States (m, n) convolved with one Gaussian at time 0. Once it is over they go on by themselves."""
+    u, s = _scaled_time(t, width)
     columns = states(k, start, s * _NODES.astype(t.dtype), known)
     late = states(
         k, jnp.asarray(_AT_REACH, t.dtype) @ columns, jnp.maximum(t - _REACH * s, 0.0), known
@@ -212,13 +226,13 @@ def _smeared_states(
     return jnp.where((u < _REACH)[:, None], _early(u, columns), late)
 
 
-def _smeared(
+def _convolved(
     function: Causal, t: Float[Array, " m"], width: Float[Array, ""]
 ) -> Inexact[Array, "m g"]:
-    """Columns convolved with one Gaussian at time 0."""
-    u, s = _in_widths(t, width)
+    """Columns `function(v)` (m, g) convolved with one Gaussian at time 0, by quadrature."""
+    u, s = _scaled_time(t, width)
     early = _early(u, function((s * _NODES.astype(t.dtype))[:, None]))
-    around = jnp.maximum(t[:, None] - s * _LATE.astype(t.dtype), 0.0)
-    values = function(around.reshape(-1, 1)).reshape(*around.shape, -1)
+    times = jnp.maximum(t[:, None] - s * _LATE.astype(t.dtype), 0.0)
+    values = function(times.reshape(-1, 1)).reshape(*times.shape, -1)
     late = jnp.sum(values * _LATE_WEIGHTS.astype(t.dtype)[:, None], axis=1)
     return jnp.where((u < _REACH)[:, None], early, late)

@@ -26,6 +26,7 @@ Amounts = tuple[tuple[str, np.ndarray], ...]
 
 
 def _amounts(value: Mapping[str, float | int] | Amounts | None) -> Amounts:
+    """Convert numbers by name to pairs of name and array."""
     # Arrays, so that other amounts need no other program.
     items = value.items() if isinstance(value, Mapping) else (value or ())
     return tuple((str(k), np.asarray(v, float)) for k, v in items)
@@ -52,7 +53,7 @@ class Kinetics(AbstractBasis):
         the order in which they appear there.
     - `initial`: what compartments hold at x = 0, by name; by default 1 in the first and nothing in
         the others.
-    - `irf`: the response through which it is seen; x = 0 is then where that is centred.
+    - `irf`: the response with which it is convolved; x = 0 is then where that is centred.
 
     **Raises:** `InputError` for transfers that make no scheme, for initial amounts of unknown
     compartments, and from a fit whose x holds negative values where there is no response.
@@ -71,24 +72,25 @@ class Kinetics(AbstractBasis):
         names = [self._ends(key) for key, _ in as_params(self.transfers)]
         order = {name: i for i, name in enumerate(self._compartments(names))}
         self.arrows = tuple((order[a], order[b] if b else -1) for a, b in names)
-        held = [key for key, _ in _amounts(self.initial)]
-        unknown = [key for key in held if key not in order]
+        filled = [key for key, _ in _amounts(self.initial)]
+        unknown = [key for key in filled if key not in order]
         if unknown:
             raise InputError(
                 f"Kinetics '{self.name}': initial names the compartment '{unknown[0]}', which no "
                 f"transfer has. {suggestion(unknown[0], list(order))}"
             )
-        self.filled = tuple(order[key] for key in held) or (0,)
+        self.filled = tuple(order[key] for key in filled) or (0,)
 
     def __check_init__(self):
-        what = f"Kinetics '{self.name}'"
+        label = f"Kinetics '{self.name}'"
         if not self.transfers:
-            raise InputError(f"{what} needs transfers, such as {{'A->B': 1.0, 'B->': 0.1}}.")
+            raise InputError(f"{label} needs transfers, such as {{'A->B': 1.0, 'B->': 0.1}}.")
         amounts = np.array([amount for _, amount in self.initial])
         if amounts.size and not (np.isfinite(amounts).all() and amounts.any()):
-            raise InputError(f"{what}: initial amounts must be finite, and not all zero.")
+            raise InputError(f"{label}: initial amounts must be finite, and not all zero.")
 
     def _ends(self, key: str) -> tuple[str, str]:
+        """Split a transfer "A->B" into its ends, the second "" for a loss."""
         before, arrow, after = (part.strip() for part in key.partition(_ARROW))
         wrong = set(before + after) & set(".*?[] ") or _ARROW in after or before == after
         if wrong or not arrow or not before or key != before + _ARROW + after:
@@ -100,23 +102,27 @@ class Kinetics(AbstractBasis):
 
     @staticmethod
     def _compartments(ends: list[tuple[str, str]]) -> tuple[str, ...]:
+        """Names of the compartments, in the order of their first appearance."""
         return tuple(dict.fromkeys(name for name in itertools.chain(*ends) if name))
 
     @property
     def compartments(self) -> tuple[str, ...]:
-        """The names of the compartments, in the order of the columns."""
+        """Names of the compartments, in the order of the columns."""
         return self._compartments([self._ends(key) for key, _ in self.transfers])
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        return tuple(f"{self.name}.{one}" for one in self.compartments)
+        """Names `name.compartment` of the columns."""
+        return tuple(f"{self.name}.{compartment}" for compartment in self.compartments)
 
     @property
     def parameters(self) -> dict[str, Param]:
+        """Rates by transfer, and the parameters of the response by full name."""
         shared = {} if self.irf is None else self.irf.parameters
         return dict(self.transfers) | shared
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+        """Concentrations (m, n) at x (m,); NaN for x < 0 without a response."""
         x = jnp.asarray(x)
         # By position: names are gone from a basis that is compiled.
         rates = jnp.stack([jnp.asarray(v) for key, v in values.items() if "." not in key])
@@ -126,28 +132,28 @@ class Kinetics(AbstractBasis):
         start = start.at[np.array(self.filled)].set(jnp.stack(amounts).astype(k.dtype))
         known = ~self._on_a_cycle()
         if self.irf is not None:
-            return self.irf.seen_states(x, k, start, self.irf.own(values), known)
-        after = states(k, start, jnp.maximum(x, 0.0), known)
-        return jnp.where((x < 0)[:, None], jnp.nan, after)
+            return self.irf.convolve_states(x, k, start, self.irf.local_values(values), known)
+        concentrations = states(k, start, jnp.maximum(x, 0.0), known)
+        return jnp.where((x < 0)[:, None], jnp.nan, concentrations)
 
     def matrix(self, rates: Float[Array, " r"]) -> Float[Array, "n n"]:
-        """K for the rates, in the order of the transfers."""
+        """Rate matrix K (n, n), per unit of x, for rates (r,) in the order of the transfers."""
         source, target = np.array(self.arrows).T
         n = 1 + max(max(pair) for pair in self.arrows)
-        kept = target >= 0
+        retained = target >= 0
         k = jnp.zeros((n, n), rates.dtype).at[source, source].add(-rates)
-        return k.at[target[kept], source[kept]].add(rates[kept])
+        return k.at[target[retained], source[retained]].add(rates[retained])
 
     def _on_a_cycle(self) -> np.ndarray:
-        """Which compartments (n,) something can come back to."""
+        """Flags (n,) of the compartments on a cycle of transfers."""
         n = 1 + max(max(pair) for pair in self.arrows)
-        reached = np.zeros((n, n), bool)
+        reachable = np.zeros((n, n), bool)
         for a, b in self.arrows:
             if b >= 0:
-                reached[a, b] = True
+                reachable[a, b] = True
         for _ in range(n):
-            reached = reached | (reached @ reached)
-        return np.diag(reached)
+            reachable = reachable | (reachable @ reachable)
+        return np.diag(reachable)
 
     def modes(
         self, rates: Mapping[str, float]
@@ -165,11 +171,11 @@ class Kinetics(AbstractBasis):
         **Raises:** `InputError` if a rate is missing, or if the scheme has no such form: with equal
         rates one after the other a concentration is no sum of decays.
         """
-        known = [key for key, _ in self.transfers]
-        missing = [k for k in known if k not in rates and self.parameter_name(k) not in rates]
+        names = [key for key, _ in self.transfers]
+        missing = [k for k in names if k not in rates and self.parameter_name(k) not in rates]
         if missing:
             raise InputError(f"Kinetics '{self.name}': no rate for '{missing[0]}' is given.")
-        values = [float(rates[k] if k in rates else rates[self.parameter_name(k)]) for k in known]
+        values = [float(rates[k] if k in rates else rates[self.parameter_name(k)]) for k in names]
         n = len(self.compartments)
         k = np.zeros((n, n))
         for (a, b), value in zip(self.arrows, values, strict=True):
@@ -178,16 +184,17 @@ class Kinetics(AbstractBasis):
                 k[b, a] += value
         start = np.zeros(n)
         start[list(self.filled)] = [amount for _, amount in self.initial] or [1.0]
-        found, vectors = np.linalg.eig(k)
+        eigenvalues, vectors = np.linalg.eig(k)
         if not np.linalg.cond(vectors) < _DEPENDENT:
             raise InputError(
                 f"Kinetics '{self.name}' has equal or nearly equal rates one after the other: its "
                 "concentrations are no sums of decays."
             )
-        order = np.argsort(np.real(found), kind="stable")
-        return -found[order], (vectors * np.linalg.solve(vectors, start))[:, order]
+        order = np.argsort(np.real(eigenvalues), kind="stable")
+        return -eigenvalues[order], (vectors * np.linalg.solve(vectors, start))[:, order]
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Kinetics":
+        """Check `x`. **Raises:** `InputError` for negative x without a response."""
         lowest = np.min(x)
         if self.irf is None and lowest < 0:
             raise InputError(

@@ -57,7 +57,7 @@ def states(
 
     def double(carry, size):
         v, power = carry
-        # What is known exactly: without, rounding doubles at every step, too.
+        # Entries that are known exactly: without, rounding doubles at every step, too.
         exact = jnp.exp(jnp.diag(k) * (step * size))
         power = jnp.where(on_diagonal, jnp.diag(exact), power)
         bit = jnp.floor(count / size) % 2 == 1
@@ -74,7 +74,7 @@ def repeated(
     period: Float[Array, ""],
     known: Bool[np.ndarray, " n"],
 ) -> Inexact[Array, " n"]:
-    """`sum_{i >= 0} exp(K i period) start`: what many excitations leave.
+    """`sum_{i >= 0} exp(K i period) start`: the sum of the remainders of many excitations (n,).
 
     By doubling the number of terms; a state that never decays adds up to 2^44 of them.
     """
@@ -98,7 +98,7 @@ def driven(inflow: Inexact[Array, "r n"], along: Callable[[int], Step]) -> Inexa
     size = int(np.ceil(np.sqrt(r)))
     step, leap = along(1), along(size)
     full = jnp.zeros((size * size, n), inflow.dtype).at[:r].set(inflow)
-    by_place = jnp.swapaxes(full.reshape(size, size, n), 0, 1)
+    by_position = jnp.swapaxes(full.reshape(size, size, n), 0, 1)
 
     def advance(v, u):
         v = step(v) + u
@@ -111,18 +111,19 @@ def driven(inflow: Inexact[Array, "r n"], along: Callable[[int], Step]) -> Inexa
         v = step(v)
         return v, v
 
-    end, alone = jax.lax.scan(advance, jnp.zeros_like(by_place[0]), by_place)
-    _, before = jax.lax.scan(carry, jnp.zeros_like(end[0]), end)
-    _, more = jax.lax.scan(left, before, None, length=size)
-    return jnp.swapaxes(alone + more, 0, 1).reshape(size * size, n)[:r]
+    end, from_zero = jax.lax.scan(advance, jnp.zeros_like(by_position[0]), by_position)
+    _, start = jax.lax.scan(carry, jnp.zeros_like(end[0]), end)
+    _, inherited = jax.lax.scan(left, start, None, length=size)
+    return jnp.swapaxes(from_zero + inherited, 0, 1).reshape(size * size, n)[:r]
 
 
 def moves(k: Inexact[Array, "n n"], time: Float[Array, ""], known: Bool[np.ndarray, " n"]) -> Step:
-    """What moves states (..., n) on by `time`."""
+    """Propagator of states (..., n) over `time`, a product with `exp(K time)`."""
     n = k.shape[0]
     power = states(k, jnp.eye(n, dtype=k.dtype), jnp.full(n, time), known)
     return lambda v: _product(v, power)
 
 
 def _product(a: Array, b: Array) -> Array:
+    """`a @ b` in full precision on every device."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float, Inexact
 from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import held, parameter
+from ._base import as_fixed_param, parameter
 from ._driven_systems import Decays, Scheme
 from ._matrix_exponential import driven
-from ._response import AbstractResponse, Causal, gauss_legendre, one, train
+from ._response import AbstractResponse, Causal, as_scalar, gauss_legendre, train
 
 # Spacings of x may differ by this part of their mean: printed numbers are rounded.
 _UNEVEN = 1e-3
@@ -24,12 +24,12 @@ _FIRST, _FIRST_WEIGHTS = gauss_legendre(np.r_[0.0, 4.0 ** np.arange(-10.0, 1.0)]
 
 
 class _Grid(NamedTuple):
-    """The spacing; the response as area per cell at all nodes, with a zero more at each end; x, and
-    the period or None, in cells from the first node."""
+    """The spacing; the response as area per cell at all nodes, with a zero more at each end; positions
+    of x, in cells from the first node; and the period in cells, or None."""
 
     step: Float[Array, ""]
     area: Float[Array, " r"]
-    at: Float[Array, " m"]
+    position: Float[Array, " m"]
     period: Float[Array, ""] | None
 
 
@@ -51,7 +51,7 @@ class MeasuredIRF(AbstractResponse):
 
     - `name`: prefix of its parameters.
     - `x`: where it was measured, uniform and ascending (r,).
-    - `y`: what was measured there (r,).
+    - `y`: counts or amplitudes measured there (r,).
     - `shift`: how far it is moved towards larger x, in units of x: a start; not moved by default.
     - `background`: what is subtracted from `y`: a number, 0 by default, or "estimate" for the mean of
         all samples that are not above it by more than 3 standard deviations.
@@ -69,61 +69,63 @@ class MeasuredIRF(AbstractResponse):
     background: Float[np.ndarray, ""] | str = eqx.field(
         default=0.0, converter=lambda v: v if isinstance(v, str) else _array(v), kw_only=True
     )
-    period: Param | None = eqx.field(default=None, converter=held, kw_only=True)
+    period: Param | None = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
 
     def __post_init__(self):
         self.x, self.y = _array(self.x), _array(self.y)
         if isinstance(self.background, str) and self.background == "estimate":
             if self.y.size and np.isfinite(self.y).all():
-                self.background = np.asarray(_floor_of(self.y))
+                self.background = np.asarray(_background(self.y))
 
     def __check_init__(self):
-        what = f"MeasuredIRF '{self.name}'"
+        label = f"MeasuredIRF '{self.name}'"
         x, y = self.x, self.y
         if x.ndim != 1 or x.shape != y.shape or x.size < 3:
             raise InputError(
-                f"{what} needs x and y of one length, three or more, not {x.shape} and {y.shape}."
+                f"{label} needs x and y of one length, three or more, not {x.shape} and {y.shape}."
             )
         gaps = np.diff(x)
         if not (gaps > 0).all() or np.ptp(gaps) > _UNEVEN * gaps.mean():
             i = int(np.argmax(np.abs(gaps - np.median(gaps))))
             raise InputError(
-                f"{what} needs x uniform and ascending, but x[{i}] = {x[i]:g} is followed by "
+                f"{label} needs x uniform and ascending, but x[{i}] = {x[i]:g} is followed by "
                 f"{x[i + 1]:g} where the spacing is {np.median(gaps):g} elsewhere."
             )
         if not np.isfinite(y).all():
-            raise InputError(f"{what}: y has values that are not finite. Leave them out.")
+            raise InputError(f"{label}: y has values that are not finite. Leave them out.")
         if isinstance(self.background, str):
             raise InputError(
-                f'{what} needs background, a number or "estimate", not {self.background!r}.'
+                f'{label} needs background, a number or "estimate", not {self.background!r}.'
             )
         if not np.isfinite(self.background) or np.sum(y - self.background) <= 0:
             raise InputError(
-                f"{what}: less the background {self.background:g} its area is not positive."
+                f"{label}: less the background {self.background:g} its area is not positive."
             )
         if self.period is not None and self.period.init is not None:
             if self.period.init < x[-1] - x[0]:
                 raise InputError(
-                    f"{what}: the period {self.period.init:g} is below the length of the response, "
+                    f"{label}: the period {self.period.init:g} is below the length of the response, "
                     f"{x[-1] - x[0]:g}."
                 )
 
     def _grid(self, x: Array, values: Mapping[str, ArrayIn]) -> _Grid:
+        """Convert the response, x (m,) and the period to cells."""
         assert not isinstance(self.background, str)
         y = jnp.asarray(self.y) - self.background
         step = jnp.asarray((self.x[-1] - self.x[0]) / (self.x.shape[0] - 1)).astype(x.dtype)
-        at = (x - jnp.asarray(self.x[0]).astype(x.dtype)) / step + 1.0
+        position = (x - jnp.asarray(self.x[0]).astype(x.dtype)) / step + 1.0
         if "shift" in values:
-            at = at - one(values["shift"]) / step
-        period = one(values["period"]) / step if "period" in values else None
-        at = at if period is None else jnp.mod(at, period)
-        return _Grid(step, jnp.pad((y / jnp.sum(y)).astype(x.dtype), 1), at, period)
+            position = position - as_scalar(values["shift"]) / step
+        period = as_scalar(values["period"]) / step if "period" in values else None
+        position = position if period is None else jnp.mod(position, period)
+        return _Grid(step, jnp.pad((y / jnp.sum(y)).astype(x.dtype), 1), position, period)
 
-    def seen(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+    def convolve_decay(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+        """Decays `exp(-rate v)` convolved with the response (m, g), at x (m, 1) for rates (g,)."""
         grid = self._grid(jnp.asarray(x)[:, 0], values)
-        return _through(grid, Decays(jnp.ravel(jnp.asarray(rate)) * grid.step))
+        return _convolve(grid, Decays(jnp.ravel(jnp.asarray(rate)) * grid.step))
 
-    def seen_states(
+    def convolve_states(
         self,
         x: Float[ArrayIn, " m"],
         k: Inexact[Array, "n n"],
@@ -131,17 +133,19 @@ class MeasuredIRF(AbstractResponse):
         values: Mapping[str, ArrayIn],
         known: Bool[np.ndarray, " n"],
     ) -> Inexact[Array, "m n"]:
+        """States `exp(K v) start` convolved with the response (m, n)."""
         grid = self._grid(jnp.asarray(x), values)
-        return _through(grid, Scheme(k * grid.step, start, tuple(known.tolist())))
+        return _convolve(grid, Scheme(k * grid.step, start, tuple(known.tolist())))
 
-    def seen_function(
+    def convolve_function(
         self, x: Float[ArrayIn, " m"], function: Causal, values: Mapping[str, ArrayIn]
     ) -> Inexact[Array, "m g"]:
+        """Columns `function(v)` convolved with the response (m, g), by quadrature over cells."""
         # Values and slopes at the nodes plus what the first x is beyond one: on the grid of the
         # response these are all x, and what follows is exact but for quadrature.
-        step, area, at, period = self._grid(jnp.asarray(x), values)
+        step, area, position, period = self._grid(jnp.asarray(x), values)
         nodes = area.size
-        past = at[0] - jnp.floor(at[0])
+        phase = position[0] - jnp.floor(position[0])
         lags = np.arange(-nodes if period is not None else 0, 2 * nodes)
         zero = int(np.flatnonzero(lags == 0)[0])
         decay = function if period is None else train(function, period * step)
@@ -153,18 +157,26 @@ class MeasuredIRF(AbstractResponse):
 
         # The cell of lag j has v = past + j - 1 + s. One holds v = 0, where the decay begins.
         cast = lambda a: jnp.asarray(a, step.dtype)  # noqa: E731
-        place, weight, fine, fine_weight = map(cast, (_CELL, _CELL_WEIGHTS, _FIRST, _FIRST_WEIGHTS))
-        v = past + cast(lags[:, None] - 1.0) + place
+        cell_position, cell_weight, first_position, first_weight = map(
+            cast, (_CELL, _CELL_WEIGHTS, _FIRST, _FIRST_WEIGHTS)
+        )
+        v = phase + cast(lags[:, None] - 1.0) + cell_position
         if period is not None:
             # Before it begins what is seen is what began a period earlier.
             v = jnp.where(v < 0, v + period, v)
-        early, late = moments(jnp.maximum(v, 0.0), place, weight)
-        begin = moments((past * fine)[None], (1.0 - past * (1.0 - fine))[None], past * fine_weight)
-        after = moments((past + fine)[None], fine[None], fine_weight)
+        early, late = moments(jnp.maximum(v, 0.0), cell_position, cell_weight)
+        begin = moments(
+            (phase * first_position)[None],
+            (1.0 - phase * (1.0 - first_position))[None],
+            phase * first_weight,
+        )
+        after = moments((phase + first_position)[None], first_position[None], first_weight)
         if period is not None:
-            rest = jnp.maximum(period - (1.0 - past) * (1.0 - place), 0.0)[None]
-            more = moments(rest, ((1.0 - past) * place)[None], (1.0 - past) * weight)
-            begin = begin[0] + more[0], begin[1] + more[1]
+            remainder = jnp.maximum(period - (1.0 - phase) * (1.0 - cell_position), 0.0)[None]
+            earlier = moments(
+                remainder, ((1.0 - phase) * cell_position)[None], (1.0 - phase) * cell_weight
+            )
+            begin = begin[0] + earlier[0], begin[1] + earlier[1]
         early = early.at[zero].set(begin[0][0]).at[zero + 1].set(after[0][0])
         late = late.at[zero].set(begin[1][0]).at[zero + 1].set(after[1][0])
 
@@ -172,60 +184,62 @@ class MeasuredIRF(AbstractResponse):
         def at_nodes(first, second):
             kernel = jnp.pad(first, ((0, 1), (0, 0))) + jnp.pad(second, ((1, 0), (0, 0)))
             size = nodes + kernel.shape[0]
-            both = jnp.fft.rfft(kernel, size, axis=0) * jnp.fft.rfft(area, size)[:, None]
-            return jnp.fft.irfft(both, size, axis=0)[zero + 1 : zero + 1 + 2 * nodes]
+            product = jnp.fft.rfft(kernel, size, axis=0) * jnp.fft.rfft(area, size)[:, None]
+            return jnp.fft.irfft(product, size, axis=0)[zero + 1 : zero + 1 + 2 * nodes]
 
         value, slope = at_nodes(early, late), at_nodes(early + late, -early - late)
-        return _hermite(value, slope, at - past)
+        return _hermite(value, slope, position - phase)
 
 
 @eqx.filter_jit
-def _through(grid: _Grid, system: Decays | Scheme) -> Inexact[Array, "m n"]:
-    """States at `grid.at`: from node to node by a recursive filter, and from there over part of a
+def _convolve(grid: _Grid, system: Decays | Scheme) -> Inexact[Array, "m n"]:
+    """States at `grid.position`: from node to node by a recursive filter, and from there over part of a
     cell. Compiled as one, for starts are sought with it outside of any other program."""
-    _, area, at, period = grid
+    _, area, positions, period = grid
     drive = jnp.stack([area, jnp.diff(area, append=area[-1:])], axis=1)
     inflow = system.inflow(drive[:-1])
     inflow = jnp.concatenate([jnp.zeros_like(inflow[:1]), inflow])
     last = area.size - 1
 
-    def between(at_nodes, at):
-        cell = jnp.clip(jnp.floor(at).astype(int), 0, last)
-        found = system.cell(at_nodes[cell], drive[cell], jnp.maximum(at - cell, 0.0))
-        return jnp.where((at < 0)[:, None], 0.0, found)
+    def between(at_nodes, positions):
+        cell = jnp.clip(jnp.floor(positions).astype(int), 0, last)
+        states = system.cell(at_nodes[cell], drive[cell], jnp.maximum(positions - cell, 0.0))
+        return jnp.where((positions < 0)[:, None], 0.0, states)
 
-    once = driven(inflow, system.along)
+    current = driven(inflow, system.along)
     if period is None:
-        return between(once, at)
+        return between(current, positions)
     # The excitation before may still last; those before that one are over.
-    left = system.left(once[-1], period, jnp.maximum(2.0 * period - last, 0.0))
-    again = driven(inflow.at[0].set(left), system.along)
-    return between(once, at + period) + between(again, at)
+    remainder = system.left(current[-1], period, jnp.maximum(2.0 * period - last, 0.0))
+    with_earlier = driven(inflow.at[0].set(remainder), system.along)
+    return between(current, positions + period) + between(with_earlier, positions)
 
 
 def _hermite(
-    value: Float[Array, "r g"], slope: Float[Array, "r g"], at: Float[Array, " m"]
+    value: Float[Array, "r g"], slope: Float[Array, "r g"], positions: Float[Array, " m"]
 ) -> Float[Array, "m g"]:
-    """Cubics with these values and slopes at 0, 1, 2, ...; zero before, NaN beyond."""
-    cell = jnp.clip(jnp.floor(at).astype(int), 0, value.shape[0] - 2)
-    u = (at - cell)[:, None]
+    """Cubic Hermite interpolation (m, g) at `positions` of values and slopes (r, g) at 0, 1, 2, ...;
+    zero before, NaN beyond."""
+    cell = jnp.clip(jnp.floor(positions).astype(int), 0, value.shape[0] - 2)
+    u = (positions - cell)[:, None]
     v0, v1, s0, s1 = value[cell], value[cell + 1], slope[cell], slope[cell + 1]
     bend = 3.0 * (v1 - v0) - 2.0 * s0 - s1
-    found = v0 + u * (s0 + u * (bend + u * (2.0 * (v0 - v1) + s0 + s1)))
-    return jnp.where(u > 1, jnp.nan, jnp.where(u < 0, 0.0, found))
+    cubic = v0 + u * (s0 + u * (bend + u * (2.0 * (v0 - v1) + s0 + s1)))
+    return jnp.where(u > 1, jnp.nan, jnp.where(u < 0, 0.0, cubic))
 
 
 def _array(value: object) -> np.ndarray:
+    """Convert to an array of real numbers."""
     return np.asarray(value, float)
 
 
-def _floor_of(y: np.ndarray) -> float:
-    """The mean of what does not stand out: without what is 3 standard deviations above, again and
-    again."""
+def _background(y: np.ndarray) -> float:
+    """Mean of the samples in the background: those more than 3 standard deviations above the mean are
+    left out, until none is."""
     keep = np.ones(y.size, bool)
     while True:
         mean, sd = y[keep].mean(), y[keep].std()
-        now = y <= mean + 3.0 * sd
-        if (now | ~keep).all():
+        background = y <= mean + 3.0 * sd
+        if (background | ~keep).all():
             return float(mean)
-        keep &= now
+        keep &= background

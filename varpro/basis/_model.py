@@ -22,7 +22,8 @@ from ._custom import Offset
 
 
 class Partials(NamedTuple):
-    """`values[:, i]` is the derivative of `column[i]` by `parameter[i]`; the last two are static."""
+    """Partial derivatives: `values[:, i]` (m, d) is that of column number `column[i]` by parameter
+    number `parameter[i]`; the last two are static."""
 
     values: Inexact[Array, "m d"]
     column: np.ndarray
@@ -30,7 +31,7 @@ class Partials(NamedTuple):
 
 
 class _Group(eqx.Module):
-    """Bases of one formula. `index[key]` are the positions of their parameters among all q."""
+    """Bases of one formula. A row of `index` for every key: positions of their parameters among all q."""
 
     formula: AbstractBasis
     keys: tuple[str, ...] = eqx.field(static=True)
@@ -38,34 +39,36 @@ class _Group(eqx.Module):
     width: int = eqx.field(static=True)
 
     def pick(self, values: Float[Array, " q"]) -> tuple[Array, ...]:
-        """Parameters by key: (g,) for elementwise formulas, scalars otherwise."""
+        """Select parameters by key: (g,) for elementwise formulas, scalars otherwise."""
         if self.formula.elementwise:
             return tuple(values[np.array(ids)] for ids in self.index)
         return tuple(values[ids[0]] for ids in self.index)
 
     def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
+        """Columns (m, width) for parameters by key."""
         # A formula without parameters makes host arrays of host arrays.
         return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
 
     def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
+        """Derivatives of the columns, numbered from `first`, by the q parameter values."""
         picked = self.pick(values)
         columns = first + np.arange(self.width)
         if self.formula.joint_derivative and self.index:
-            one = np.array([ids[0] for ids in self.index])
+            positions = np.array([ids[0] for ids in self.index])
             table = jax.jacfwd(lambda v: self.evaluate(x, tuple(v)))(jnp.stack(picked))
             flat = jnp.swapaxes(table, 1, 2).reshape(table.shape[0], -1)
-            yield Partials(flat, np.tile(columns, one.size), np.repeat(one, self.width))
+            yield Partials(flat, np.tile(columns, positions.size), np.repeat(positions, self.width))
             return
         for i, ids in enumerate(self.index):
 
-            def along(value, i=i):
+            def columns_at(value, i=i):
                 return self.evaluate(x, (*picked[:i], value, *picked[i + 1 :]))
 
             # Elementwise: column j depends on its own parameter j alone, so one tangent of ones
             # yields every partial of this key. Otherwise the key is one scalar: the same call.
-            _, tangent = jax.jvp(along, (picked[i],), (jnp.ones_like(picked[i]),))
-            one_each = self.formula.elementwise
-            parameter = np.array(ids) if one_each else np.full(self.width, ids[0])
+            _, tangent = jax.jvp(columns_at, (picked[i],), (jnp.ones_like(picked[i]),))
+            elementwise = self.formula.elementwise
+            parameter = np.array(ids) if elementwise else np.full(self.width, ids[0])
             yield Partials(tangent, columns, parameter)
 
 
@@ -83,20 +86,21 @@ class Model(eqx.Module):
     order: tuple[int, ...] = eqx.field(static=True)
 
     def evaluate(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, "m n"]:
-        """The matrix `Phi`."""
+        """The matrix `Phi` (m, n), columns in the order in which they are computed."""
         blocks = [group.evaluate(x, group.pick(values)) for group in self.groups]
         dtype = jnp.result_type(*blocks)
         return jnp.concatenate([b.astype(dtype) for b in blocks], axis=1)
 
     def offset(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, " m"] | None:
-        """The sum of the terms without coefficient, or None if there are none."""
+        """Sum (m,) of the terms without coefficient, or None if there are none."""
         if not self.offsets:
             return None
         return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
 
     @property
     def interchangeable(self) -> list[tuple[tuple[int, ...], ...]]:
-        """Parameter indices of components of one formula: per key a row, per component a column."""
+        """Indices of the parameters of components of one formula: a row for each key, a column for each
+        component."""
         return [group.index for group in self.groups if group.formula.elementwise]
 
     def identical_columns(
@@ -106,109 +110,119 @@ class Model(eqx.Module):
         both columns, and the indices of their parameters side by side."""
         first = 0
         for group in self.groups:
-            seen: dict[tuple[float, ...], int] = {}
+            first_index: dict[tuple[float, ...], int] = {}
             members = range(group.width if group.formula.elementwise and group.keys else 0)
             for j in members:
-                i = seen.setdefault(tuple(values[ids[j]] for ids in group.index), j)
+                i = first_index.setdefault(tuple(values[ids[j]] for ids in group.index), j)
                 if i != j:
                     pairs = [(ids[i], ids[j]) for ids in group.index]
                     yield self.columns[first + i], self.columns[first + j], pairs
             first += group.width
 
     def moved_by(self, parameters: Sequence[int]) -> np.ndarray:
-        """Which columns depend on any of these parameters, by index."""
-        found = []
+        """Flags (n,) of the columns that depend on any of the parameters with these indices."""
+        flags = []
         for group in self.groups:
-            among = np.isin(group.index, parameters)
-            each = among.any(axis=0) if group.formula.elementwise and group.keys else among.any()
-            found.append(np.broadcast_to(each, group.width))
-        return np.concatenate(found)
+            member = np.isin(group.index, parameters)
+            group_flags = (
+                member.any(axis=0) if group.formula.elementwise and group.keys else member.any()
+            )
+            flags.append(np.broadcast_to(group_flags, group.width))
+        return np.concatenate(flags)
 
     def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
         """Derivatives of the columns by the q parameter values; None if there are none."""
-        found, first = [], 0
+        partials, first = [], 0
         for group in self.groups:
-            found += group.partials(x, values, first)
+            partials += group.partials(x, values, first)
             first += group.width
-        if not found:
+        if not partials:
             return None
-        tables = list(zip(*found, strict=True))
-        dtype = jnp.result_type(*tables[0])
+        fields = list(zip(*partials, strict=True))
+        dtype = jnp.result_type(*fields[0])
         return Partials(
-            jnp.concatenate([v.astype(dtype) for v in tables[0]], axis=1),
-            np.concatenate(tables[1]),
-            np.concatenate(tables[2]),
+            jnp.concatenate([v.astype(dtype) for v in fields[0]], axis=1),
+            np.concatenate(fields[1]),
+            np.concatenate(fields[2]),
         )
 
 
 def build_model(basis: AbstractBasis) -> Model:
-    """Gather the parts of `basis` by formula, and check that names are unique."""
-    parts = list(_flat(basis))
+    """Gather the parts of `basis` by formula, and check that names are unique.
+
+    **Raises:** `InputError` for a name that two components give, and for a model without a column.
+    """
+    parts = list(_terms(basis))
     shared = _shared_parameters(parts)
     keys_of = [tuple(part.parameters) for part in parts]
     # One look at each method: equinox makes a module of it every time.
     names_of = [
         tuple(map(part.parameter_name, keys)) for part, keys in zip(parts, keys_of, strict=True)
     ]
-    every = [name for found in names_of for name in found]
-    names = tuple(dict.fromkeys(every))
-    own = (*(name for name in every if name not in shared), *shared)
-    wanted = tuple(name for part in parts for name in part.column_names)
-    for what, words in (("component", wanted), ("parameter", own)):
-        twice = [word for word, count in Counter(words).items() if count > 1]
-        if twice:
+    all_names = [name for part_names in names_of for name in part_names]
+    names = tuple(dict.fromkeys(all_names))
+    counted = (*(name for name in all_names if name not in shared), *shared)
+    columns_wanted = tuple(name for part in parts for name in part.column_names)
+    for what, words in (("component", columns_wanted), ("parameter", counted)):
+        repeated = [word for word, count in Counter(words).items() if count > 1]
+        if repeated:
             raise InputError(
-                f"Two components give a {what} the name '{twice[0]}'. Names must be unique."
+                f"Two components give a {what} the name '{repeated[0]}'. Names must be unique."
             )
-    if not wanted:
+    if not columns_wanted:
         raise InputError("The model has no column with a coefficient. Add one, such as Constant.")
     index = {name: i for i, name in enumerate(names)}
-    gathered: dict[object, list[int]] = {}
+    members_of: dict[object, list[int]] = {}
     formulas = [without_names(part) for part in parts]
     for number, (part, keys) in enumerate(zip(parts, keys_of, strict=True)):
         leaves, structure = jax.tree.flatten(formulas[number])
         # Arrays in a formula, such as a measured response, are the same if they are one object.
         key = (structure, keys, tuple(map(id, leaves))) if part.elementwise else number
-        gathered.setdefault(key, []).append(number)
+        members_of.setdefault(key, []).append(number)
 
-    groups, offsets, columns = [], [], []
-    for members in gathered.values():
+    groups, offsets, columns_made = [], [], []
+    for members in members_of.values():
         first = members[0]
-        ids = tuple(zip(*([index[name] for name in names_of[i]] for i in members), strict=True))
-        names_here = [name for i in members for name in parts[i].column_names]
+        index_rows = tuple(
+            zip(*([index[name] for name in names_of[i]] for i in members), strict=True)
+        )
+        group_columns = [name for i in members for name in parts[i].column_names]
         is_offset = isinstance(parts[first], Offset)
-        width = 1 if is_offset else len(names_here)
-        group = _Group(formulas[first], keys_of[first], ids, width)
+        width = 1 if is_offset else len(group_columns)
+        group = _Group(formulas[first], keys_of[first], index_rows, width)
         (offsets if is_offset else groups).append(group)
-        columns += names_here
-    order = tuple(columns.index(name) for name in wanted)
-    return Model(tuple(groups), tuple(offsets), names, tuple(columns), order)
+        columns_made += group_columns
+    order = tuple(columns_made.index(name) for name in columns_wanted)
+    return Model(tuple(groups), tuple(offsets), names, tuple(columns_made), order)
 
 
 def _shared_parameters(parts: Iterable[AbstractBasis]) -> dict[str, Param]:
-    """Parameters that components have in common, by name; one name must mean one thing."""
-    found: dict[str, Param] = {}
+    """Parameters that components have in common, by name.
+
+    **Raises:** `InputError` if two responses of one name differ.
+    """
+    parameters: dict[str, Param] = {}
     for part in parts:
         for _, value in fields_of(part):
             if isinstance(value, AbstractBasis):
-                more = _shared_parameters([value])
+                shared = _shared_parameters([value])
             else:
-                more = value.parameters if isinstance(value, Shared) else {}
-            for name, param in more.items():
-                if found.setdefault(name, param) != param:
+                shared = value.parameters if isinstance(value, Shared) else {}
+            for name, param in shared.items():
+                if parameters.setdefault(name, param) != param:
                     raise InputError(
                         f"Two responses give a parameter the name '{name}', and differ in it. Give one "
                         "object to all components that share it, or another name."
                     )
-    return found
+    return parameters
 
 
-def _flat(basis: AbstractBasis) -> Iterator[AbstractBasis]:
-    """The terms of a sum, one by one; an offset of a sum is a sum of offsets."""
+def _terms(basis: AbstractBasis) -> Iterator[AbstractBasis]:
+    """Iterate over the terms of a sum; an offset of a sum is a sum of offsets."""
     if isinstance(basis, Sum):
         for part in basis.parts:
-            yield from _flat(part)
+            yield from _terms(part)
     elif isinstance(basis, Offset) and isinstance(basis.basis, Sum):
-        yield from (Offset(part) for part in _flat(basis.basis))
+        yield from (Offset(part) for part in _terms(basis.basis))
     else:
         yield basis

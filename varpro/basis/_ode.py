@@ -17,6 +17,7 @@ from ._base import AbstractBasis, Params, as_params
 
 
 def _start(value: Mapping[str, float] | Sequence[float]) -> np.ndarray:
+    """Convert states by name, or numbers, to an array (n,)."""
     return np.asarray(list(value.values()) if isinstance(value, Mapping) else value, float)
 
 
@@ -62,9 +63,9 @@ class ODE(AbstractBasis):
     states: tuple[str, ...] = eqx.field(static=True, init=False, default=())
 
     def __post_init__(self):
-        given = self.start
-        names = given if isinstance(given, Mapping) else range(len(np.atleast_1d(given)))
-        self.states = tuple(str(one) for one in names)
+        start = self.start
+        names = start if isinstance(start, Mapping) else range(len(np.atleast_1d(start)))
+        self.states = tuple(str(state) for state in names)
 
     def __check_init__(self):
         if self.start.ndim != 1 or not self.start.size or not np.isfinite(self.start).all():
@@ -76,13 +77,16 @@ class ODE(AbstractBasis):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        return tuple(f"{self.name}.{one}" for one in self.states)
+        """Names `name.state` of the columns."""
+        return tuple(f"{self.name}.{state}" for state in self.states)
 
     @property
     def parameters(self) -> dict[str, Param]:
+        """Parameters of the field by local name."""
         return dict(self.params)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+        """States (m, n) at x (m,), in any order; NaN where the solver fails."""
         dfx = _diffrax(self.name)
         x = jnp.asarray(x)
         # The solver saves in order of x.
@@ -101,11 +105,16 @@ class ODE(AbstractBasis):
             max_steps=self.max_steps,
             throw=False,
         )
-        good = solution.result == dfx.RESULTS.successful
-        columns = jnp.where(good, solution.ys, jnp.nan)
+        solved = solution.result == dfx.RESULTS.successful
+        columns = jnp.where(solved, solution.ys, jnp.nan)
         return jnp.zeros_like(columns).at[order].set(columns)
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "ODE":
+        """Check `x`, and the field by an abstract call.
+
+        **Raises:** `InputError` for x before `x0`, for a parameter without a start, and for a field
+        that does not return n numbers.
+        """
         lowest = np.min(x)
         if lowest < self.x0:
             raise InputError(
@@ -114,24 +123,25 @@ class ODE(AbstractBasis):
             )
 
         theta = {k: jax.ShapeDtypeStruct((), dtype) for k in self.parameters}
-        at = jax.ShapeDtypeStruct((), dtype)
+        scalar = jax.ShapeDtypeStruct((), dtype)
         state = jax.ShapeDtypeStruct(self.start.shape, dtype)
         try:
-            out: Any = jax.eval_shape(self.field, at, state, theta)
+            returned: Any = jax.eval_shape(self.field, scalar, state, theta)
         except KeyError as error:
             raise InputError(
                 f"ODE '{self.name}' asked for the parameter {error}, which has no start; known: "
                 f"{', '.join(self.parameters) or 'none'}."
             ) from error
-        if getattr(out, "shape", None) != self.start.shape:
+        if getattr(returned, "shape", None) != self.start.shape:
             raise InputError(
-                f"The field of ODE '{self.name}' returned {getattr(out, 'shape', out)} for "
+                f"The field of ODE '{self.name}' returned {getattr(returned, 'shape', returned)} for "
                 f"{self.start.size} states; expected shape {self.start.shape}."
             )
         return self
 
 
 def _diffrax(name: str | None) -> Any:
+    """Import diffrax. **Raises:** `InputError` where it is not installed."""
     try:
         return importlib.import_module("diffrax")
     except ImportError as error:

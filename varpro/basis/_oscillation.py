@@ -31,11 +31,13 @@ class Oscillation(AbstractBasis):
     - `tau`: the lifetime, in units of x; for a Gaussian envelope its standard deviation; or
     - `rate`: its inverse. With neither the oscillation does not decay.
     - `envelope`: "exponential" (default) or "gaussian".
-    - `irf`: the response through which it is seen. It then begins where that is, with the phases of
+    - `irf`: the response with which it is convolved. It then begins where that is, with the phases of
         cosine and sine counted from there.
 
     Starts that are left out, of frequency and decay, are found in the spectrum of the data
     (`varpro._starts.periodogram`); not through a response.
+
+    **Raises:** `InputError` for both tau and rate, and for another envelope.
     """
 
     name: str
@@ -61,31 +63,35 @@ class Oscillation(AbstractBasis):
 
     @property
     def finds_start(self) -> bool:
+        """Whether starts may be left out: only without a response."""
         return self.irf is None
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names `name.cos` and `name.sin`."""
         return (f"{self.name}.cos", f"{self.name}.sin")
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """Columns (m, 2) at x (m,)."""
         x = jnp.asarray(x)
         if self.irf is None:
             return self._plain(x[:, None], values)
-        own = self.irf.own(values)
+        irf_values = self.irf.local_values(values)
         if self.envelope == "gaussian":
-            return self.irf.seen_function(x, lambda v: self._plain(v, values), own)
+            return self.irf.convolve_function(x, lambda v: self._plain(v, values), irf_values)
         # A decay whose rate is complex: exp(-rate v) = d(v) (cos + i sin).
         rate = jnp.asarray(self._rate(values) - 2j * jnp.pi * values["freq"])
-        seen = self.irf.seen(x[:, None], rate, own)
-        return jnp.concatenate([seen.real, seen.imag], axis=1)
+        decay = self.irf.convolve_decay(x[:, None], rate, irf_values)
+        return jnp.concatenate([decay.real, decay.imag], axis=1)
 
     def _rate(self, values: Mapping[str, ArrayIn]) -> ArrayIn | float:
+        """Rate of decay, `1 / tau` where that is given, 0 where neither is."""
         if "rate" in values:
             return values["rate"]
         return 1.0 / values["tau"] if "tau" in values else 0.0
 
     def _plain(self, x: Array, values: Mapping[str, ArrayIn]) -> jax.Array:
-        """The columns at x (m, 1)."""
+        """Columns (m, 2) at x (m, 1) without a response."""
         phase = 2 * jnp.pi * values["freq"] * x
         waves = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
         s = self._rate(values) * x

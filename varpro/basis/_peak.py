@@ -48,14 +48,16 @@ class Gaussian(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        one_width(self)
+        check_one_width(self)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, x = backend(x, values)
         width = values["width"] if "width" in values else values["fwhm"] / FWHM_PER_SIGMA
         return xp.exp(-0.5 * ((x - values["center"]) / width) ** 2)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Centres and widths (g,) inside `box`, centres ascending."""
         return candidates(x, box, FWHM_PER_SIGMA)
 
 
@@ -85,33 +87,38 @@ class Lorentzian(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        one_width(self)
+        check_one_width(self)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, x = backend(x, values)
         width = half_width(values)
         return 1.0 / (1.0 + ((x - values["center"]) / width) ** 2)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Centres and widths (g,) inside `box`, centres ascending."""
         return candidates(x, box, 2.0)
 
 
-def one_width(peak: Any) -> None:
-    """Refuse a peak with two widths."""
+def check_one_width(peak: Any) -> None:
+    """Refuse a peak with two widths. **Raises:** `InputError` for both width and fwhm."""
     if peak.width is not None and peak.fwhm is not None:
         kind = type(peak).__name__
         raise InputError(f"{kind} '{peak.name}' needs either width or fwhm, not both.")
 
 
 def half_width(values: Mapping[str, ArrayIn]) -> ArrayIn:
-    """Half the width at half maximum, however it was given."""
+    """Half width at half maximum, from `width` or half of `fwhm`."""
     return values["width"] if "width" in values else 0.5 * values["fwhm"]
 
 
 def candidates(
     x: np.ndarray, box: Mapping[str, Box], fwhm_per_width: float
 ) -> dict[str, np.ndarray]:
-    """Centres and widths, the centres as far apart as the peak is wide."""
+    """Centres and widths (g,) inside `box`, the centres of every width that width apart.
+
+    `fwhm_per_width` is the full width at half maximum over `width`.
+    """
     key, size = ("width", 1.0) if "width" in box else ("fwhm", fwhm_per_width)
     span = x[-1] - x[0]
     narrowest = max(span / _MOST, float(np.median(np.diff(x))))
@@ -120,9 +127,9 @@ def candidates(
         line_grid(x[0], x[-1], box["center"], max(_STEP * abs(width) / size, span / _MOST))
         for width in widths
     ]
-    found = {
+    grid = {
         "center": np.concatenate(centers),
         key: np.repeat(widths, [len(c) for c in centers]),
     }
-    order = np.argsort(found["center"], kind="stable")
-    return {name: values[order] for name, values in found.items()}
+    order = np.argsort(grid["center"], kind="stable")
+    return {name: values[order] for name, values in grid.items()}

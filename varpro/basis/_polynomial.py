@@ -16,6 +16,7 @@ class Constant(AbstractBasis):
     name: str
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Ones (m, 1)."""
         xp, _ = backend(x, values)
         return xp.ones((x.shape[0], 1), jnp.result_type(x, float))
 
@@ -27,6 +28,8 @@ class Polynomial(AbstractBasis):
 
     - `name`: of the component.
     - `degree`: the highest power, at least 0; 1 by default.
+
+    **Raises:** `InputError` for a negative degree.
     """
 
     name: str
@@ -38,8 +41,10 @@ class Polynomial(AbstractBasis):
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names `name.0` and so on, by power."""
         return tuple(f"{self.name}.{i}" for i in range(self.degree + 1))
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Powers of x (m, degree + 1)."""
         xp, _ = backend(x, values)
         return xp.vander(x, self.degree + 1, increasing=True)

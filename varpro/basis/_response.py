@@ -1,4 +1,4 @@
-"""What the response of an instrument does to what is seen through it."""
+"""Responses of instruments, and the convolution of columns with them."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Causal = Callable[[Float[Array, "r 1"]], Inexact[Array, "r g"]]
 """Columns as functions of the time since the excitation, which is not negative."""
 
 PULSES = 50
-"""As many earlier excitations are added one by one to what is no sum of exponentials."""
+"""Number of earlier excitations that are added one by one to columns that are no exponentials."""
 
 
 class AbstractResponse(Shared):
@@ -25,12 +25,12 @@ class AbstractResponse(Shared):
     """
 
     @abc.abstractmethod
-    def seen(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
-        """The decays `exp(-rate v)` (m, g) at x (m, 1) for rates (g,), which may be complex, or one
-        rate."""
+    def convolve_decay(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
+        """Convolve the decays `exp(-rate v)` with R: (m, g) at x (m, 1) for rates (g,), which may be
+        complex, or one rate."""
 
     @abc.abstractmethod
-    def seen_states(
+    def convolve_states(
         self,
         x: Float[ArrayIn, " m"],
         k: Inexact[Array, "n n"],
@@ -38,17 +38,18 @@ class AbstractResponse(Shared):
         values: Mapping[str, ArrayIn],
         known: Bool[np.ndarray, " n"],
     ) -> Inexact[Array, "m n"]:
-        """The states `exp(K v) start`; for `known` see `varpro.basis._matrix_exponential.states`."""
+        """Convolve the states `exp(K v) start` with R: (m, n) at x (m,); `known` as in
+        `varpro.basis._matrix_exponential.states`."""
 
     @abc.abstractmethod
-    def seen_function(
+    def convolve_function(
         self, x: Float[ArrayIn, " m"], function: Causal, values: Mapping[str, ArrayIn]
     ) -> Inexact[Array, "m g"]:
-        """Columns of any form, by quadrature."""
+        """Convolve columns `function(v)` of any form with R, by quadrature: (m, g) at x (m,)."""
 
 
-def one(value: ArrayIn) -> Array:
-    """A shared value as a scalar; components that are evaluated together repeat it."""
+def as_scalar(value: ArrayIn) -> Array:
+    """Convert a shared value to a scalar; components that are evaluated together repeat it."""
     return jnp.ravel(jnp.asarray(value))[0]
 
 
@@ -60,13 +61,13 @@ def gauss_legendre(edges: Float[np.ndarray, " e"], order: int) -> tuple[np.ndarr
 
 
 def train(function: Causal, period: Float[Array, ""]) -> Causal:
-    """The sum of `function` at v, v + period, v + 2 period and so on: of PULSES excitations."""
+    """Sum `function` at v, v + period, v + 2 period and so on: over PULSES excitations."""
 
-    def summed(v: Float[Array, "r 1"]) -> Inexact[Array, "r g"]:
-        def more(total, i):
+    def sum_of(v: Float[Array, "r 1"]) -> Inexact[Array, "r g"]:
+        def add(total, i):
             return total + function(v + i * period), None
 
         # In a loop: nothing of the size of all pulses together is ever in memory.
-        return jax.lax.scan(more, function(v), jnp.arange(1, PULSES).astype(v.dtype))[0]
+        return jax.lax.scan(add, function(v), jnp.arange(1, PULSES).astype(v.dtype))[0]
 
-    return summed
+    return sum_of

@@ -16,6 +16,7 @@ Knots = Float[np.ndarray, " b"] | None
 
 
 def _knots(value: object) -> np.ndarray | None:
+    """Convert knots to an array; None stays."""
     return None if value is None else np.asarray(value, float)
 
 
@@ -30,7 +31,7 @@ class BSpline(AbstractBasis):
 
     - `name`: of the component.
     - `knots`: ascending, the ends among them; `len(knots) + degree - 1` columns. Or
-    - `count`: how many columns; the knots are then evenly spaced between the ends of x.
+    - `count`: the number of columns; the knots are then evenly spaced between the ends of x.
     - `degree`: of the pieces, 3 by default.
 
     **Raises:** `InputError` for neither or both, for knots that do not ascend, and for fewer columns
@@ -43,29 +44,34 @@ class BSpline(AbstractBasis):
     degree: int = eqx.field(static=True, default=3, kw_only=True)
 
     def __check_init__(self):
-        what = f"BSpline '{self.name}'"
+        label = f"BSpline '{self.name}'"
         if self.degree < 0:
-            raise InputError(f"{what} needs degree >= 0, not {self.degree}.")
+            raise InputError(f"{label} needs degree >= 0, not {self.degree}.")
         if (self.knots is None) == (self.count == 0):
-            raise InputError(f"{what} needs either knots or count.")
+            raise InputError(f"{label} needs either knots or count.")
         knots = self.knots
         if knots is None:
             if self.count <= self.degree:
                 raise InputError(
-                    f"{what} of degree {self.degree} has {self.degree + 1} columns or more, not "
+                    f"{label} of degree {self.degree} has {self.degree + 1} columns or more, not "
                     f"{self.count}."
                 )
         elif knots.ndim != 1 or knots.size < 2 or not np.isfinite(knots).all():
-            raise InputError(f"{what} needs two knots or more, and finite ones.")
+            raise InputError(f"{label} needs two knots or more, and finite ones.")
         elif not (np.diff(knots) > 0).all():
-            raise InputError(f"{what} needs ascending knots.")
+            raise InputError(f"{label} needs ascending knots.")
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names `name.0` and so on, ascending in x."""
         count = self.count if self.knots is None else self.knots.shape[0] + self.degree - 1
         return tuple(f"{self.name}.{i}" for i in range(count))
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "BSpline":
+        """Place the knots, where only their `count` was given, between the ends of x.
+
+        **Raises:** `InputError` if all x are equal.
+        """
         if self.knots is not None:
             return self
         low, high = float(np.min(x)), float(np.max(x))
@@ -75,6 +81,7 @@ class BSpline(AbstractBasis):
         return BSpline(self.name, knots=knots, degree=self.degree)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, n) at x (m,). **Raises:** `InputError` before `prepared` has placed the knots."""
         if self.knots is None:
             raise InputError(f"BSpline '{self.name}' has no knots yet: call prepared(x, dtype).")
         xp, x = backend(x, values)

@@ -29,7 +29,7 @@ class StretchedExp(AbstractBasis):
     - `name`: of the component and its coefficient.
     - `tau`: where the column has fallen to 1/e, in units of x. Positive.
     - `beta`: the exponent; starts at 1, a plain exponential, where nothing is given.
-    - `irf`: the response through which it is seen, by quadrature; it then begins where that is.
+    - `irf`: the response with which it is convolved, by quadrature; it then begins where that is.
 
     **Raises:** `InputError` from a fit whose x holds negative values where there is no response.
     """
@@ -47,12 +47,14 @@ class StretchedExp(AbstractBasis):
             self.beta = Param(1.0)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         if self.irf is not None:
-            own = self.irf.own(values)
-            return self.irf.seen_function(x, lambda v: self._plain(v, values), own)
+            irf_values = self.irf.local_values(values)
+            return self.irf.convolve_function(x, lambda v: self._plain(v, values), irf_values)
         return self._plain(column(x), values)
 
     def _plain(self, x: Array, values: Mapping[str, ArrayIn]) -> jax.Array:
+        """Columns (m, g) at x (m, 1) without a response; NaN for x < 0."""
         s = x / values["tau"]
         # By way of the logarithm: s^(beta - 1) is infinite at x = 0, the derivative is not.
         log_s = jnp.log(jnp.where(s > 0, s, 1.0))
@@ -61,6 +63,7 @@ class StretchedExp(AbstractBasis):
         return jnp.where(s < 0, jnp.nan, decay)
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "StretchedExp":
+        """Check `x`. **Raises:** `InputError` for negative x without a response."""
         lowest = np.min(x)
         if self.irf is None and lowest < 0:
             raise InputError(

@@ -1,5 +1,5 @@
 """Spectral peaks of unit height between a Gaussian and a Lorentzian: Voigt's, its approximation, and
-Pearson's type VII. What is left out of a start is found as for those (`varpro.basis._peak`)."""
+Pearson's type VII. Starts that are left out are found as in `varpro.basis._peak`."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import FWHM_PER_SIGMA, AbstractBasis, backend, column, parameter
 from ._faddeeva import erfcx, faddeeva
-from ._peak import candidates, half_width, one_width
+from ._peak import candidates, check_one_width, half_width
 from ._start_grids import Box
 
 # The full width of a Voigt peak over that of either of its halves, if those are equal: Olivero and
@@ -50,22 +50,24 @@ class Voigt(AbstractBasis):
         self.gamma = self.gamma or Param()
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, _ = backend(x, values)
         if xp is np:
             from scipy.special import wofz
 
-            size = np.sqrt(2.0) * np.abs(values["sigma"])
-            u, y = (np.asarray(x)[:, None] - values["center"]) / size, values["gamma"] / size
+            scale = np.sqrt(2.0) * np.abs(values["sigma"])
+            u, y = (np.asarray(x)[:, None] - values["center"]) / scale, values["gamma"] / scale
             return wofz(u + 1j * np.abs(y)).real / wofz(1j * np.abs(y)).real
-        size = math.sqrt(2.0) * jnp.abs(jnp.asarray(values["sigma"]))
-        u, y = (column(x) - values["center"]) / size, jnp.abs(values["gamma"]) / size
+        scale = math.sqrt(2.0) * jnp.abs(jnp.asarray(values["sigma"]))
+        u, y = (column(x) - values["center"]) / scale, jnp.abs(values["gamma"]) / scale
         return faddeeva(u + 1j * y).real / erfcx(y)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
-        found = candidates(x, {"center": box["center"], "fwhm": (0.0, np.inf)}, 2.0)
-        each = found.pop("fwhm") / _EQUAL_PARTS
-        parts = {"sigma": each / FWHM_PER_SIGMA, "gamma": 0.5 * each}
-        return found | {key: np.clip(value, *box[key]) for key, value in parts.items()}
+        """Values (g,) inside `box`, centres ascending, the shape as it usually is."""
+        grid = candidates(x, {"center": box["center"], "fwhm": (0.0, np.inf)}, 2.0)
+        width = grid.pop("fwhm") / _EQUAL_PARTS
+        widths = {"sigma": width / FWHM_PER_SIGMA, "gamma": 0.5 * width}
+        return grid | {key: np.clip(value, *box[key]) for key, value in widths.items()}
 
 
 class PseudoVoigt(AbstractBasis):
@@ -100,15 +102,17 @@ class PseudoVoigt(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        one_width(self)
+        check_one_width(self)
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, x = backend(x, values)
         square = ((x - values["center"]) / half_width(values)) ** 2
         eta = values["eta"]
         return eta / (1.0 + square) + (1.0 - eta) * xp.exp(-math.log(2.0) * square)
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Values (g,) inside `box`, centres ascending, the shape as it usually is."""
         return _with_shape(x, box, "eta", 0.5)
 
 
@@ -145,23 +149,25 @@ class Pearson7(AbstractBasis):
             self.width = Param()
 
     def __check_init__(self):
-        one_width(self)
+        check_one_width(self)
         if self.shape is not None and self.shape.upper <= 0:
             raise InputError(f"Pearson7 '{self.name}' needs a positive shape.")
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
+        """Columns (m, g) at x (m,) for g values of each parameter."""
         xp, x = backend(x, values)
         square = ((x - values["center"]) / half_width(values)) ** 2
         shape = values["shape"]
         return xp.exp(-shape * xp.log1p(xp.expm1(math.log(2.0) / shape) * square))
 
     def candidates(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Values (g,) inside `box`, centres ascending, the shape as it usually is."""
         return _with_shape(x, box, "shape", 2.0)
 
 
 def _with_shape(
     x: np.ndarray, box: Mapping[str, Box], key: str, usual: float
 ) -> dict[str, np.ndarray]:
-    """Centres and widths, with the usual shape."""
-    found = candidates(x, {k: v for k, v in box.items() if k != key}, 2.0)
-    return found | {key: np.full(found["center"].size, np.clip(usual, *box[key]))}
+    """Centres and widths (g,) inside `box`, and `usual`, inside its interval, for the parameter `key`."""
+    grid = candidates(x, {k: v for k, v in box.items() if k != key}, 2.0)
+    return grid | {key: np.full(grid["center"].size, np.clip(usual, *box[key]))}

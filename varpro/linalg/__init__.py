@@ -13,6 +13,7 @@ from ._column_scaling import (
     balanced as balanced,
     column_scale as column_scale,
 )
+from ._derivative import solution_derivative as solution_derivative
 from ._factor import AbstractFactor as AbstractFactor, AbstractPinvSolver as AbstractPinvSolver
 from ._gram_schmidt import Small as Small
 from ._lineax import linear_solve as linear_solve

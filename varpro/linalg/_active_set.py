@@ -86,7 +86,7 @@ def _chosen(a, t, lower, upper, sets):
         c = fixed
         for _ in range(2):
             rest = t - jnp.einsum("snl,nl->sl", a, c)
-            c = c + factor.solve(rest[:, None])[:, 0]
+            c = c + factor.solve(rest[:, None])[0][:, 0]
         cost = jnp.sum((t - jnp.einsum("snl,nl->sl", a, c)) ** 2, axis=0)
         inside = jnp.all((c >= lower) & (c <= upper) & jnp.isfinite(c), axis=0)
         cost = jnp.where(inside, cost, jnp.inf)

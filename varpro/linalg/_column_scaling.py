@@ -21,9 +21,10 @@ from ._svd import SVD
 
 
 class Balanced(eqx.Module):
-    """`A D^{-1}` factored, with D = diag(`scale`); the five verbs are those of A D^{-1}.
+    """A = B D factored, with D = diag(`scale`) and B = Q [T; 0], `inner` being a factor of T (n, n).
 
-    With `outer`, A D^{-1} = Q [T; 0] and `inner` is a factor of T (n, n). Not to be differentiated.
+    Without `outer`, Q = I and `inner` is a factor of B. `rank`, `cond`, `gram_inv` and `onto_rows` are
+    those of B. Not to be differentiated.
     """
 
     inner: AbstractFactor
@@ -40,41 +41,45 @@ class Balanced(eqx.Module):
         """Condition number, infinite below full rank."""
         return self.inner.cond
 
-    def pinv(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "n k"]:
-        """`(A D^{-1})^+ b`."""
-        return self.inner.pinv(b if self.outer is None else self.outer.into(b))
-
     def gram_inv(self, c: Inexact[Array, "n k"]) -> Inexact[Array, "n k"]:
-        """`(D^{-1} A^H A D^{-1})^+ c`."""
+        """`(B^H B)^+ c`."""
         return self.inner.gram_inv(c)
 
     def onto_rows(self, c: Inexact[Array, "n k"]) -> Inexact[Array, "n k"]:
-        """The projection of c onto the row space."""
+        """The projection of c onto the row space of B."""
         return self.inner.onto_rows(c)
 
     def coefficients(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "n k"]:
         """The least-squares solution of `A c = b` of least norm `|| D c ||`."""
-        return self.pinv(b) / self.scale[:, None]
+        return self.solve(self.head(b))[0]
 
-    def turn(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
-        """`b` in the coordinates in which the range of A is within the first rows."""
-        return b if self.outer is None else self.outer.turn(b)
+    def rotate(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+        """`Q^H b`: coordinates in which the range of A is within the first rows."""
+        return b if self.outer is None else self.outer.rotate(b)
 
-    def turn_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
-        """The inverse of `turn`."""
-        return b if self.outer is None else self.outer.turn_back(b)
+    def rotate_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+        """The inverse of `rotate`."""
+        return b if self.outer is None else self.outer.rotate_back(b)
 
-    def reject(self, turned: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
-        """`(I - A A^+) b`, from and to turned coordinates."""
-        if self.outer is None:
-            return turned - self.inner.onto_range(turned)
-        n = self.scale.size
-        top = turned[:n]
-        return jnp.concatenate([top - self.inner.onto_range(top), turned[n:]])
+    def head(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "s k"]:
+        """The first rows of `Q^H b`: all of b that a solution depends on."""
+        return b if self.outer is None else self.outer.into(b)
 
-    def pinv_h(self, c: Inexact[Array, "n k"]) -> Inexact[Array, "m k"]:
-        """`A^{+H} c`, in turned coordinates; only the first rows (n, k) if turned at all."""
-        return self.inner.pinv_h(c / self.scale[:, None])
+    def solve(
+        self,
+        b: Inexact[Array, "s k"],
+        g: Inexact[Array, "n k"] | None = None,
+        z: Inexact[Array, "n k"] | None = None,
+    ) -> tuple[Inexact[Array, "n k"], Inexact[Array, "s k"]]:
+        """`AbstractFactor.solve` in the coordinates of `rotate`, or of `head` for x alone.
+
+        Norms of solutions are `|| D x ||`, and x is the one nearest to `D^{-2} z` by that norm.
+        """
+        size = b.shape[0] if self.outer is None else self.scale.size
+        scale = self.scale[:, None]
+        g, z = (None if v is None else v / scale for v in (g, z))
+        x, rest = self.inner.solve(b[:size], g, z)
+        return x / scale, jnp.concatenate([rest, b[size:]])
 
 
 def balanced(solver: AbstractPinvSolver, a: Inexact[Array, "m n"]) -> Balanced:

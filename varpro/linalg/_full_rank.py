@@ -36,13 +36,13 @@ class AttachedTall(AbstractFactor):
         return self.solve(b)[0]
 
     def pinv_h(self, c: Array) -> Array:
-        return self.solve(_zeros_like_tangent(c, self.a.shape[0]), c)[1]
+        return -self.solve(_zeros_like_tangent(c, self.a.shape[0]), c)[1]
 
     def gram_inv(self, c: Array) -> Array:
         return self.solve(_zeros_like_tangent(c, self.a.shape[0]), c)[0]
 
     def onto_range(self, b: Array) -> Array:
-        return self.solve(b)[1]
+        return b - self.solve(b)[1]
 
     def onto_rows(self, c: Array) -> Array:
         return c
@@ -56,15 +56,15 @@ class AttachedTall(AbstractFactor):
 
         def inverse(_, right):
             b, minus_g = right
-            x, image = self.factor.solve(b, -minus_g)
-            return b - image, x
+            x, s = self.factor.solve(b, -minus_g)
+            return s, x
 
         def inverse_transposed(_, right):
             return jax.tree.map(jnp.conj, inverse(_, jax.tree.map(jnp.conj, right)))
 
         minus_g = _zeros_like_tangent(b, self.a.shape[1]) if g is None else -g
         s, x = jax.lax.custom_linear_solve(augmented, (b, minus_g), inverse, inverse_transposed)
-        return x, b - s
+        return x, s
 
     def attached(self, a: Array) -> AbstractFactor:
         return self
@@ -102,13 +102,13 @@ class WideFactor(AbstractFactor):
     def solve(
         self, b: Array, g: Array | None = None, z: Array | None = None
     ) -> tuple[Array, Array]:
-        if g is not None:
-            image = b + self.tall.pinv(g)
-            return self.solve(image, None, z)[0], image
+        # Every b can be reached, and g moves where to.
+        rest = jnp.zeros_like(b) if g is None else -self.tall.pinv(g)
+        image = b if g is None else b - rest
         if z is None:
-            return self.tall.pinv_h(b), b
+            return self.tall.pinv_h(image), rest
         # The point nearest to z with A x = b is the residual of this least-squares problem.
-        return z - self.tall.solve(z, -b)[1], b
+        return self.tall.solve(z, -image)[1], rest
 
     def attached(self, a: Array) -> AbstractFactor:
         return WideFactor(self.tall.attached(adjoint(a)))

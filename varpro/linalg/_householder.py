@@ -27,12 +27,12 @@ class Reflectors(eqx.Module):
         """`Q t`."""
         return _q(*_of_one_type(self.packed, self.taus, t))
 
-    def turn(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+    def rotate(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
         """`Q_m^H b` with the whole unitary Q_m (m, m), whose first columns are Q."""
         return jax.lax.linalg.ormqr(*_of_one_type(self.packed, self.taus, b), transpose=True)
 
-    def turn_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
-        """`Q_m b`, the inverse of `turn`."""
+    def rotate_back(self, b: Inexact[Array, "m k"]) -> Inexact[Array, "m k"]:
+        """`Q_m b`, the inverse of `rotate`."""
         return jax.lax.linalg.ormqr(*_of_one_type(self.packed, self.taus, b))
 
 

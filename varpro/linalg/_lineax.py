@@ -8,7 +8,8 @@ import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from ._factor import AbstractPinvSolver, solve
+from ._derivative import solve
+from ._factor import AbstractPinvSolver
 from ._normal import Normal
 from ._qr import QR
 from ._svd import SVD

@@ -43,9 +43,19 @@ class Masked(eqx.Module):
         dtype = jnp.result_type(self.q, b)
         return _loop(n, take, (jnp.zeros((n, *b.shape[1:]), dtype), b.astype(dtype)))
 
-    def solve(self, b: Inexact[Array, "s p l"]) -> Inexact[Array, "n p l"]:
-        """`A_F^+ b`, zero where a column is left out: a basic solution where columns depend."""
-        return self.back(self.taken(b)[0])
+    def solve(
+        self,
+        b: Inexact[Array, "s p l"],
+        g: Inexact[Array, "n p l"] | None = None,
+        z: Inexact[Array, "n p l"] | None = None,
+    ) -> tuple[Inexact[Array, "n p l"], Inexact[Array, "s p l"]]:
+        """`AbstractFactor.solve` of A_F in every lane: x is zero where a column is left out, a basic
+        solution where columns depend. Those kept are independent, and z is not looked at."""
+        t, rest = self.taken(b)
+        if g is None:
+            return self.back(t), rest
+        h = self._back_h(g)
+        return self.back(t + h), rest - jnp.einsum("snl,npl->spl", self.q, h)
 
     def back(self, z: Inexact[Array, "n p l"]) -> Inexact[Array, "n p l"]:
         """`R^{-1} z`, zero where a column is left out."""
@@ -58,8 +68,8 @@ class Masked(eqx.Module):
 
         return _loop(n, substitute, jnp.where(self.kept[:, None], z, 0.0))
 
-    def pinv_h(self, u: Inexact[Array, "n p l"]) -> Inexact[Array, "s p l"]:
-        """`A_F^{+H} u`, for the entries of u that are kept."""
+    def _back_h(self, g: Inexact[Array, "n p l"]) -> Inexact[Array, "n p l"]:
+        """`R^{-H} g`, for the entries of g that are kept."""
         n = self.kept.shape[0]
 
         def substitute(j, x):
@@ -67,8 +77,8 @@ class Masked(eqx.Module):
             done = jnp.einsum("nl,npl->pl", self.r[:, j].conj(), above)
             return x.at[j].set((x[j] - done) / self._diagonal(j))
 
-        start = jnp.where(self.kept[:, None], u, 0.0).astype(jnp.result_type(self.q, u))
-        return jnp.einsum("snl,npl->spl", self.q, _loop(n, substitute, start))
+        start = jnp.where(self.kept[:, None], g, 0.0).astype(jnp.result_type(self.q, g))
+        return _loop(n, substitute, start)
 
     def _diagonal(self, j: Array | int) -> Inexact[Array, " l"]:
         return jnp.where(self.kept[j], self.r[j, j], 1.0)

@@ -82,7 +82,7 @@ class TallNormal(AbstractFactor):
     ) -> tuple[Array, Array]:
         right = adjoint(self.a) @ b
         x = self.gram.inv(right if g is None else right + g)
-        return x, self.a @ x
+        return x, b - self.a @ x
 
     def attached(self, a: Array) -> AbstractFactor:
         return AttachedTall(self, a)

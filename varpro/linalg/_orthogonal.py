@@ -93,10 +93,10 @@ class TwoSided(AbstractFactor):
         t = self.u.into(b)
         if g is not None:
             t = t + self.core.inv_h(self.v.into(g))
-        x = self.core.inv(t)
+        x, rest = self.core.inv(t), b - self.u.out(t)
         if z is not None:
-            return self.v.out(x - self.v.into(z)) + z, self.u.out(t)
-        return self.v.out(x), self.u.out(t)
+            return self.v.out(x - self.v.into(z)) + z, rest
+        return self.v.out(x), rest
 
     def attached(self, a: Array) -> AbstractFactor:
         parts = self.u.explicit(), self.core.matrix(), self.v.explicit()

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
-from ._factor import AbstractPinvSolver, solve
+from ._derivative import solve
+from ._factor import AbstractPinvSolver
 from ._qr import QR
 
 

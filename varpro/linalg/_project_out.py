@@ -1,13 +1,17 @@
-"""The differentiable projection onto the complement of the range."""
+"""The differentiable projection onto the complement of the range: variable projection in one function.
+
+`lambda alpha: project_out(phi(alpha), y)[0]` is the residual that a search makes small. `varpro.fit`
+computes it and its Jacobian by the same functions, for tables of derivatives and many data at once.
+"""
 
 from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
-from ._factor import AbstractPinvSolver, solve
+from ._derivative import solve
+from ._factor import AbstractPinvSolver
 from ._pinv_solve import prepared
 from ._qr import QR
 
@@ -42,23 +46,5 @@ def project_out(
         raise ValueError(f"jacobian must be 'full' or 'kaufman', but is {jacobian!r}.")
     a, columns = prepared(a, y)
     factor = (QR() if solver is None else solver).factor(jax.lax.stop_gradient(a))
-    coef, image = solve(factor, a, columns)
-    resid = columns - image if jacobian == "full" else _kaufman(factor, a, columns)
+    coef, resid = solve(factor, a, columns, kaufman=jacobian == "kaufman")
     return (resid[:, 0], coef[:, 0]) if jnp.ndim(y) == 1 else (resid, coef)
-
-
-@eqx.filter_custom_jvp
-def _kaufman(factor, a: Array, y: Array) -> Array:
-    """`(I - A A^+) y` with Kaufman's derivative."""
-    return y - factor.onto_range(y)
-
-
-@_kaufman.def_jvp
-def _kaufman_jvp(primals, tangents):
-    factor, a, y = primals
-    _, t_a, t_y = tangents
-    coef, _ = solve(factor, a, y)
-    v = jnp.zeros_like(y) if t_y is None else t_y
-    if t_a is not None:
-        v = v - t_a @ coef
-    return _kaufman(factor, a, y), v - factor.attached(a).onto_range(v)

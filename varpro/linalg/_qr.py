@@ -58,7 +58,7 @@ class TallQR(AbstractFactor):
         t = self.q.into(b)
         if g is not None:
             t = t + self._r_inv_h(g)
-        return self._r_inv(t), self.q.out(t)
+        return self._r_inv(t), b - self.q.out(t)
 
     def attached(self, a: Array) -> AbstractFactor:
         return AttachedTall(self, a)

@@ -14,8 +14,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     if close:
         return f"Did you mean '{close[0]}'?"
-    more = ", ..." if len(known) > 12 else ""
-    return f"Known: {', '.join(known[:12])}{more}." if known else "There are none here."
+    ellipsis = ", ..." if len(known) > 12 else ""
+    return f"Known: {', '.join(known[:12])}{ellipsis}." if known else "There are none here."
 
 
 def wrong(message: str) -> PydanticCustomError:

@@ -83,9 +83,9 @@ class Component(Section):
 
     def units(self) -> dict[str, str]:
         """The units that the user gave to parameters, by local name."""
-        given = {key: getattr(self, key) for key in type(self).model_fields}
-        given |= given[self.below] if self.below else {}
-        return {k: p.unit for k, p in given.items() if isinstance(p, Parameter) and p.unit}
+        arguments = {key: getattr(self, key) for key in type(self).model_fields}
+        arguments |= arguments[self.below] if self.below else {}
+        return {k: p.unit for k, p in arguments.items() if isinstance(p, Parameter) and p.unit}
 
 
 class BasisComponent(Component):
@@ -94,21 +94,25 @@ class BasisComponent(Component):
     def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
         """The basis; a response or receiver that it names is looked up among `responses`."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
         }
         if self.below:
-            given[self.below] = {k: v.param() for k, v in given[self.below].items()}
+            arguments[self.below] = {k: v.param() for k, v in arguments[self.below].items()}
         for key, (kind, what) in _SHARED.items():
-            if given.get(key) is None:
+            if arguments.get(key) is None:
                 continue
-            known = {k: one for k, one in (responses or {}).items() if isinstance(one, kind)}
-            if given[key] not in known:
+            known = {
+                k: response
+                for k, response in (responses or {}).items()
+                if isinstance(response, kind)
+            }
+            if arguments[key] not in known:
                 raise vp.InputError(
-                    f"{key}: no {what} '{given[key]}'. {nearest(given[key], known)}"
+                    f"{key}: no {what} '{arguments[key]}'. {nearest(arguments[key], known)}"
                 )
-            given[key] = known[given[key]]
-        return self.basis(name, **given)
+            arguments[key] = known[arguments[key]]
+        return self.basis(name, **arguments)
 
 
 # What components name and share, by the key under which they do.
@@ -144,7 +148,9 @@ def _is_parameter(hint: object) -> bool:
 
 def _is_response(hint: object) -> bool:
     members = typing.get_args(hint)
-    return any(isinstance(one, type) and issubclass(one, vp.basis.Shared) for one in members)
+    return any(
+        isinstance(member, type) and issubclass(member, vp.basis.Shared) for member in members
+    )
 
 
 def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
@@ -172,9 +178,9 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
             fields[field.name] = (Annotated[str | None, BeforeValidator(to_word)], None)
         elif hint in SCALARS:
             fields[field.name] = (SCALARS[hint], ... if required else field.default)
-    made = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
-    made.basis, made.below = basis, below
-    return made
+    component = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
+    component.basis, component.below = basis, below
+    return component
 
 
 class MeasuredResponse(Component):

@@ -73,7 +73,7 @@ def to_share(value: object) -> object:
 def to_truth_or_words(value: object) -> object:
     if isinstance(value, bool) or (isinstance(value, Plain) and value.lower() in ("true", "false")):
         return _truth(value)
-    return [to_word(one) for one in value] if isinstance(value, list) else [to_word(value)]
+    return [to_word(item) for item in value] if isinstance(value, list) else [to_word(value)]
 
 
 def to_relation(value: object) -> object:
@@ -85,15 +85,15 @@ def to_relation(value: object) -> object:
 def to_strength(value: object) -> object:
     if value == "gcv":
         return "gcv"
-    found = _number(value)
-    if not (isinstance(found, float) and 0 < found < math.inf):
+    number = _number(value)
+    if not (isinstance(number, float) and 0 < number < math.inf):
         raise wrong(f"expected a positive number or gcv, not {shown(value)}.")
-    return found
+    return number
 
 
 def to_strengths(value: object) -> object:
     if isinstance(value, dict):
-        return {str(pattern): to_strength(one) for pattern, one in value.items()}
+        return {str(pattern): to_strength(item) for pattern, item in value.items()}
     return None if value is None else to_strength(value)
 
 

@@ -24,12 +24,16 @@ class Section(pydantic.BaseModel):
     @classmethod
     def texts(cls) -> dict[str, str]:
         """What stands below each key in the source. pydantic would look for it at every start."""
-        found: dict[str, str] = {}
-        for one in reversed(cls.__mro__):
-            if not issubclass(one, Section) or one is Section or one.__module__ == "pydantic.main":
+        texts: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            if (
+                not issubclass(base, Section)
+                or base is Section
+                or base.__module__ == "pydantic.main"
+            ):
                 continue
             try:
-                source = textwrap.dedent(inspect.getsource(one))
+                source = textwrap.dedent(inspect.getsource(base))
             except (OSError, TypeError):  # made from a basis, which says it itself
                 continue
             (body,) = ast.parse(source).body
@@ -38,5 +42,5 @@ class Section(pydantic.BaseModel):
                 if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
                     continue
                 if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                    found[field.target.id] = " ".join(str(after.value.value).split())
-        return found
+                    texts[field.target.id] = " ".join(str(after.value.value).split())
+        return texts

@@ -22,14 +22,16 @@ def read_explicit(path: Path) -> xr.Dataset:
     **Raises:** `InputError` with the line where the file is not of this format.
     """
     lines = read_text(path, "data").split("\n")
-    at = next((i for i, line in enumerate(lines[:6]) if line.strip().lower() in _KINDS), None)
-    if at is None:
+    first_line = next(
+        (i for i, line in enumerate(lines[:6]) if line.strip().lower() in _KINDS), None
+    )
+    if first_line is None:
         raise InputError(f"{path}: data: is neither 'Time explicit' nor 'Wavelength explicit'.")
-    inner, outer = _KINDS[lines[at].strip().lower()]
+    inner, outer = _KINDS[lines[first_line].strip().lower()]
     numbers: list[float] = []
     starts: list[tuple[int, int]] = []  # line, and how many numbers stood before it
     count = None
-    for number, line in enumerate(lines[at + 1 :], start=at + 2):
+    for number, line in enumerate(lines[first_line + 1 :], start=first_line + 2):
         words = line.split()
         if not words:
             continue
@@ -46,13 +48,13 @@ def read_explicit(path: Path) -> xr.Dataset:
                 raise InputError(f"{path}:{number} '{word[:40]}' is not a number.") from None
     if not count or len(numbers) <= count:
         raise InputError(f"{path}: data: the file ends before its numbers. Is it whole?")
-    body = len(numbers) - count
-    if body % (count + 1):
-        row, left = divmod(body, count + 1)
+    num_values = len(numbers) - count
+    if num_values % (count + 1):
+        row, num_left = divmod(num_values, count + 1)
         first = count + row * (count + 1)
-        line = max((n for n, before in starts if before <= first), default=starts[-1][0])
+        line = max((n for n, num_before in starts if num_before <= first), default=starts[-1][0])
         raise InputError(
-            f"{path}:{line} a row of {left} numbers where {count + 1} are expected ({outer} and "
+            f"{path}:{line} a row of {num_left} numbers where {count + 1} are expected ({outer} and "
             f"{count} values)."
         )
     rows = np.array(numbers[count:]).reshape(-1, count + 1)

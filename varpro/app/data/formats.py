@@ -45,25 +45,25 @@ def read_arrays(path: Path) -> xr.Dataset:
             f"{path}: data: is a folder, not a file. Known formats: {', '.join(sorted(readers()))}."
         )
     try:
-        found = reader(path)
-        if not found.variables:
+        dataset = reader(path)
+        if not dataset.variables:
             raise InputError(f"{path}: data: the file holds no arrays.")
-        return found
+        return dataset
     except InputError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
-            f"{path}: data: cannot be read as {kind or 'text'} ({first}). Is it whole?"
+            f"{path}: data: cannot be read as {kind or 'text'} ({reason}). Is it whole?"
         ) from error
 
 
 def readers() -> dict[str, Reader]:
     """Formats by file ending: those of varpro, and those of installed packages."""
-    found: dict[str, Reader] = {}
+    formats: dict[str, Reader] = {}
     for entry in plugins():
-        found[entry.name.lower()] = lambda path, entry=entry: entry.load()(path)
-    return found | _OURS
+        formats[entry.name.lower()] = lambda path, entry=entry: entry.load()(path)
+    return formats | _OURS
 
 
 def _needed(package: str, path: Path) -> Any:
@@ -154,14 +154,14 @@ np.savez(sys.argv[2], np.array(list(found), dtype=str), *found.values())
 
 def _loadmat(path: Path) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
-        out = os.path.join(folder, "found.npz")
-        words = [sys.executable, "-c", _LOADMAT, str(path), out]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            said = done.stderr.strip().splitlines() if done.returncode > 0 else []
-            why = said[-1] if said else "its reader crashed"
-            raise InputError(f"{path}: data: cannot be read as mat ({why[:200]}). Is it whole?")
-        with np.load(out, allow_pickle=False) as file:
+        archive = os.path.join(folder, "found.npz")
+        words = [sys.executable, "-c", _LOADMAT, str(path), archive]
+        process = subprocess.run(words, capture_output=True, text=True, errors="replace")
+        if process.returncode:
+            messages = process.stderr.strip().splitlines() if process.returncode > 0 else []
+            reason = messages[-1] if messages else "its reader crashed"
+            raise InputError(f"{path}: data: cannot be read as mat ({reason[:200]}). Is it whole?")
+        with np.load(archive, allow_pickle=False) as file:
             names = file["arr_0"].tolist()
             return {name: file[f"arr_{i + 1}"] for i, name in enumerate(names)}
 
@@ -170,9 +170,9 @@ def _mat(path: Path) -> xr.Dataset:
     with path.open("rb") as file:
         newest = b"MATLAB 7.3" in file.read(128)
     if newest:
-        found = _hdf5(path)
+        content = _hdf5(path)
         # HDF5 has MATLAB's axes in reverse.
-        arrays = {str(name): array.values.T for name, array in found.items()}
+        arrays = {str(name): array.values.T for name, array in content.items()}
     else:
         arrays = _loadmat(path)
     arrays = {k: v for k, v in arrays.items() if v.dtype.kind in "iufc" and v.ndim}

@@ -21,16 +21,16 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
     y names one array on two axes, that of x and one of right-hand sides, or one or more arrays on
     that of x alone.
     """
-    found = read_arrays(path)
+    dataset = read_arrays(path)
 
     def complaint(message: str, *more: str | int) -> vp.InputError:
         return vp.InputError(complain(document, (*key, *more), message))
 
     def array(name: str, *more: str | int) -> xr.DataArray:
-        if name not in found.variables:
-            known = [str(n) for n in found.variables]
+        if name not in dataset.variables:
+            known = [str(n) for n in dataset.variables]
             raise complaint(f"{path} has no array '{name}'. {nearest(name, known)}", *more)
-        return found[name]
+        return dataset[name]
 
     if data.where:
         raise complaint("is for tables of text. Use select for the axes of arrays.", "where")
@@ -41,9 +41,7 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
     ys = [array(name, "y", i) for i, name in enumerate(data.y)]
     for i, name in enumerate(data.imag):
         if array(name, "imag", i).dims != ys[i].dims:
-            message = (
-                f"'{name}' {_shape(found[name])} has not the axes of '{data.y[i]}' {_shape(ys[i])}."
-            )
+            message = f"'{name}' {_shape(dataset[name])} has not the axes of '{data.y[i]}' {_shape(ys[i])}."
             raise complaint(message, "imag", i)
     for i, (name, y) in enumerate(zip(data.y, ys, strict=True)):
         if axis not in y.dims:
@@ -60,31 +58,35 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
                 i,
             )
     other = next((d for d in ys[0].dims if d != axis), None)
-    for name, wanted in data.select.items():
+    for name, interval in data.select.items():
         selected = array(name, "select", name)
         if selected.ndim != 1 or selected.dims[0] not in (axis, other):
             raise complaint(f"'{name}' is no axis of the data.", "select", name)
-        on = np.asarray(selected.values, float)
-        low, high = (wanted[0], wanted[-1]) if isinstance(wanted, list) else (wanted, wanted)
-        keep = np.flatnonzero((on >= low) & (on <= high))
+        positions = np.asarray(selected.values, float)
+        low, high = (
+            (interval[0], interval[-1]) if isinstance(interval, list) else (interval, interval)
+        )
+        keep = np.flatnonzero((positions >= low) & (positions <= high))
         if not keep.size:
             raise complaint(f"no '{name}' lies between {low:g} and {high:g}.", "select", name)
-        found = found.isel({selected.dims[0]: keep})
+        dataset = dataset.isel({selected.dims[0]: keep})
     if data.range is not None:
-        on = np.asarray(found[data.x].values, float)
-        keep = np.flatnonzero((on >= data.range[0]) & (on <= data.range[1]))
+        positions = np.asarray(dataset[data.x].values, float)
+        keep = np.flatnonzero((positions >= data.range[0]) & (positions <= data.range[1]))
         if not keep.size:
             raise complaint(
                 f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}.", "range"
             )
-        found = found.isel({axis: keep})
+        dataset = dataset.isel({axis: keep})
 
     def values(name: str) -> np.ndarray:
-        one = found[name]
-        out = np.asarray(one.transpose(axis, ...).values if axis in one.dims else one.values)
-        if out.dtype.kind not in "iufcb":
-            raise complaint(f"'{name}' holds {out.dtype}, not numbers.")
-        return out
+        variable = dataset[name]
+        array_values = np.asarray(
+            variable.transpose(axis, ...).values if axis in variable.dims else variable.values
+        )
+        if array_values.dtype.kind not in "iufcb":
+            raise complaint(f"'{name}' holds {array_values.dtype}, not numbers.")
+        return array_values
 
     names, labels, axis_name = paired(data.y, data.imag), None, ""
     curves = [values(name) for name in data.y]
@@ -95,54 +97,54 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         y = y[:, 0] if len(data.y) == 1 else y
     else:
         y = curves[0]
-        labels, axis_name = _labels(found, str(other))
+        labels, axis_name = _labels(dataset, str(other))
         names = tuple(_text(v) for v in labels) if labels is not None else ()
         names = names or tuple(str(i) for i in range(y.shape[1]))
     xs = np.asarray(values(data.x), float)
-    weighing: dict[str, Any] = {"sigma": None, "weights": None, "mask": None}
+    weighting: dict[str, Any] = {"sigma": None, "weights": None, "mask": None}
     if data.sigma == "poisson":
         if np.iscomplexobj(y) or (y[np.isfinite(y)] < 0).any():
             raise complaint("poisson is for counts, but y is negative or complex.", "sigma")
-        weighing["sigma"] = np.sqrt(np.maximum(y, 1.0))
+        weighting["sigma"] = np.sqrt(np.maximum(y, 1.0))
     elif isinstance(data.sigma, float):
-        weighing["sigma"] = data.sigma
+        weighting["sigma"] = data.sigma
     for what in ("sigma", "weights", "mask"):
         name = getattr(data, what)
         if isinstance(name, str) and name != "poisson":
             array(name, what)
-            weighing[what] = values(name)
-    if weighing["mask"] is not None:
-        weighing["mask"] = weighing["mask"].astype(bool)
+            weighting[what] = values(name)
+    if weighting["mask"] is not None:
+        weighting["mask"] = weighting["mask"].astype(bool)
     bad = ~np.isfinite(y)
-    if bad.any() and data.nan == "raise" and weighing["mask"] is None:
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
+    if bad.any() and data.nan == "raise" and weighting["mask"] is None:
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
         raise vp.InputError(
             f"{path}: '{data.y[0]}' has {int(bad.sum())} values that are not finite, the first at "
-            f"{where}. Mend them, or set 'nan: drop' under data."
+            f"{index}. Mend them, or set 'nan: drop' under data."
         )
     return Columns(
         x=xs,
         y=y,
-        sigma=weighing["sigma"],
-        weights=weighing["weights"],
+        sigma=weighting["sigma"],
+        weights=weighting["weights"],
         x_name=data.x,
         y_names=names,
-        x_unit=data.units.x or str(found[data.x].attrs.get("units", "")),
-        y_unit=data.units.y or str(found[data.y[0]].attrs.get("units", "")),
+        x_unit=data.units.x or str(dataset[data.x].attrs.get("units", "")),
+        y_unit=data.units.y or str(dataset[data.y[0]].attrs.get("units", "")),
         dropped=0,
-        mask=weighing["mask"],
+        mask=weighting["mask"],
         labels=labels,
         labels_name=axis_name,
     )
 
 
-def _labels(found: xr.Dataset, axis: str) -> tuple[np.ndarray | None, str]:
+def _labels(dataset: xr.Dataset, axis: str) -> tuple[np.ndarray | None, str]:
     """The numbers along the axis of right-hand sides, and what they are called."""
-    if axis in found.coords and found[axis].ndim == 1:
-        return np.asarray(found[axis].values), axis
-    vectors = [str(name) for name, v in found.variables.items() if v.dims == (axis,)]
+    if axis in dataset.coords and dataset[axis].ndim == 1:
+        return np.asarray(dataset[axis].values), axis
+    vectors = [str(name) for name, v in dataset.variables.items() if v.dims == (axis,)]
     if len(vectors) == 1:
-        return np.asarray(found[vectors[0]].values), vectors[0]
+        return np.asarray(dataset[vectors[0]].values), vectors[0]
     return None, axis
 
 

@@ -39,8 +39,10 @@ class Source:
     def __getitem__(self, index: Any) -> np.ndarray:
         try:
             array = _opened(self.path).array
-            found = np.asarray(array(self.name)[index])
-            return found if self.imag is None else found + 1j * np.asarray(array(self.imag)[index])
+            values = np.asarray(array(self.name)[index])
+            return (
+                values if self.imag is None else values + 1j * np.asarray(array(self.imag)[index])
+            )
         except (OSError, ValueError, KeyError) as error:
             raise vp.InputError(f"{self.path}: '{self.name}' cannot be read ({error}).") from error
 
@@ -84,8 +86,8 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
         source = _with_imag(source, *data.imag) if data.imag else source
     except vp.InputError as error:
         raise vp.InputError(complain(document, ("data",), str(error))) from error
-    along = source.coords[data.x]
-    x = np.asarray(along.values, float)
+    positions = source.coords[data.x]
+    x = np.asarray(positions.values, float)
     columns = Columns(
         x=x,
         y=np.zeros(x.shape),
@@ -93,7 +95,7 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
         weights=None,
         x_name=data.x,
         y_names=paired([source.name], data.imag),
-        x_unit=data.units.x or str(along.attrs.get("units", "")),
+        x_unit=data.units.x or str(positions.attrs.get("units", "")),
         y_unit=data.units.y or source.unit,
         dropped=0,
     )
@@ -143,8 +145,10 @@ def open_cube(
         (axis,) = file.dims(x)
         axis = source.renamed.get(axis, axis)
         if axis in source.dims:
-            back = {new: old for old, new in source.renamed.items()}
-            source = _described(path, source.name, {**source.renamed, back.get(axis, axis): x})
+            file_names = {new: old for old, new in source.renamed.items()}
+            source = _described(
+                path, source.name, {**source.renamed, file_names.get(axis, axis): x}
+            )
     if x not in source.dims:
         raise vp.InputError(
             f"{path}: '{source.name}' has no dimension '{x}'. {nearest(x, source.dims)} "
@@ -175,16 +179,16 @@ def _described(path: Path, variable: str | None, renamed: Mapping[str, str]) -> 
         variable = large[0]
     if variable not in file.names:
         raise vp.InputError(f"{path}: no array '{variable}'. {nearest(variable, file.names)}")
-    array, known = file.array(variable), file.dims(variable)
+    array, file_dims = file.array(variable), file.dims(variable)
     coords = {
         renamed.get(name, name): xr.Variable(
             [renamed.get(str(d), str(d)) for d in c.dims], c.values, c.attrs
         )
         for name, c in file.coords(variable).items()
-        if set(c.dims) <= set(known)
+        if set(c.dims) <= set(file_dims)
     }
     unit = str(file.attrs(variable).get("units", ""))
-    dims = tuple(renamed.get(d, d) for d in known)
+    dims = tuple(renamed.get(d, d) for d in file_dims)
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
     return Source(path, variable, dims, coords, shape, dtype, unit, dict(renamed))
 
@@ -203,8 +207,8 @@ def _kept_open(path: Path, changed: int) -> _File:
     try:
         return lazily(path)
     except Exception as error:  # whatever the library makes of a damaged file
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise vp.InputError(f"{path}: data: cannot be read ({first}). Is it whole?") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise vp.InputError(f"{path}: data: cannot be read ({reason}). Is it whole?") from error
 
 
 def _labelled(content: xr.Dataset) -> _File:

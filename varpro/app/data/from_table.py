@@ -36,14 +36,14 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
             raise vp.InputError(complain(document, (*section, *key), message))
         return index
 
-    for name, wanted in data.where.items():
+    for name, word in data.where.items():
         index = column(name, "where", name)
-        kept = [i for i, row in enumerate(table.rows) if row[index] == wanted]
-        if not kept:
-            seen = sorted({row[index] for row in table.rows})
-            message = f"no row of column '{name}' is '{wanted}'. {nearest(wanted, seen)}"
+        row_indices = [i for i, row in enumerate(table.rows) if row[index] == word]
+        if not row_indices:
+            words = sorted({row[index] for row in table.rows})
+            message = f"no row of column '{name}' is '{word}'. {nearest(word, words)}"
             raise vp.InputError(complain(document, (*section, "where", name), message))
-        table = table.take(kept)
+        table = table.take(row_indices)
 
     x_index = column(data.x, "x")
 
@@ -51,39 +51,39 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         indices: list[int] = []
         for i, name in enumerate(names):
             if any(sign in name for sign in "*?[") and table.find(name) is None:
-                found = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
-                found = [j for j in found if j != x_index]
-                if not found:
+                matches = [j for j, head in enumerate(table.names()) if fnmatch.fnmatch(head, name)]
+                matches = [j for j in matches if j != x_index]
+                if not matches:
                     message = f"no column matches '{name}'. {nearest(name, table.names())}"
                     raise vp.InputError(complain(document, (*section, key, i), message))
             else:
-                found = [column(name, key, i)]
-            indices += [j for j in found if j not in indices]
+                matches = [column(name, key, i)]
+            indices += [j for j in matches if j not in indices]
         return indices
 
     y_indices, imag_indices = columns_of("y", data.y), columns_of("imag", data.imag)
     if imag_indices and len(imag_indices) != len(y_indices):
         message = f"{len(imag_indices)} columns for the {len(y_indices)} of y."
         raise vp.InputError(complain(document, (*section, "imag"), message))
-    of_y = [*y_indices, *imag_indices]
-    _equally_long(table, x_index, of_y)
-    whole = len(table.rows)
+    value_indices = [*y_indices, *imag_indices]
+    _check_lengths(table, x_index, value_indices)
+    num_rows = len(table.rows)
     table = _finite(table, [x_index], data.nan)
     if data.range is not None:
         x = table.numbers(x_index)
-        kept = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
-        if not kept.size:
+        row_indices = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
+        if not row_indices.size:
             message = f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}."
             raise vp.InputError(complain(document, (*section, "range"), message))
-        whole -= len(table.rows) - len(kept)
-        table = table.take(kept.tolist())
+        num_rows -= len(table.rows) - len(row_indices)
+        table = table.take(row_indices.tolist())
 
-    weigh: dict[str, int] = {}
+    weight_indices: dict[str, int] = {}
     if isinstance(data.sigma, str) and data.sigma != "poisson":
-        weigh["sigma"] = column(data.sigma, "sigma")
+        weight_indices["sigma"] = column(data.sigma, "sigma")
     if data.weights is not None:
-        weigh["weights"] = column(data.weights, "weights")
-    table = _finite(table, [*of_y, *weigh.values()], data.nan)
+        weight_indices["weights"] = column(data.weights, "weights")
+    table = _finite(table, [*value_indices, *weight_indices.values()], data.nan)
     if not table.rows:
         raise vp.InputError(complain(document, section, "no row is left to fit."))
 
@@ -97,13 +97,20 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
             raise vp.InputError(complain(document, (*section, "sigma"), message))
         _refuse(table, y_indices[0], y[:, 0] < 0, "is negative, so it is no Poisson count")
         sigma = np.sqrt(np.maximum(y[:, 0], 1.0))
-    elif "sigma" in weigh:
-        sigma = table.numbers(weigh["sigma"])
-        _refuse(table, weigh["sigma"], sigma <= 0, "is no standard deviation; it must be positive")
+    elif "sigma" in weight_indices:
+        sigma = table.numbers(weight_indices["sigma"])
+        _refuse(
+            table,
+            weight_indices["sigma"],
+            sigma <= 0,
+            "is no standard deviation; it must be positive",
+        )
     weights = None
-    if "weights" in weigh:
-        weights = table.numbers(weigh["weights"])
-        _refuse(table, weigh["weights"], weights < 0, "is no weight; it must be zero or more")
+    if "weights" in weight_indices:
+        weights = table.numbers(weight_indices["weights"])
+        _refuse(
+            table, weight_indices["weights"], weights < 0, "is no weight; it must be zero or more"
+        )
 
     names = table.names()
     return Columns(
@@ -115,7 +122,7 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         y_names=paired([names[j] for j in y_indices], [names[j] for j in imag_indices]),
         x_unit=data.units.x or table.unit(x_index),
         y_unit=data.units.y or table.unit(y_indices[0]),
-        dropped=whole - len(table.rows),
+        dropped=num_rows - len(table.rows),
     )
 
 
@@ -125,7 +132,7 @@ def as_seen_from_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _equally_long(table: Table, x_index: int, y_indices: list[int]) -> None:
+def _check_lengths(table: Table, x_index: int, y_indices: list[int]) -> None:
     """Columns of different length show as empty fields at the end."""
     filled = {j: [i for i, row in enumerate(table.rows) if row[j]] for j in (x_index, *y_indices)}
     lengths = {j: rows[-1] + 1 if rows else 0 for j, rows in filled.items()}
@@ -148,19 +155,19 @@ def _finite(table: Table, indices: list[int], nan: str) -> Table:
     row = int(np.argmax(bad.any(axis=0)))
     index = indices[int(np.argmax(bad[:, row]))]
     text = table.rows[row][index]
-    what = f"'{text}' is not finite" if text else "the value is missing"
-    more = int(bad.sum()) - 1
-    also = f" ({more} more like it)" if more else ""
+    reason = f"'{text}' is not finite" if text else "the value is missing"
+    num_more = int(bad.sum()) - 1
+    count_text = f" ({num_more} more like it)" if num_more else ""
     raise vp.InputError(
-        f"{table.at(row, index)} column '{table.header[index]}': {what}{also}. "
+        f"{table.at(row, index)} column '{table.header[index]}': {reason}{count_text}. "
         "Mend it, or set 'nan: drop' under data."
     )
 
 
-def _refuse(table: Table, index: int, bad: np.ndarray, why: str) -> None:
+def _refuse(table: Table, index: int, bad: np.ndarray, reason: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise vp.InputError(
             f"{table.at(row, index)} column '{table.header[index]}': "
-            f"{table.rows[row][index]} {why}."
+            f"{table.rows[row][index]} {reason}."
         )

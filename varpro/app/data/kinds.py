@@ -17,10 +17,10 @@ _HEAD = 4096
 
 def is_table(path: Path) -> bool:
     """Whether a file is to be read as a table of text: no known format, and no folder."""
-    found = ending(path)
-    if path.is_dir() or found in OURS or is_explicit(path):
+    extension = ending(path)
+    if path.is_dir() or extension in OURS or is_explicit(path):
         return False
-    return found not in {entry.name.lower() for entry in plugins()}
+    return extension not in {entry.name.lower() for entry in plugins()}
 
 
 def is_explicit(path: Path) -> bool:

@@ -24,35 +24,39 @@ def read_parameters(path: Path) -> dict[str, vp.Param]:
     **Raises:** `InputError` with line and column.
     """
     table = read_table(path)
-    if (at := table.find("name")) is None:
+    if (name_column := table.find("name")) is None:
         raise vp.InputError(
             f"{path}: parameters: needs a column 'name'; found {', '.join(table.names())}."
         )
-    found: dict[str, vp.Param] = {}
+    params: dict[str, vp.Param] = {}
     for i, row in enumerate(table.rows):
-        name = row[at]
-        if name in found:
-            raise vp.InputError(f"{table.at(i, at)} parameters: '{name}' is there twice.")
+        name = row[name_column]
+        if name in params:
+            raise vp.InputError(f"{table.at(i, name_column)} parameters: '{name}' is there twice.")
         numbers = {key: _number(table, i, key) for key in _NUMBERS}
         prior = (numbers["prior_mean"], numbers["prior_sd"])
         if (prior[0] is None) != (prior[1] is None):
-            raise vp.InputError(f"{table.at(i, at)} parameters: a prior has a mean and an sd.")
+            raise vp.InputError(
+                f"{table.at(i, name_column)} parameters: a prior has a mean and an sd."
+            )
         init = numbers["init"]
         lower = -math.inf if numbers["lower"] is None else numbers["lower"]
         upper = math.inf if numbers["upper"] is None else numbers["upper"]
         if not lower < upper:
             raise vp.InputError(
-                f"{table.at(i, at)} parameters: lower = {lower:g} of '{name}' must be below upper = "
+                f"{table.at(i, name_column)} parameters: lower = {lower:g} of '{name}' must be below upper = "
                 f"{upper:g}."
             )
         if init is not None and not lower <= init <= upper:
             raise vp.InputError(
-                f"{table.at(i, at)} parameters: init = {init:g} of '{name}' lies outside its bounds "
+                f"{table.at(i, name_column)} parameters: init = {init:g} of '{name}' lies outside its bounds "
                 f"[{lower:g}, {upper:g}]."
             )
-        known = None if prior[0] is None or prior[1] is None else (prior[0], prior[1])
-        found[name] = vp.Param(init, lower=lower, upper=upper, fixed=_truth(table, i), prior=known)
-    return found
+        prior_or_none = None if prior[0] is None or prior[1] is None else (prior[0], prior[1])
+        params[name] = vp.Param(
+            init, lower=lower, upper=upper, fixed=_truth(table, i), prior=prior_or_none
+        )
+    return params
 
 
 def _number(table: Table, i: int, key: str) -> float | None:
@@ -78,11 +82,13 @@ def parameters_text(fit: vp.FitResult | vp.GlobalFit) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("name", "init", "lower", "upper", "fixed", "prior_mean", "prior_sd", "stderr"))
     for name in fit.names:
-        one, prior = fit[name], fit.params[name].prior
-        assert isinstance(one, vp.Estimate)
-        ends = ("" if math.isinf(end) else repr(float(end)) for end in (one.lower, one.upper))
-        fixed = "true" if one.fixed else "false"
-        stderr = float(one.stderr)  # pyright: ignore[reportArgumentType]
-        row = (name, repr(float(one.value)), *ends, fixed, *(prior or ("", "")))  # pyright: ignore
+        estimate, prior = fit[name], fit.params[name].prior
+        assert isinstance(estimate, vp.Estimate)
+        bounds = (
+            "" if math.isinf(end) else repr(float(end)) for end in (estimate.lower, estimate.upper)
+        )
+        fixed = "true" if estimate.fixed else "false"
+        stderr = float(estimate.stderr)  # pyright: ignore[reportArgumentType]
+        row = (name, repr(float(estimate.value)), *bounds, fixed, *(prior or ("", "")))  # pyright: ignore
         writer.writerow((*row, repr(stderr)))
     return buffer.getvalue()

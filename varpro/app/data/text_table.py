@@ -43,8 +43,8 @@ class Table:
             return self.header.index(name)
         if self.commented and name.isdigit() and 0 < int(name) <= len(self.header):
             return int(name) - 1  # what looks like a header may be none
-        bare = [_split_unit(head)[0] for head in self.header]
-        return bare.index(name) if bare.count(name) == 1 else None
+        names = [_split_unit(head)[0] for head in self.header]
+        return names.index(name) if names.count(name) == 1 else None
 
     def names(self) -> list[str]:
         return [_split_unit(head)[0] for head in self.header]
@@ -85,61 +85,61 @@ class Table:
 
 def read_table(path: str | Path, delimiter: str = "auto") -> Table:
     """Read the text of a file into fields; `delimiter` is "auto" or a key of `DELIMITERS`."""
-    kept: list[tuple[int, str]] = []
+    data_lines: list[tuple[int, str]] = []
     comment = ""
     for number, line in enumerate(read_text(path, "data").split("\n"), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
-            kept.append((number, line))
-        elif stripped and not kept:
+            data_lines.append((number, line))
+        elif stripped and not data_lines:
             comment = stripped.lstrip("#").strip() or comment
-    if not kept:
+    if not data_lines:
         raise InputError(f"{path}: data: the file holds no numbers.")
-    sample = [line for _, line in kept[:_SAMPLE]]
-    cut = _sniff(sample) if delimiter == "auto" else DELIMITERS[delimiter]
-    rows = [_split(line, cut) for _, line in kept]
+    sample = [line for _, line in data_lines[:_SAMPLE]]
+    separator = _sniff(sample) if delimiter == "auto" else DELIMITERS[delimiter]
+    rows = [_split(line, separator) for _, line in data_lines]
 
-    has_header = any(_number(field, cut) is None for field in rows[0])
+    has_header = any(_number(field, separator) is None for field in rows[0])
     count = len(rows[0])
-    said = None if has_header else _header_in(comment, cut, count)
-    counted = tuple(str(i + 1) for i in range(count))
-    header = tuple(rows[0]) if has_header else said or counted
+    comment_header = None if has_header else _header_in(comment, separator, count)
+    numbered = tuple(str(i + 1) for i in range(count))
+    header = tuple(rows[0]) if has_header else comment_header or numbered
     body = slice(1 if has_header else 0, None)
     table = Table(
         str(path),
         header,
         rows[body],
-        [number for number, _ in kept[body]],
-        [line for _, line in kept[body]],
-        cut,
-        said is not None,
+        [number for number, _ in data_lines[body]],
+        [line for _, line in data_lines[body]],
+        separator,
+        comment_header is not None,
     )
-    twice = [name for name, times in Counter(header).items() if times > 1]
-    if twice:
-        raise InputError(f"{path}:{kept[0][0]} two columns have the header '{twice[0]}'.")
+    repeated = [name for name, times in Counter(header).items() if times > 1]
+    if repeated:
+        raise InputError(f"{path}:{data_lines[0][0]} two columns have the header '{repeated[0]}'.")
     if not table.rows:
-        raise InputError(f"{path}:{kept[0][0]} data: a header and no numbers below it.")
+        raise InputError(f"{path}:{data_lines[0][0]} data: a header and no numbers below it.")
     for i, row in enumerate(table.rows):
         if len(row) != count:
-            where = f"{path}:{table.lines[i]}"
+            location = f"{path}:{table.lines[i]}"
             if len(row) > count:
-                where = table.at(i, count)
+                location = table.at(i, count)
             raise InputError(
-                f"{where} found {len(row)} field{'s' * (len(row) != 1)} where "
+                f"{location} found {len(row)} field{'s' * (len(row) != 1)} where "
                 f"{'the header' if has_header else 'the first row'} has {count}."
             )
     return table
 
 
-def _header_in(comment: str, cut: str | None, count: int) -> tuple[str, ...] | None:
+def _header_in(comment: str, separator: str | None, count: int) -> tuple[str, ...] | None:
     """The header that a comment is: as many different names as there are columns, cut as they are, or
     at blanks where the columns are not."""
-    for delimiter in dict.fromkeys((cut, None)):
+    for delimiter in dict.fromkeys((separator, None)):
         names = _split(comment, delimiter) if comment else []
         if delimiter is None:
             # A unit may stand apart from its name: t [ns].
             names = re.findall(r"[^\s\[(]\S*(?:\s*(?:\[[^\]]*\]|\([^)]*\)))?", comment)
-        words = all(name and _number(name, cut) is None for name in names)
+        words = all(name and _number(name, separator) is None for name in names)
         if len(names) == count and len(set(names)) == count and words:
             return tuple(names)
     return None
@@ -183,12 +183,12 @@ def _sniff(sample: list[str]) -> str | None:
 
     def score(delimiter: str | None) -> float:
         rows = [_split(line, delimiter) for line in sample]
-        count, often = Counter(map(len, rows)).most_common(1)[0]
+        count, frequency = Counter(map(len, rows)).most_common(1)[0]
         if count == 1:
             return 0.0
         fields = [field for row in rows for field in row if len(row) == count]
         numeric = sum(_number(field, delimiter) is not None for field in fields)
-        return often / len(rows) + numeric / len(fields)
+        return frequency / len(rows) + numeric / len(fields)
 
     return max(_SNIFFED, key=score)
 

@@ -18,7 +18,9 @@ def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
     """The one call of `varpro.fit` that a plan stands for; its errors name file and line."""
     config, rules = plan.config, plan.config.constraints
     solver = config.fit.solver
-    options: dict[str, Any] = {
+    # The keys of the section have the names of arguments.
+    options: dict[str, Any] = {name: getattr(rules, name) for name in type(rules).model_fields}
+    options |= {
         "absolute_sigma": config.fit.absolute_sigma,
         "noise": config.fit.noise,
         "loss_scale": config.fit.loss_scale,
@@ -26,15 +28,7 @@ def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
         "starts": config.fit.starts,
         "seed": config.fit.seed,
         "init": plan.listed,
-        "fix": rules.fix,
-        "tie": rules.tie,
-        "order": rules.order,
-        "nonnegative": rules.nonnegative,
         "bounds": {name: tuple(ends) for name, ends in rules.bounds.items()},
-        "relations": rules.relations,
-        "real_coefficients": rules.real_coefficients,
-        "ridge": rules.ridge,
-        "smooth": rules.smooth,
         "solver": vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
             ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol
         ),

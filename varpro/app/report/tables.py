@@ -76,43 +76,27 @@ def listed(names: tuple[str, ...], most: int = 6) -> str:
 
 
 def statistics(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> list[tuple[str, str]]:
-    """Numbers that judge the fit as a whole, with their labels."""
+    """Labels and texts of the numbers that judge the fit as a whole."""
+    rows = {name: (one.label, one.text) for name, one in fit.statistics.items()}
+    label, points = rows["num_data"]
+    each: list[tuple[str, str]] = []
     if isinstance(fit, vp.GlobalFit):
-        return _statistics_of_several(fit)
-    weighted = fit.weights is not None
-    unit = "" if weighted or not plan.columns.y_unit else f" {plan.columns.y_unit}"
-    points = str(fit.num_data)
-    if plan.columns.dropped:
-        points += f" ({plan.columns.dropped} rows dropped)"
+        points += f" in {len(fit.sets)} data sets"
+        each = [
+            (f"chi-square, {key}", one.statistics["chisq"].text) for key, one in fit.sets.items()
+        ]
+    else:
+        points += f" ({plan.columns.dropped} rows dropped)" if plan.columns.dropped else ""
+        if fit.weights is None and plan.columns.y_unit:
+            title, text = rows["sigma_resid"]
+            rows["sigma_resid"] = (title, f"{text} {plan.columns.y_unit}")
+    last = ("redchi", "sigma_resid", "aicc", "bic", "num_steps", "cond")
     return [
-        ("data points", points),
+        (label, points),
         ("parameters", f"{fit.num_free} nonlinear, {fit.num_params - fit.num_free} linear"),
-        ("degrees of freedom", str(fit.dof)),
-        ("chi-square" if weighted else "sum of squares", f"{fit.chisq:.8g}"),
-        ("reduced chi-square", f"{fit.redchi:.6g}"),
-        (
-            "weighted residual, s.d." if weighted else "residual, s.d.",
-            f"{fit.sigma_resid:.5g}{unit}",
-        ),
-        ("AICc", f"{fit.aicc:.6g}"),
-        ("BIC", f"{fit.bic:.6g}"),
-        ("steps", str(fit.num_steps)),
-        ("condition of the basis", f"{fit.cond:.3g}"),
-    ]
-
-
-def _statistics_of_several(fit: vp.GlobalFit) -> list[tuple[str, str]]:
-    each = [(f"chi-square, {key}", f"{one.chisq:.8g}") for key, one in fit.sets.items()]
-    return [
-        ("data points", f"{fit.num_data} in {len(fit.sets)} data sets"),
-        ("parameters", f"{fit.num_free} nonlinear, {fit.num_params - fit.num_free} linear"),
-        ("degrees of freedom", str(fit.dof)),
-        ("chi-square", f"{fit.chisq:.8g}"),
+        *(rows["dof"], rows["chisq"]),
         *each,
-        ("reduced chi-square", f"{fit.redchi:.6g}"),
-        ("AICc", f"{fit.aicc:.6g}"),
-        ("BIC", f"{fit.bic:.6g}"),
-        ("steps", str(fit.num_steps)),
+        *(rows[name] for name in last if name in rows),
     ]
 
 

@@ -41,14 +41,14 @@ _GOOD = (1, 2)
 
 def make_job(plan: Plan) -> vp.BatchJob:
     """Everything checked and starts decided, for the curves of the plan's data."""
-    y, options = _asked(plan)
+    y, options = _data_and_options(plan)
     try:
         return vp.prepare_many(plan.model, None, y, **options)
     except vp.InputError as error:
         raise blamed(plan, error) from error
 
 
-def _asked(plan: Plan) -> tuple[Any, dict[str, Any]]:
+def _data_and_options(plan: Plan) -> tuple[Any, dict[str, Any]]:
     """The data, and the arguments of `varpro.fit_many` but for what only that has."""
     config, data = plan.config, plan.columns
     section, rules = config.sections[""], config.constraints
@@ -65,16 +65,15 @@ def _asked(plan: Plan) -> tuple[Any, dict[str, Any]]:
         y = xr.DataArray(values, dims=("curve", data.x_name), coords=coords)
     else:
         parts = {"sigma": section.sigma, "weights": section.weights, "mask": section.mask}
-        found = {k: y.moved(v) if isinstance(v, str) else v for k, v in parts.items()}
-        sigma, weights, mask = found["sigma"], found["weights"], found["mask"]
+        weighting = {k: y.moved(v) if isinstance(v, str) else v for k, v in parts.items()}
+        sigma, weights, mask = weighting["sigma"], weighting["weights"], weighting["mask"]
     solver = config.fit.solver
     bounds = {
-        name: tuple(_of_each(plan, end, ("constraints", "bounds", name)) for end in ends)
+        name: tuple(_map_of(plan, end, ("constraints", "bounds", name)) for end in ends)
         for name, ends in rules.bounds.items()
     }
     starts = {
-        name: _of_each(plan, array, ("fit", "init", name))
-        for name, array in config.fit.init.items()
+        name: _map_of(plan, array, ("fit", "init", name)) for name, array in config.fit.init.items()
     }
     options = {
         "dim": data.x_name,
@@ -100,7 +99,7 @@ def _asked(plan: Plan) -> tuple[Any, dict[str, Any]]:
     return y, options
 
 
-def _of_each(plan: Plan, value: float | str, key: Key) -> Any:
+def _map_of(plan: Plan, value: float | str, key: Key) -> Any:
     """A number, or what an array of the data file says of each curve, over the axes of the curves."""
     if not isinstance(value, str):
         return value
@@ -112,16 +111,16 @@ def _of_each(plan: Plan, value: float | str, key: Key) -> Any:
     if source is None:
         raise wrong(f"'{value}' is a map, which columns of a table have none of. Give a number.")
     try:
-        found = source.moved(value)
+        source_map = source.moved(value)
     except vp.InputError as error:
         raise wrong(str(error)) from error
     axes = [d for d in source.dims if d != x]
-    if not set(found.dims) <= set(axes):
-        raise wrong(f"'{value}' lies on {found.dims}, but the curves are on {tuple(axes)}.")
-    array = np.asarray(found[(slice(None),) * len(found.dims)], float)
-    array = array.transpose([found.dims.index(d) for d in axes if d in found.dims])
-    at = iter(array.shape)
-    array = array.reshape([next(at) if d in found.dims else 1 for d in axes])
+    if not set(source_map.dims) <= set(axes):
+        raise wrong(f"'{value}' lies on {source_map.dims}, but the curves are on {tuple(axes)}.")
+    array = np.asarray(source_map[(slice(None),) * len(source_map.dims)], float)
+    array = array.transpose([source_map.dims.index(d) for d in axes if d in source_map.dims])
+    lengths = iter(array.shape)
+    array = array.reshape([next(lengths) if d in source_map.dims else 1 for d in axes])
     return np.broadcast_to(
         array, [n for d, n in zip(source.dims, source.shape, strict=True) if d != x]
     )
@@ -133,7 +132,7 @@ def run_batch(plan: Plan, target: Path, overwrite: bool, progress: bool) -> Batc
         text = dump(plan.resolved(folder))
         (folder / "config.yaml").write_text(text, encoding="utf-8")
         flush(folder / "config.yaml")
-        return _go_on(plan, folder, progress)
+        return _continue(plan, folder, progress)
 
 
 def resume(target: Path, progress: bool) -> BatchOutcome:
@@ -155,7 +154,7 @@ def resume(target: Path, progress: bool) -> BatchOutcome:
             "run began, so its blocks would not fit together. Start it anew with 'varpro run'."
         )
     with RunFolder(target, False).in_place(again=True) as folder:
-        return _go_on(plan, folder, progress)
+        return _continue(plan, folder, progress)
 
 
 def run_key(plan: Plan) -> str:
@@ -172,7 +171,7 @@ def run_key(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
+def _continue(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
     gc.enable()
     key = run_key(plan)
     if plan.config.at_once:
@@ -190,29 +189,31 @@ def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
     status = {"schema": 1, "state": "running", "key": key, "curves": job.count}
     status |= {"blocks": len(journal.blocks)}
 
-    def say(state: str) -> None:
-        now = {"state": state, "finished": counter.done, "failed": counter.failed}
-        write_status(folder, status | now)
+    def write_state(state: str) -> None:
+        progress_fields = {"state": state, "finished": counter.done, "failed": counter.failed}
+        write_status(folder, status | progress_fields)
 
-    def done(number: int) -> None:
+    def block_done(number: int) -> None:
         _count(counter, journal.read(number))
-        say("running")
+        write_state("running")
 
-    say("running")
+    write_state("running")
     compute = plan.config.compute
     try:
         with counting("Fitting", counter, progress):
             if compute.engine == "dask":
-                run_on_cluster(*(job, journal, waiting, compute.scheduler, compute.workers, done))
+                run_on_cluster(
+                    *(job, journal, waiting, compute.scheduler, compute.workers, block_done)
+                )
             else:
-                run_here(job, journal, waiting, compute.workers, done)
+                run_here(job, journal, waiting, compute.workers, block_done)
     except BaseException:
-        say("interrupted")
+        write_state("interrupted")
         raise
     with stage("Writing the results", progress):
         fit = job.gather(journal.gathered())
         _write(plan, fit, folder)
-        say("finished")
+        write_state("finished")
         journal.discard()
     return BatchOutcome(plan, fit, folder)
 
@@ -220,7 +221,7 @@ def _go_on(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
 def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome:
     """Curves that know of each other: nothing is finished before all are, and a run that was
     interrupted begins anew."""
-    y, options = _asked(plan)
+    y, options = _data_and_options(plan)
     share = [] if plan.config.fit.share == "none" else plan.config.fit.share
     status = {"schema": 1, "key": key, "state": "running"}
     write_status(folder, status)
@@ -236,13 +237,13 @@ def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome
         raise
     with stage("Writing the results", progress):
         _write(plan, fit, folder)
-        done = {"curves": int(fit.success.size), "failed": int((~fit.success).sum())}
-        write_status(folder, status | done | {"state": "finished"})
+        counts = {"curves": int(fit.success.size), "failed": int((~fit.success).sum())}
+        write_status(folder, status | counts | {"state": "finished"})
     return BatchOutcome(plan, fit, folder)
 
 
-def _count(counter: Counter, found: dict[str, np.ndarray]) -> None:
-    counter.add(len(found["status"]), int((~np.isin(found["status"], _GOOD)).sum()))
+def _count(counter: Counter, block_result: dict[str, np.ndarray]) -> None:
+    counter.add(len(block_result["status"]), int((~np.isin(block_result["status"], _GOOD)).sum()))
 
 
 def run_here(
@@ -250,12 +251,12 @@ def run_here(
     journal: Journal,
     waiting: list[int],
     workers: int | None,
-    done: Callable[[int], None],
+    block_done: Callable[[int], None],
 ) -> None:
     """Blocks on threads of this process; the first alone, so that one of them compiles."""
     stop = threading.Event()
 
-    def one(number: int) -> int | None:
+    def fit_number(number: int) -> int | None:
         if stop.is_set():
             return None
         journal.write(number, job.fit_rows(*journal.blocks[number]))
@@ -263,15 +264,15 @@ def run_here(
 
     if not waiting:
         return
-    one(waiting[0])
-    done(waiting[0])
+    fit_number(waiting[0])
+    block_done(waiting[0])
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(one, number) for number in waiting[1:]]
+        futures = [pool.submit(fit_number, number) for number in waiting[1:]]
         try:
             for future in concurrent.futures.as_completed(futures):
                 number = future.result()
                 if number is not None:
-                    done(number)
+                    block_done(number)
         except BaseException:
             stop.set()  # blocks in flight are finished and kept, the others never begin
             raise
@@ -287,30 +288,30 @@ def _write(plan: Plan, fit: vp.BatchFit, folder: Path) -> None:
         for name in (*fit.names, *fit.columns):
             for key in (name, f"{name}_stderr"):
                 maps[key].attrs["units"] = units.get(name, "")
-        with _replacing(folder / "result.zarr") as aside:
-            _to_zarr(maps, aside)
+        with _replacement(folder / "result.zarr") as temporary:
+            _to_zarr(maps, temporary)
     else:
         fit.save(folder / "result.nc")
     if plan.config.output.plots and len(fit.shape) <= 2:
-        _placed(folder / "maps.png", lambda path: write_maps(plan, fit, path))
+        _write_whole(folder / "maps.png", lambda path: write_maps(plan, fit, path))
     if plan.config.output.report == "html":
         text = read_text(folder / "config.yaml", "configuration")
-        _placed(folder / "report.html", lambda path: write_report(plan, fit, text, path))
+        _write_whole(folder / "report.html", lambda path: write_report(plan, fit, text, path))
     write_json(result(plan, fit), folder / ".result.json")
     flush(folder / ".result.json")
     (folder / ".result.json").replace(folder / "result.json")
     flush(folder)
 
 
-def _placed(path: Path, write: Callable[[Path], None]) -> None:
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """A file that appears whole."""
-    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        write(aside)
-        flush(aside)
-        aside.replace(path)
+        write(temporary)
+        flush(temporary)
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _to_zarr(maps: xr.Dataset, path: Path) -> None:
@@ -324,51 +325,51 @@ def _to_zarr(maps: xr.Dataset, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """A hidden sibling that takes the place of a folder once it is whole."""
     import shutil
 
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        yield aside
+        yield temporary
         shutil.rmtree(path, ignore_errors=True)
-        aside.rename(path)
+        temporary.rename(path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def result(plan: Plan, fit: vp.BatchFit) -> dict[str, Any]:
     """The content of `result.json`."""
-    good = fit.success
+    converged = fit.success
     parameters = {}
     for name in (*fit.names, *fit.columns):
-        one = fit[name]
-        value, error = np.asarray(one.value)[good], np.asarray(one.stderr)[good]
+        estimate = fit[name]
+        value, error = np.asarray(estimate.value)[converged], np.asarray(estimate.stderr)[converged]
         # Of complex ones their size.
         value = np.abs(value) if np.iscomplexobj(value) else value
         quantiles = np.percentile(value, (5, 50, 95)).tolist() if value.size else [None] * 3
-        known = error[np.isfinite(error)]
+        finite_error = error[np.isfinite(error)]
         parameters[name] = {
-            "kind": one.kind,
+            "kind": estimate.kind,
             "quantiles": dict(zip(("5", "50", "95"), quantiles, strict=True)),
-            "stderr_median": float(np.median(known)) if known.size else None,
+            "stderr_median": float(np.median(finite_error)) if finite_error.size else None,
             "unit": plan.units.get(name, ""),
         }
     return {
         "schema": 1,
         "status": {
-            "success": bool(good.all()),
+            "success": bool(converged.all()),
             "message": fit.message,
             "counts": fit.counts,
-            "curves": int(good.size),
-            "converged": int(good.sum()),
+            "curves": int(converged.size),
+            "converged": int(converged.sum()),
         },
         "shape": dict(zip(fit.dims or (), fit.shape, strict=False)),
         "parameters": parameters,
         "statistics": {
-            "steps_mean": float(fit.num_steps[good].mean()) if good.any() else None,
-            "redchi_median": float(np.median(fit.redchi[good])) if good.any() else None,
+            "steps_mean": float(fit.num_steps[converged].mean()) if converged.any() else None,
+            "redchi_median": float(np.median(fit.redchi[converged])) if converged.any() else None,
         },
         "inputs": {role: {"sha256": digest} for role, digest in plan.digests().items()},
         "versions": versions(),

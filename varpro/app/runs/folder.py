@@ -40,10 +40,10 @@ class RunFolder:
     def open(self) -> Iterator["RunFolder"]:
         """Take the lock and make the hidden folder; leave nothing behind unless published."""
         self._refuse(self.target)
-        made = list(itertools.takewhile(lambda p: not p.exists(), self.target.parents))
-        above = self.target.parents[len(made)]
-        if not above.is_dir():
-            raise InputError(f"{self.target}: cannot be made, as {above} is not a folder.")
+        new_parents = list(itertools.takewhile(lambda p: not p.exists(), self.target.parents))
+        existing = self.target.parents[len(new_parents)]
+        if not existing.is_dir():
+            raise InputError(f"{self.target}: cannot be made, as {existing} is not a folder.")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -54,15 +54,15 @@ class RunFolder:
                     yield self
                 except InputError as error:
                     # Users know the folder by the name that it will have.
-                    said = str(error).replace(str(self.work), str(self.target))
-                    raise InputError(said) from error
+                    text = str(error).replace(str(self.work), str(self.target))
+                    raise InputError(text) from error
                 finally:
                     shutil.rmtree(self.work, ignore_errors=True)
         except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"{self.target}: cannot be written ({why}).") from error
+            reason = error.strerror or error
+            raise InputError(f"{self.target}: cannot be written ({reason}).") from error
         finally:
-            for parent in made:  # the deepest comes first; one that holds something stays
+            for parent in new_parents:  # the deepest comes first; one that holds something stays
                 with contextlib.suppress(OSError):
                     parent.rmdir()
 
@@ -82,8 +82,8 @@ class RunFolder:
                     self.target.mkdir()
                 yield self.target
         except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"{self.target}: cannot be written ({why}).") from error
+            reason = error.strerror or error
+            raise InputError(f"{self.target}: cannot be written ({reason}).") from error
 
     def publish(self, success: bool) -> Path:
         """Move the finished folder into place and say where that is.
@@ -97,22 +97,22 @@ class RunFolder:
         for path in self.work.iterdir():
             flush(path)
         flush(self.work)
-        old = self._sibling("old") if target.exists() else None
-        if old is not None:
-            target.rename(old)
+        earlier = self._sibling("old") if target.exists() else None
+        if earlier is not None:
+            target.rename(earlier)
         try:
             self.work.rename(target)
         except BaseException:
-            if old is not None:
-                old.rename(target)
+            if earlier is not None:
+                earlier.rename(target)
             raise
         flush(target.parent)
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        if earlier is not None:
+            shutil.rmtree(earlier, ignore_errors=True)
         return target
 
-    def _sibling(self, what: str) -> Path:
-        return self.target.with_name(f".{self.target.name}.{what}")
+    def _sibling(self, suffix: str) -> Path:
+        return self.target.with_name(f".{self.target.name}.{suffix}")
 
     def _refuse(self, target: Path) -> None:
         """Stop where something stands that must not be replaced."""
@@ -120,15 +120,15 @@ class RunFolder:
             return
         if not target.is_dir():
             raise InputError(f"{target}: exists and is not a folder. Give another with --out.")
-        found = {path.name for path in target.iterdir()}
-        foreign = sorted(name for name in found if not _OWN.fullmatch(name))
+        names = {path.name for path in target.iterdir()}
+        foreign = sorted(name for name in names if not _OWN.fullmatch(name))
         if foreign:
             raise InputError(
                 f"{target}: holds '{foreign[0]}', which varpro did not write, so it is not "
                 "replaced. Give another folder with --out."
             )
-        if found and not self.overwrite:
-            if "blocks" in found:
+        if names and not self.overwrite:
+            if "blocks" in names:
                 raise InputError(
                     f"{target}: holds a run that is not finished. Go on with it: 'varpro resume "
                     f"{target}'. Or add --overwrite to begin anew, or give another folder with --out."
@@ -140,17 +140,17 @@ class RunFolder:
 
     def _tidy(self) -> None:
         """Put right what a killed run left; the lock is ours, so nobody is using it."""
-        old = self._sibling("old")
-        if old.exists() and not self.target.exists():
-            old.rename(self.target)
+        earlier = self._sibling("old")
+        if earlier.exists() and not self.target.exists():
+            earlier.rename(self.target)
         for path in self.target.parent.glob(f".{_literal(self.target.name)}.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock, me = self._sibling("lock"), os.getpid()
-        owner = {"pid": me, "host": socket.gethostname(), "started": _started(me)}
+        lock, pid = self._sibling("lock"), os.getpid()
+        owner = {"pid": pid, "host": socket.gethostname(), "started": _started(pid)}
         if not _create(lock, json.dumps(owner)):
             self._break_stale(lock)
             if not _create(lock, json.dumps(owner)):
@@ -179,13 +179,13 @@ class RunFolder:
             raise InputError(f"{self.target}: in use by another run (process {pid}).")
         # Two runs may both find it stale. Renaming is atomic, so one of them gets it; should that be
         # a fresh lock by now, it goes back.
-        aside = self._sibling(f"stale-{os.getpid()}")
+        temporary = self._sibling(f"stale-{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
-            lock.rename(aside)
-            found = aside.read_text()
-            aside.unlink()
-            if found != text:
-                _create(lock, found)
+            lock.rename(temporary)
+            stolen = temporary.read_text()
+            temporary.unlink()
+            if stolen != text:
+                _create(lock, stolen)
 
 
 def _create(path: Path, text: str) -> bool:

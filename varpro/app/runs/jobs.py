@@ -42,20 +42,20 @@ def jobs_of(
     for config in configs:
         # A file whose name has such a letter in it is that file.
         if glob.has_magic(config) and not Path(config).exists():
-            found = sorted(glob.glob(config))
-            if not found:
+            matches = sorted(glob.glob(config))
+            if not matches:
                 raise vp.InputError(f"{config}: configuration: no file matches.")
-            paths += found
+            paths += matches
         else:
             paths.append(config)
     paths = list(dict.fromkeys(paths))
     axes: list[list[str]] = []
     for sweep in sweeps:
         key, equals, values = sweep.partition("=")
-        listed = [value.strip() for value in _split(values)]
-        if not equals or not key.strip() or not all(listed):
+        words = [value.strip() for value in _split(values)]
+        if not equals or not key.strip() or not all(words):
             raise vp.InputError(f"--sweep {sweep}: expected KEY=A,B,..., such as fit.seed=1,2,3.")
-        axes.append([f"{key.strip()}={value}" for value in listed])
+        axes.append([f"{key.strip()}={value}" for value in words])
     jobs = []
     for path in paths:
         for chosen in itertools.product(*axes):
@@ -63,8 +63,8 @@ def jobs_of(
             if len(paths) > 1 and out is not None:
                 folder = str(Path(out) / Path(path).stem)
             if chosen:
-                above = Path(folder) if folder else Path(path).parent / "runs" / Path(path).stem
-                folder = str(above / safe_name(",".join(chosen)))
+                parent = Path(folder) if folder else Path(path).parent / "runs" / Path(path).stem
+                folder = str(parent / safe_name(",".join(chosen)))
             jobs.append(Job(path, (*changes, *chosen), folder))
     return jobs
 
@@ -132,12 +132,12 @@ def run_jobs(
                 failed.append(title)
         elif not outcome.fit.success:
             # The summary has said why.
-            why = f" {outcome.fit.message}" if quiet else ""
-            typer.echo(f"{job.config}: the fit failed.{why}", err=True)
+            reason = f" {outcome.fit.message}" if quiet else ""
+            typer.echo(f"{job.config}: the fit failed.{reason}", err=True)
             failed.append(title)
     if len(jobs) > 1 and failed:
-        some = ", ".join(failed[:6]) + (", ..." if len(failed) > 6 else "")
-        typer.echo(f"{len(failed)} of {len(jobs)} runs failed: {some}.", err=True)
+        listing = ", ".join(failed[:6]) + (", ..." if len(failed) > 6 else "")
+        typer.echo(f"{len(failed)} of {len(jobs)} runs failed: {listing}.", err=True)
     return 1 if failed else SOME_FAILED if some_curves else 0
 
 

@@ -27,17 +27,19 @@ _NAME = "{:06d}.npz"
 _FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
 
 
-def ranges(shape: tuple[int, ...], most: int) -> list[tuple[int, int]]:
+def ranges(shape: tuple[int, ...], max_curves: int) -> list[tuple[int, int]]:
     """Blocks of at most `most` curves, each a box of the cube: whole lines where they fit."""
     total, inner = math.prod(shape), 1
     box = 1
     for n in reversed(shape):
-        if inner * n > most:
+        if inner * n > max_curves:
             # As many of this axis as fit; a block does not reach over its end.
-            box = max(1, most // inner)
-            whole = inner * n
-            starts = [a + b for a in range(0, total, whole) for b in range(0, whole, inner * box)]
-            ends = [min(s + inner * box, (s // whole + 1) * whole) for s in starts]
+            box = max(1, max_curves // inner)
+            axis_size = inner * n
+            starts = [
+                a + b for a in range(0, total, axis_size) for b in range(0, axis_size, inner * box)
+            ]
+            ends = [min(s + inner * box, (s // axis_size + 1) * axis_size) for s in starts]
             return list(zip(starts, ends, strict=True))
         inner *= n
     return [(0, total)] if total else []
@@ -66,26 +68,26 @@ class Journal:
 
     def done(self) -> set[int]:
         """Numbers of blocks that are finished."""
-        found = set()
+        numbers = set()
         for number in range(len(self.blocks)):
             if self.path(number).exists():
-                found.add(number)
-        return found
+                numbers.add(number)
+        return numbers
 
-    def write(self, number: int, found: dict[str, np.ndarray]) -> None:
+    def write(self, number: int, block_result: dict[str, np.ndarray]) -> None:
         """Keep what a block found, for good."""
         first, last = self.blocks[number]
-        content = {key: found[key] for key in _FIELDS}
+        content = {key: block_result[key] for key in _FIELDS}
         assert all(len(value) == last - first for value in content.values())
         head = np.array(json.dumps({"key": self.key, "rows": [first, last]}))
         # Two machines may have processes of one number.
-        aside = self.store / f".{number:06d}.tmp-{uuid.uuid4().hex}"
+        temporary = self.store / f".{number:06d}.tmp-{uuid.uuid4().hex}"
         try:
-            with aside.open("xb") as file:
+            with temporary.open("xb") as file:
                 np.savez(file, head=head, **content)  # pyright: ignore[reportArgumentType]
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(self.path(number))
+            temporary.replace(self.path(number))
             flush(self.store)
         except OSError as error:
             raise InputError(
@@ -94,7 +96,7 @@ class Journal:
             ) from error
         finally:
             with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
 
     def read(self, number: int) -> dict[str, np.ndarray]:
         """What a block found.
@@ -105,24 +107,24 @@ class Journal:
         try:
             with np.load(path, allow_pickle=False) as file:
                 head = json.loads(str(file["head"]))
-                found = {key: file[key] for key in _FIELDS}
+                block_result = {key: file[key] for key in _FIELDS}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path}: damaged ({error}). Delete it, then 'varpro resume'."
             ) from error
         if head != {"key": self.key, "rows": list(self.blocks[number])}:
             raise InputError(f"{path}: belongs to another run. Delete it, then 'varpro resume'.")
-        return found
+        return block_result
 
     def gathered(self) -> dict[str, np.ndarray]:
         """All curves, in their order."""
         total = self.blocks[-1][1]
-        out: dict[str, np.ndarray] = {}
+        curves: dict[str, np.ndarray] = {}
         for number, (first, last) in enumerate(self.blocks):
             for key, value in self.read(number).items():
-                out.setdefault(key, np.empty((total, *value.shape[1:]), value.dtype))
-                out[key][first:last] = value
-        return out
+                curves.setdefault(key, np.empty((total, *value.shape[1:]), value.dtype))
+                curves[key][first:last] = value
+        return curves
 
     def discard(self) -> None:
         """Remove the blocks, once their content stands elsewhere."""
@@ -132,13 +134,13 @@ class Journal:
 
 def write_status(folder: Path, content: dict[str, Any]) -> None:
     """`status.json`, whole or as before; on a full disk as before."""
-    aside = folder / f".status.tmp-{os.getpid()}"
+    temporary = folder / f".status.tmp-{os.getpid()}"
     with contextlib.suppress(OSError):
         try:
-            aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            aside.replace(folder / "status.json")
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.replace(folder / "status.json")
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def read_status(folder: Path) -> dict[str, Any]:

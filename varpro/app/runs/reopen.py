@@ -23,8 +23,10 @@ def open_run(folder: Path) -> tuple[Plan, Fit]:
     if not (folder / "config.yaml").is_file() or not (folder / "fit.nc").is_file():
         raise vp.InputError(f"{folder}: is no run folder (it has no config.yaml and fit.nc).")
     plan = make_plan(str(folder / "config.yaml"))
-    own = any(isinstance(one, CustomComponent) for one in plan.config.model.values())
-    fit = vp.load(folder, model=plan.model if own and not plan.several else None)
+    has_custom = any(
+        isinstance(component, CustomComponent) for component in plan.config.model.values()
+    )
+    fit = vp.load(folder, model=plan.model if has_custom and not plan.several else None)
     assert isinstance(fit, vp.FitResult | vp.GlobalFit)
     return plan, fit
 

@@ -62,8 +62,8 @@ def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:
     (folder / "parameters.csv").write_text(parameters_text(fit), encoding="utf-8")
     fit.save(folder / "fit.nc")
     if isinstance(fit, vp.GlobalFit):
-        for name, one in fit.sets.items():
-            write_netcdf(plan.only(name), one, folder / f"result.{name}.nc")
+        for name, set_fit in fit.sets.items():
+            write_netcdf(plan.only(name), set_fit, folder / f"result.{name}.nc")
     else:
         write_netcdf(plan, fit, folder / "result.nc")
     write_figures(plan, fit, folder, "png")
@@ -77,8 +77,8 @@ def write_figures(plan: Plan, fit: Fit, folder: Path, kind: str) -> list[Path]:
         return []
     sets = fit.sets if isinstance(fit, vp.GlobalFit) else {"": fit}
     written = []
-    for name, one in sets.items():
+    for name, set_fit in sets.items():
         path = folder / (f"fit.{name}.{kind}" if name else f"fit.{kind}")
-        write_png(plan.only(name), one, path)
+        write_png(plan.only(name), set_fit, path)
         written.append(path)
     return written

@@ -29,7 +29,7 @@ _SPOKEN: dict[type, str] = {vp.PseudoVoigt: "pseudo-Voigt"}
 
 
 @dataclasses.dataclass
-class Found:
+class DataSummary:
     """What a data file seems to hold: names for the configuration, and numbers for a guess."""
 
     x_name: str
@@ -37,47 +37,49 @@ class Found:
     sigma: str | None
     x: np.ndarray
     y: np.ndarray
-    more: dict[str, str]
+    extra: dict[str, str]
 
 
-def guess(found: Found) -> tuple[list[str], list[str], str]:
+def guess(summary: DataSummary) -> tuple[list[str], list[str], str]:
     """Responses and components as lines of a configuration, and what was guessed in a sentence."""
-    keep = np.isfinite(found.x) & np.isfinite(found.y).all(axis=1)
-    x, y = found.x[keep], found.y[keep]
+    keep = np.isfinite(summary.x) & np.isfinite(summary.y).all(axis=1)
+    x, y = summary.x[keep], summary.y[keep]
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
     step = 1 if np.iscomplexobj(y) else -(-len(x) // _SAMPLES)
     x, y = x[::step], y[::step]
-    sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if found.sigma == "poisson" else None
-    tried = []
+    sigma = np.sqrt(np.maximum(y[:, 0], 1.0)) if summary.sigma == "poisson" else None
+    trials = []
     for name, model, known in _candidates(x, y):
         try:
             starts = known | vp.find_starts(model, x, y, init=known, sigma=sigma)
         except vp.InputError:
             continue
-        starts = _polished(model, starts, x, y, sigma)
-        tried.append((_bic(model, starts, x, y, sigma), name, model, starts))
-    tried = [one for one in tried if math.isfinite(one[0])]
-    if not tried:
-        said = "No model of decays or peaks fits; the one written is a place to start from."
-        return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], said
-    least = tried[0]
-    for one in tried[1:]:
+        starts = _refined_starts(model, starts, x, y, sigma)
+        trials.append((_bic(model, starts, x, y, sigma), name, model, starts))
+    trials = [trial for trial in trials if math.isfinite(trial[0])]
+    if not trials:
+        sentence = "No model of decays or peaks fits; the one written is a place to start from."
+        return [], ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"], sentence
+    best = trials[0]
+    for trial in trials[1:]:
         # A component more must be worth it by far, as these are not yet fits.
-        least = one if one[0] < least[0] - _WORTH else least
-    _, name, model, starts = least
+        best = trial if trial[0] < best[0] - _WORTH else best
+    _, name, model, starts = best
     responses, lines = _as_lines(model, starts)
-    said = f"The model with the least BIC is {name}, with starts from the data."
-    left = _left(model, starts, x, y, sigma) / max(
+    sentence = f"The model with the least BIC is {name}, with starts from the data."
+    unexplained = _weighted_squares(model, starts, x, y, sigma) / max(
         float(np.sum(np.abs(y - y.mean(axis=0)) ** 2)), 1e-300
     )
-    if sigma is None and left > 1.0 - _EXPLAINED:
-        said += f" It explains {1 - left:.0%} of the variance: take it as a place to start from."
-    return responses, lines, said
+    if sigma is None and unexplained > 1.0 - _EXPLAINED:
+        sentence += (
+            f" It explains {1 - unexplained:.0%} of the variance: take it as a place to start from."
+        )
+    return responses, lines, sentence
 
 
-def _polished(
+def _refined_starts(
     model: vp.basis.AbstractBasis,
     starts: Mapping[str, float],
     x: np.ndarray,
@@ -98,26 +100,30 @@ def _polished(
         phi = np.asarray(evaluate(x, dict(zip(names, values, strict=True)))) * weight
         if not np.isfinite(phi).all():
             return np.full(target.size * (2 if np.iscomplexobj(target) else 1), 1e150)
-        left = np.linalg.qr(phi)[0]
-        rest = (target - left @ (left.conj().T @ target)).ravel()
-        return np.concatenate([rest.real, rest.imag]) if np.iscomplexobj(rest) else rest
+        q = np.linalg.qr(phi)[0]
+        residual = (target - q @ (q.conj().T @ target)).ravel()
+        return (
+            np.concatenate([residual.real, residual.imag])
+            if np.iscomplexobj(residual)
+            else residual
+        )
 
-    begin = np.array([starts[name] for name in names], float)
-    if not names or not np.isfinite(begin).all():
+    initial = np.array([starts[name] for name in names], float)
+    if not names or not np.isfinite(initial).all():
         return dict(starts)
     local = [name.rpartition(".")[2] for name in names]
-    share = np.array([one in _SHARES for one in local])
-    positive = np.array([one in _POSITIVE for one in local])
-    lower = np.where(share, 0.0, np.where(positive, 1e-3 * np.abs(begin), -np.inf))
+    share = np.array([local_name in _SHARES for local_name in local])
+    positive = np.array([local_name in _POSITIVE for local_name in local])
+    lower = np.where(share, 0.0, np.where(positive, 1e-3 * np.abs(initial), -np.inf))
     upper = np.where(share, 1.0, np.inf)
-    scale = np.where(begin == 0, 1.0, np.abs(begin))
+    scale = np.where(initial == 0, 1.0, np.abs(initial))
     try:
-        found = least_squares(
-            resid, begin, bounds=(lower, upper), x_scale=scale, max_nfev=_POLISH, diff_step=1e-6
+        optimum = least_squares(
+            resid, initial, bounds=(lower, upper), x_scale=scale, max_nfev=_POLISH, diff_step=1e-6
         )
     except ValueError:  # whatever a start far out does to it
         return dict(starts)
-    return dict(zip(names, found.x.tolist(), strict=True))
+    return dict(zip(names, optimum.x.tolist(), strict=True))
 
 
 def _bic(
@@ -128,14 +134,14 @@ def _bic(
     sigma: np.ndarray | None,
 ) -> float:
     """Schwarz' criterion at the starts, with the best coefficients."""
-    chisq = _left(model, starts, x, y, sigma)
+    chisq = _weighted_squares(model, starts, x, y, sigma)
     parts = 2 if np.iscomplexobj(y) else 1
     size = parts * y.size
     count = len(starts) + parts * len(model.column_names) * y.shape[1]
     return size * math.log(max(chisq, 1e-300) / size) + count * math.log(size)
 
 
-def _left(
+def _weighted_squares(
     model: vp.basis.AbstractBasis,
     starts: Mapping[str, float],
     x: np.ndarray,
@@ -193,8 +199,8 @@ def _candidates(
                 yield f"{name} on a decaying background", sum(parts, vp.Exp("background")), {}
 
 
-def _number(n: int, what: str) -> str:
-    return f"{('one', 'two', 'three', 'four', 'five', 'six')[n - 1]} {what}{'s' * (n > 1)}"
+def _number(n: int, noun: str) -> str:
+    return f"{('one', 'two', 'three', 'four', 'five', 'six')[n - 1]} {noun}{'s' * (n > 1)}"
 
 
 def _peak_count(y: np.ndarray) -> int:
@@ -202,14 +208,16 @@ def _peak_count(y: np.ndarray) -> int:
     from scipy.signal import find_peaks
 
     noise = np.median(np.abs(np.diff(y))) * 1.05
-    wide = max(1, len(y) // 100)
+    half_window = max(1, len(y) // 100)
     smooth = np.convolve(
-        np.pad(y, wide, mode="edge"), np.ones(2 * wide + 1) / (2 * wide + 1), "valid"
+        np.pad(y, half_window, mode="edge"),
+        np.ones(2 * half_window + 1) / (2 * half_window + 1),
+        "valid",
     )
-    at, _ = find_peaks(
-        smooth, prominence=max(0.08 * np.ptp(smooth), 4 * noise / math.sqrt(2 * wide + 1))
+    peaks, _ = find_peaks(
+        smooth, prominence=max(0.08 * np.ptp(smooth), 4 * noise / math.sqrt(2 * half_window + 1))
     )
-    return min(len(at), _PEAKS)
+    return min(len(peaks), _PEAKS)
 
 
 def _as_lines(
@@ -222,16 +230,16 @@ def _as_lines(
     for part in model.parts if isinstance(model, vp.basis.Sum) else (model,):
         keys = [f"kind: {kinds[type(part)]}"]
         for local in part.parameters:
-            owner, _, own = local.rpartition(".")
+            owner, _, local_name = local.rpartition(".")
             value = f"{starts[part.parameter_name(local)]:.4g}"
-            given = f"{{init: {value}, lower: 0}}" if own in _POSITIVE else value
-            if own in _SHARES:
-                given = f"{{init: {value}, lower: 0, upper: 1}}"
+            value_text = f"{{init: {value}, lower: 0}}" if local_name in _POSITIVE else value
+            if local_name in _SHARES:
+                value_text = f"{{init: {value}, lower: 0, upper: 1}}"
             if not owner:
-                keys.append(f"{own}: {given}")
-            elif f"{own}: " not in responses.get(owner, ""):
+                keys.append(f"{local_name}: {value_text}")
+            elif f"{local_name}: " not in responses.get(owner, ""):
                 responses[owner] = ", ".join(
-                    [*filter(None, [responses.get(owner)]), f"{own}: {given}"]
+                    [*filter(None, [responses.get(owner)]), f"{local_name}: {value_text}"]
                 )
             if owner and f"irf: {owner}" not in keys:
                 keys.append(f"irf: {owner}")

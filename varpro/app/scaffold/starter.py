@@ -18,7 +18,7 @@ from ..config.fit import Constraints, Fit, Solver
 from ..data.formats import read_arrays
 from ..data.kinds import is_table
 from ..data.text_table import read_table
-from .model_guess import Found, guess
+from .model_guess import DataSummary, guess
 from .reference import keys_of
 
 _SIGMA = re.compile(r"(?i)(sigma|std|sd|err|error|unc|uncertainty|dy|y_?err|e_?y)")
@@ -37,35 +37,35 @@ def write_starter(config: Path, source: Path | None, overwrite: bool) -> list[st
         )
     if not config.parent.is_dir():
         raise vp.InputError(f"{config}: cannot be written; there is no folder {config.parent}.")
-    said: list[str] = []
+    messages: list[str] = []
     counted = False
     if source is None:
         data = {"path": "data.csv", "x": "time", "y": "[counts]"}
         model = ["decay: {kind: exp, tau: 1.0}", "background: {kind: constant}"]
         responses: list[str] = []
     else:
-        found = _look(source)
+        summary = _summarise(source)
         path = os.path.relpath(source.absolute(), config.parent.absolute())
-        data = {"path": _quoted(Path(path).as_posix()), "x": _quoted(found.x_name)}
-        data["y"] = f"[{', '.join(_quoted(name) for name in found.y_names)}]"
-        if found.sigma and found.sigma != "poisson":
-            data["sigma"] = found.sigma
-        data |= found.more
-        said.append(
-            f"x is '{found.x_name}', y is {', '.join(found.y_names[:4])}"
-            + (", ..." if len(found.y_names) > 4 else "")
+        data = {"path": _quoted(Path(path).as_posix()), "x": _quoted(summary.x_name)}
+        data["y"] = f"[{', '.join(_quoted(name) for name in summary.y_names)}]"
+        if summary.sigma and summary.sigma != "poisson":
+            data["sigma"] = summary.sigma
+        data |= summary.extra
+        messages.append(
+            f"x is '{summary.x_name}', y is {', '.join(summary.y_names[:4])}"
+            + (", ..." if len(summary.y_names) > 4 else "")
         )
-        if found.sigma == "poisson":
+        if summary.sigma == "poisson":
             # Weights from the counts themselves are biased towards small ones.
             counted = True
-            said.append("noise: poisson (y holds counts)")
-        elif found.sigma:
-            said.append(f"sigma: {found.sigma}")
-        responses, model, why = guess(found)
-        said.append(why)
+            messages.append("noise: poisson (y holds counts)")
+        elif summary.sigma:
+            messages.append(f"sigma: {summary.sigma}")
+        responses, model, sentence = guess(summary)
+        messages.append(sentence)
     text = "\n".join(_lines(config.stem, data, responses, model, counted)) + "\n"
     replace_file(config, text)
-    return [*said, f"Written to {config}. Next: varpro check {config}"]
+    return [*messages, f"Written to {config}. Next: varpro check {config}"]
 
 
 def _lines(
@@ -113,10 +113,10 @@ def _commented(section: Any, indent: str, without: set[str]) -> Iterator[str]:
         if key in without:
             continue
         name = next(n for n, f in section.model_fields.items() if (f.alias or n) == key)
-        said = texts.get(name, "")
+        text = texts.get(name, "")
         mark = indent if "#" in indent else f"{indent}# "
         value = default if default not in ("", "required", "see below") else f"<{takes}>"
-        yield f"{mark}{key}: {value}  # {said}"
+        yield f"{mark}{key}: {value}  # {text}"
 
 
 def _quoted(name: str) -> str:
@@ -125,11 +125,11 @@ def _quoted(name: str) -> str:
     )
 
 
-def _look(source: Path) -> Found:
-    return _look_at_table(source) if is_table(source) else _look_at_arrays(source)
+def _summarise(source: Path) -> DataSummary:
+    return _summarise_table(source) if is_table(source) else _summarise_arrays(source)
 
 
-def _look_at_table(source: Path) -> Found:
+def _summarise_table(source: Path) -> DataSummary:
     table = read_table(source)
     names = table.names()
     numbers: dict[int, np.ndarray] = {}
@@ -143,8 +143,8 @@ def _look_at_table(source: Path) -> Found:
             f"{source}: has {len(numbers)} column{'s' * (len(numbers) != 1)} of numbers; a fit takes x "
             "and y. Where samples are evenly spaced, write their positions beside them."
         )
-    named = [j for j in numbers if _X.fullmatch(names[j])]
-    x = (named or [j for j in numbers if _monotonic(numbers[j])] or list(numbers))[0]
+    x_named = [j for j in numbers if _X.fullmatch(names[j])]
+    x = (x_named or [j for j in numbers if _monotonic(numbers[j])] or list(numbers))[0]
     rest = [j for j in numbers if j != x]
     sigma = next((j for j in rest if _SIGMA.fullmatch(names[j])), None)
     ys = [j for j in rest if j != sigma and not _SIGMA.fullmatch(names[j])] or rest
@@ -152,45 +152,45 @@ def _look_at_table(source: Path) -> Found:
     numeric = all(_is_number(names[j]) for j in ys)
     ys = ys if numeric else ys[:1]
     y = np.stack([numbers[j] for j in ys], axis=1)
-    said = names[sigma] if sigma is not None else None
-    if said is None and len(ys) == 1 and _counts(y, names[ys[0]]):
-        said = "poisson"
+    sigma_name = names[sigma] if sigma is not None else None
+    if sigma_name is None and len(ys) == 1 and _counts(y, names[ys[0]]):
+        sigma_name = "poisson"
     y_names = [names[j] for j in ys]
     if len(ys) > 3 and len(ys) == len(rest):
         y_names = ["*"]
-    return Found(names[x], y_names, said, numbers[x], y, {})
+    return DataSummary(names[x], y_names, sigma_name, numbers[x], y, {})
 
 
-def _look_at_arrays(source: Path) -> Found:
-    found = read_arrays(source)
-    vectors = {str(n): v for n, v in found.variables.items() if v.ndim == 1}
-    tables = {str(n): v for n, v in found.data_vars.items() if v.ndim == 2}
-    images = [str(n) for n, v in found.data_vars.items() if v.ndim > 2]
+def _summarise_arrays(source: Path) -> DataSummary:
+    dataset = read_arrays(source)
+    vectors = {str(n): v for n, v in dataset.variables.items() if v.ndim == 1}
+    tables = {str(n): v for n, v in dataset.data_vars.items() if v.ndim == 2}
+    images = [str(n) for n, v in dataset.data_vars.items() if v.ndim > 2]
     names = [n for n in vectors if _X.fullmatch(n.rpartition("/")[2])]
     names = names or [n for n, v in vectors.items() if _monotonic(np.asarray(v.values))]
     if not names or not (tables or len(vectors) > 1):
-        more = f" '{images[0]}' has more than two axes: see share: none." if images else ""
+        hint = f" '{images[0]}' has more than two axes: see share: none." if images else ""
         raise vp.InputError(
-            f"{source}: found no x and y among {', '.join(map(str, found.variables))}.{more} Write the "
+            f"{source}: found no x and y among {', '.join(map(str, dataset.variables))}.{hint} Write the "
             "configuration without --from."
         )
     # Of several axes, the one that decays or peaks lie along is called time or comes first.
     time = [n for n in names if re.search(r"(?i)time|delay|^t$", n)]
     x_name = (time or names)[0]
     (axis,) = vectors[x_name].dims
-    good = [n for n, v in tables.items() if axis in v.dims]
-    if good:
-        y_name = good[0]
-        y = np.asarray(found[y_name].transpose(axis, ...).values)
+    matching = [n for n, v in tables.items() if axis in v.dims]
+    if matching:
+        y_name = matching[0]
+        y = np.asarray(dataset[y_name].transpose(axis, ...).values)
     else:
-        others = [n for n, v in vectors.items() if v.dims == (axis,) and n != x_name]
-        others = [n for n in others if not _SIGMA.fullmatch(n)]
-        if not others:
+        vectors_y = [n for n, v in vectors.items() if v.dims == (axis,) and n != x_name]
+        vectors_y = [n for n in vectors_y if not _SIGMA.fullmatch(n)]
+        if not vectors_y:
             raise vp.InputError(f"{source}: nothing lies along '{x_name}'.")
-        y_name = others[0]
+        y_name = vectors_y[0]
         y = np.asarray(vectors[y_name].values)[:, None]
     sigma = "poisson" if y.shape[1] == 1 and _counts(y, y_name) else None
-    return Found(x_name, [y_name], sigma, np.asarray(vectors[x_name].values, float), y, {})
+    return DataSummary(x_name, [y_name], sigma, np.asarray(vectors[x_name].values, float), y, {})
 
 
 def _monotonic(x: np.ndarray) -> bool:
@@ -207,9 +207,12 @@ def _is_number(text: str) -> bool:
 
 def _counts(y: np.ndarray, name: str) -> bool:
     """Whether y looks like counted photons: whole numbers, and many of them or by name."""
-    good = y[np.isfinite(y)]
-    if not _COUNTED.fullmatch(name) and good.size < 50:
+    finite = y[np.isfinite(y)]
+    if not _COUNTED.fullmatch(name) and finite.size < 50:
         return False
     return bool(
-        good.size and (good >= 0).all() and (good == np.round(good)).all() and good.max() > 5
+        finite.size
+        and (finite >= 0).all()
+        and (finite == np.round(finite)).all()
+        and finite.max() > 5
     )
