@@ -13,7 +13,7 @@ T = np.linspace(0.0, 20.0, 120)
 NOISE = np.random.default_rng(7).normal(size=T.size)
 Y = 3.0 * np.exp(-T / 1.0) + 2.0 * np.exp(-T / 6.0) + 0.5 + 0.02 * NOISE
 ONE = vp.Exp("fast", tau=0.5) + vp.Constant("bg")
-TWO = ONE + vp.Exp("slow", tau=5.0)
+TWO = vp.Exp("fast", tau=0.5) + vp.Exp("slow", tau=5.0) + vp.Constant("bg")
 
 
 def test_the_f_test_of_two_polynomials_is_that_of_the_books():

@@ -50,7 +50,7 @@ def test_parts_compressed_elsewhere_are_joined(rng):
 
 
 def test_data_on_disk_are_fitted_as_those_in_memory(rng, tmp_path):
-    y = spectra(rng, 60)
+    y = spectra(rng, 50)
     disk = np.memmap(tmp_path / "y.raw", dtype=float, mode="w+", shape=y.shape)
     disk[:] = y
     whole, blocks = vp.fit(MODEL, T, y), vp.fit(MODEL, T, disk)
@@ -113,15 +113,15 @@ def test_coefficients_wait_for_the_second_reading(rng):
 
 
 def test_several_starts_are_searched_compressed(rng, monkeypatch):
-    y, seen = spectra(rng, 100), []
+    y, seen = spectra(rng, 50), []
     real = _single.compress
     monkeypatch.setattr(_single, "compress", lambda y: seen.append(y.shape) or real(y))
     # Ordered, for of two optima that differ in names alone rounding would choose.
     options = {"starts": 4, "bounds": {"*.tau": (0.1, 20.0)}, "order": ("a.tau", "b.tau")}
     fit = vp.fit(MODEL, T, y, **options)
-    assert seen == [(40, 100)] and fit.compressed == 40 and "searched as 40" in str(fit)
+    assert seen == [(40, 50)] and fit.compressed == 40 and "searched as 40" in str(fit)
     plain = vp.fit(MODEL, T, y, compress=False, **options)
-    assert seen == [(40, 100)] and plain.compressed is None
+    assert seen == [(40, 50)] and plain.compressed is None
     np.testing.assert_allclose(fit.alpha, plain.alpha, rtol=1e-8)
     np.testing.assert_allclose(fit.coef_stderr, plain.coef_stderr, rtol=1e-7)
     np.testing.assert_allclose(fit.start_costs, plain.start_costs, rtol=1e-9)
@@ -130,7 +130,7 @@ def test_several_starts_are_searched_compressed(rng, monkeypatch):
 
 
 def test_singular_values_of_the_residual_show_what_is_missing(rng):
-    y = spectra(rng, 80)
+    y = spectra(rng, 50)
     lacks = vp.fit(vp.Exp("a", tau=2.0), T, y).residual_spectrum(3)
     good = vp.fit(MODEL, T, y)
     noise = good.residual_spectrum(3)

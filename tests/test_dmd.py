@@ -265,7 +265,7 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path, real):
 
 
 def test_rows_on_disk_stay_there_and_compressed_ones_are_saved(tmp_path):
-    X, t, _ = flow(k=60, m=30)
+    X, t, _ = flow(k=300, m=30)
     disk = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", X.dtype, X.shape)
     disk[:] = X
     fit = vp.dmd(disk, t, 4, num_bags=4)
@@ -306,7 +306,7 @@ def test_single_precision():
 
 def test_report_frame_and_figure_tell_the_numbers():
     X, t, _ = flow()
-    fit = vp.dmd(X, t, 4, num_bags=8, bag_size=40)
+    fit = vp.dmd(X, t, 4, num_bags=4, bag_size=40)
     text = fit.report()
     assert "50 snapshots of 24 rows, real" in text and "converged" in text
     assert len(fit.to_frame()) == 4 and "growth_bags" in fit.to_frame()

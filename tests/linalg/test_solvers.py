@@ -102,7 +102,8 @@ CASES = [
     for name in SOLVERS
     for shape in zoo.SHAPES
     for dtype in ("float64", "complex128")
-    if dtype == "complex128" or shape in ("tall", "wide")
+    # Real wide matrices have the rules of complex ones, and the kernels of real tall ones.
+    if dtype == "complex128" or shape == "tall"
 ] + [
     (name, shape, dtype)
     for name in SOLVERS
