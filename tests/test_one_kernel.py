@@ -62,8 +62,18 @@ def twin(problem, jacobian):
     def resid(alpha):
         return project_out(problem.phi(alpha), problem.target(alpha), SVD(), jacobian)[0]
 
-    alpha = jnp.asarray(ALPHA)
-    return resid(alpha), jax.jacfwd(resid)(alpha)
+    return jax.jit(lambda alpha: (resid(alpha), jax.jacfwd(resid)(alpha)))(ALPHA)
+
+
+def evaluated(reduced):
+    """Residual, Jacobian, both rotated, and the point at ALPHA; one program, traced anew each time."""
+
+    def everything(alpha):
+        resid, point = reduced.evaluate(alpha)
+        jac, rotated = reduced.jacobian(alpha, point), reduced.rotated(alpha, point)
+        return resid, jac, rotated, getattr(point, "free", None)
+
+    return jax.tree.map(np.asarray, jax.jit(everything)(ALPHA))
 
 
 def rows(a):
@@ -86,9 +96,8 @@ def same_products(jac, resid, wanted, wanted_resid):
 
 def check_common_basis(basis, jacobian, k, dtype, rng):
     problem = Problem(basis(), data(k, rng, dtype), rng.uniform(0.5, 2.0, T.size))
-    reduced, alpha = Reduced(problem, SVD(), jacobian), jnp.asarray(ALPHA)
-    resid, point = reduced.evaluate(alpha)
-    jac = reduced.jacobian(alpha, point)
+    reduced = Reduced(problem, SVD(), jacobian)
+    resid, jac, rotated, _ = evaluated(reduced)
     wanted_resid, wanted = (rows(a) for a in twin(problem, jacobian))
     if reduced.compressed(3, k):
         assert jac.shape[0] < wanted.shape[0]
@@ -96,17 +105,15 @@ def check_common_basis(basis, jacobian, k, dtype, rng):
         close(jac, wanted)
         close(resid, wanted_resid)
     same_products(jac, resid, wanted, wanted_resid)
-    same_products(*reduced.rotated(alpha, point), wanted, wanted_resid)
+    same_products(*rotated, wanted, wanted_resid)
     close(resid @ resid, wanted_resid @ wanted_resid)
 
 
 def check_few_derivatives(rng):
     """Where derivatives of single columns are few, they alone are projected."""
     problem = Problem(table(), data(20, rng), None)
-    reduced, alpha = Reduced(problem, SVD(), "kaufman"), jnp.asarray(ALPHA)
-    _, point = reduced.evaluate(alpha)
-    jac, resid = reduced.rotated(alpha, point)
-    assert jac.shape[0] < reduced.jacobian(alpha, point).shape[0] / 5
+    _, whole, (jac, resid), _ = evaluated(Reduced(problem, SVD(), "kaufman"))
+    assert jac.shape[0] < whole.shape[0] / 5
     wanted_resid, wanted = (rows(a) for a in twin(problem, "kaufman"))
     same_products(jac, resid, wanted, wanted_resid)
 
@@ -114,10 +121,8 @@ def check_few_derivatives(rng):
 def check_per_column(jacobian, rng):
     linear = CoefficientSpec(nonnegative=True).rules(("a", "b", "c"), 6, (0, 1, 2), False)
     problem = Problem(opaque(), data(6, rng), None, linear)
-    reduced, alpha = reduction(problem, SVD(), jacobian), jnp.asarray(ALPHA)
-    resid, point = reduced.evaluate(alpha)
-    jac = np.asarray(reduced.jacobian(alpha, point)).reshape(T.size, 6, -1)
-    free = np.asarray(point.free)
+    resid, jac, rotated, free = evaluated(reduction(problem, SVD(), jacobian))
+    jac = jac.reshape(T.size, 6, -1)
     assert 0 < free.sum() < free.size
     for j in range(6):
 
@@ -125,8 +130,8 @@ def check_per_column(jacobian, rng):
             phi = problem.phi(alpha)[:, free[:, j]]
             return project_out(phi, jnp.asarray(problem.y[:, j]), SVD(), jacobian)[0]
 
-        close(jac[:, j], jax.jacfwd(alone)(alpha))
-    same_products(*reduced.rotated(alpha, point), jac.reshape(-1, 2), resid)
+        close(jac[:, j], jax.jit(jax.jacfwd(alone))(ALPHA))
+    same_products(*rotated, jac.reshape(-1, 2), resid)
 
 
 def check_sensitivity(nonnegative, k, rng):
@@ -135,11 +140,15 @@ def check_sensitivity(nonnegative, k, rng):
     spec = CoefficientSpec(bounds={"a": (-99.0, 99.0)} if nonnegative else {})
     linear = spec.rules(("a", "b", "c"), k, (0, 1, 2), False) if nonnegative else Linear()
     problem = Problem(opaque(), y, None, linear)
-    reduced, alpha = reduction(problem, SVD(), "kaufman"), jnp.asarray(ALPHA)
-    _, point = reduced.evaluate(alpha)
-    blocks = coefficient_covariance(reduced, alpha, point, jnp.zeros(2, bool))
-    wanted = jax.jacfwd(lambda alpha: project_out(problem.phi(alpha), y, SVD())[1])(alpha)
-    close(-blocks.sensitivity, jnp.moveaxis(wanted, 0, 1))
+    reduced = reduction(problem, SVD(), "kaufman")
+
+    def sensitivity(alpha):
+        _, point = reduced.evaluate(alpha)
+        return coefficient_covariance(reduced, alpha, point, jnp.zeros(2, bool)).sensitivity
+
+    coefficients = jax.jacfwd(lambda alpha: project_out(problem.phi(alpha), y, SVD())[1])
+    wanted = np.asarray(jax.jit(coefficients)(ALPHA))
+    close(-np.asarray(jax.jit(sensitivity)(ALPHA)), np.moveaxis(wanted, 0, 1))
 
 
 def check_rule(rng):
@@ -148,7 +157,7 @@ def check_rule(rng):
     _, jac = twin(problem, "full")
     for i in range(2):
         h = np.eye(2)[i] * 1e-6
-        phi = [np.asarray(problem.phi(jnp.asarray(ALPHA + s * h))) for s in (1, -1)]
+        phi = [np.asarray(exponentials(ALPHA + s * h, T)) for s in (1, -1)]
         ends = [problem.y - a @ np.linalg.lstsq(a, problem.y, rcond=None)[0] for a in phi]
         np.testing.assert_allclose(jac[..., i], (ends[0] - ends[1]) / 2e-6, atol=1e-7)
 
@@ -181,7 +190,8 @@ def test_the_sensitivity_of_coefficients_is_that_of_project_out(nonnegative, k, 
 
 def test_the_matrices_of_the_normal_equations_are_those_of_project_out(rng):
     y = data(1, rng)
-    known = moments(table(), jnp.asarray(ALPHA), Curve(y[:, 0], None, np.array(1.0), None, None))
+    curve = Curve(y[:, 0], None, np.array(1.0), None, None)
+    known = jax.jit(lambda alpha: moments(table(), alpha, curve))(ALPHA)
     problem = Problem(table(), y, None)
     for name, jacobian in (("full", "full"), ("kaufman", "kaufman")):
         resid, jac = (rows(a) for a in twin(problem, jacobian))
