@@ -1,5 +1,6 @@
 """The compiled program of a block of curves: search, values and standard errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -7,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._problem.columns import Assembled
-from .._reduced.normal_equations import Curve, Moments, coef_variance, frozen_weights, moments
+from .._reduced.normal_equations import Curve, Moments, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
+from .._statistics.per_curve import noise_variance, variances
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse
 
@@ -32,7 +34,7 @@ def run_block(
     `known`: the noise is, so that no residual scales the errors. `lanes` are searched side by side on
     each of `devices`, and b is a multiple of their product.
     """
-    each, common = _split(curves)
+    each, common = own_and_common(curves)
     whole = (columns, common, limits)
     mine = (each, jnp.asarray(start), jnp.asarray(counted))
     if devices == 1:
@@ -51,7 +53,7 @@ def run_block(
     return program(mine, arrays)
 
 
-def _split(curves: Curve) -> tuple[Curve, dict[str, Array]]:
+def own_and_common(curves: Curve) -> tuple[Curve, dict[str, Array]]:
     """What each curve has of its own, and rows that all have in common."""
     rows = {k: getattr(curves, k) for k in ("weights", "lower", "upper")}
     common = {k: jnp.asarray(a) for k, a in rows.items() if a is not None and a.ndim == 1}
@@ -68,18 +70,27 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
         before = frozen_weights(columns, alpha, coef) if limits.noise.follows_model else None
         alpha = columns.layout.sorted_components(alpha)
         at = moments(columns, alpha, curve, limits.noise, before)
-        return statistics(columns, alpha, at, curve, counted, limits, known)
+        return _statistics(columns, alpha, at, curve, counted, limits, known)
 
-    # Curves side by side as in the search, a few at a time.
-    every = found.alpha, found.coef, each, counted
-    b = len(counted)
-    chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), every)
-    out = jax.lax.map(lambda chunk: jax.vmap(one)(*chunk), chunks)
-    out = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), out)
-    return out | {"status": found.status, "steps": found.steps}
+    curves = by_lanes(one, (found.alpha, found.coef, each, counted), lanes)
+    return curves | {"status": found.status, "steps": found.steps}
 
 
-def statistics(
+def by_lanes(
+    function: Callable[..., dict[str, Array]], arguments: tuple[PyTree, ...], lanes: int
+) -> dict[str, Array]:
+    """`function` of every curve, `lanes` of them side by side as in the search; the leading axis of all
+    arrays, a multiple of `lanes`, counts curves."""
+
+    def chunked(a):
+        return a.reshape(a.shape[0] // lanes, lanes, *a.shape[1:])
+
+    chunks = jax.tree.map(chunked, arguments)
+    results = jax.lax.map(lambda chunk: jax.vmap(function)(*chunk), chunks)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), results)
+
+
+def _statistics(
     columns: Assembled,
     alpha: Float[Array, " p"],
     at: Moments,
@@ -88,42 +99,29 @@ def statistics(
     limits: Limits,
     known: bool,
 ) -> dict[str, Array]:
-    """Values and standard errors of one curve; see `varpro._statistics.covariance` for the formulas."""
-    p, n = alpha.size, at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1)
+    """Values and standard errors of one curve with all parameters of its own."""
+    p = alpha.size
     on_bound, held = jnp.zeros((p,), bool), jnp.zeros((p,), bool)
     if curve.lower is not None and curve.upper is not None:
         held = jnp.asarray(curve.lower == curve.upper)
         on_bound = (alpha <= curve.lower) | (alpha >= curve.upper)
-    prior = columns.prior(alpha)
-    # A prior is one more observation.
-    dof = counted + (0 if prior is None else prior.size) - jnp.sum(~on_bound) - n
     # Data and model were divided by `unit`.
     unit = jnp.asarray(curve.unit)
     precise = unit**limits.noise.degree
-    chisq = at.squares * precise
-    total = at.squares if prior is None else at.squares + jnp.sum(prior**2) / precise
-    share = 1.0 / precise if known else total / jnp.where(dof > 0, dof, 1)
-    share = jnp.where((dof > 0) | known, share, jnp.nan)
+    prior = columns.prior(alpha)
+    dof, noise = noise_variance(at, prior, counted, ~on_bound, precise, known)
     both = (~on_bound)[:, None] & ~on_bound
     eye = jnp.eye(p, dtype=alpha.dtype)
-    spread, lost = inverse(jnp.where(both, at.kaufman, eye)) if p else (eye, on_bound)
-    spread, lost = jnp.where(both, spread, 0.0), lost & ~on_bound
-    gram, lost_coef = inverse(at.gram)
-    gain = gram @ jnp.where(on_bound, 0.0, at.cross)
-    values = columns.values(alpha)
-    transform = jax.jacfwd(columns.values)(alpha)
-    moves = transform != 0
-    variance = jnp.sum((transform @ spread) * transform, axis=1)
-    variance = jnp.where(moves @ lost, jnp.inf, variance)
-    variance = jnp.where(moves @ (on_bound & ~held), jnp.nan, variance)
-    linear = coef_variance(gram) + jnp.sum((gain @ spread) * gain.conj(), axis=1).real
-    linear = jnp.where(lost_coef | ((gain != 0) @ lost), jnp.inf, linear)
+    covariance, lost = inverse(jnp.where(both, at.kaufman, eye)) if p else (eye, on_bound)
+    covariance, lost = jnp.where(both, covariance, 0.0), lost & ~on_bound
+    withheld = on_bound & ~held
+    values, coef = variances(columns, alpha, at, covariance, 1.0, lost, on_bound, withheld)
     return {
-        "alpha": values,
-        "alpha_stderr": jnp.sqrt(variance * share),
+        "alpha": columns.values(alpha),
+        "alpha_stderr": jnp.sqrt(values * noise),
         "coef": at.coef * unit,
-        "coef_stderr": jnp.sqrt(linear * share) * unit,
-        "chisq": chisq,
+        "coef_stderr": jnp.sqrt(coef * noise) * unit,
+        "chisq": at.squares * precise,
         "dof": dof,
         "cost": at.cost * precise,
     }

@@ -11,14 +11,16 @@ from jaxtyping import Array, Float
 
 from .._parameters.layout import Layout, Numbers
 from .._problem.columns import Assembled
-from .._reduced.normal_equations import Curve, coef_variance, frozen_weights, moments
+from .._reduced.normal_equations import Curve, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
+from .._statistics.per_curve import noise_variance, variances
 from .._status import CurveStatus
 from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg._cholesky import inverse
 from .job import FIELDS, BatchJob
 from .prepare import mean_curve
+from .program import by_lanes, own_and_common
 
 _FINISHED = (
     *(CurveStatus.SUCCESSFUL, CurveStatus.FLOOR, CurveStatus.STUCK, CurveStatus.MAX_STEPS),
@@ -190,8 +192,7 @@ def _mixed_block(
     inner = dataclasses.replace(inner, numbers=numbers)
     curves, start = jax.tree.map(jnp.asarray, curves), jnp.asarray(start)
     found = search_lanes(inner, curves, start, limits, lanes)
-    rows = {k: getattr(curves, k) for k in ("weights", "lower", "upper")}
-    common = {k: a for k, a in rows.items() if a is not None and a.ndim == 1}
+    each, common = own_and_common(curves)
     of_s, of_l = np.array(shared, int), np.array(local, int)
     p = len(shared) + len(local)
     s = jnp.asarray(s)
@@ -208,8 +209,7 @@ def _mixed_block(
         unit, degree = jnp.asarray(curve.unit), limits.noise.degree
         precise, small = unit**degree, (unit / scale) ** degree
         prior = outer.prior(whole)
-        n = coef.size * (2 if jnp.iscomplexobj(coef) else 1)
-        dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - n
+        dof, own = noise_variance(at, prior, counted, inside, precise, known)
 
         def parts(matrix):
             pair = inside[:, None] & inside
@@ -229,9 +229,6 @@ def _mixed_block(
             more = {k: v * small for k, v in more.items()}
             return out | more | {"slope": slope}
         wide, free = (jnp.asarray(a) for a in spread)
-        total = at.squares if prior is None else at.squares + jnp.sum(prior**2) / precise
-        own = 1.0 / precise if known else total / jnp.where(dof > 0, dof, 1)
-        own = jnp.where((dof > 0) | known, own, jnp.nan)
         # Joint covariance of s and l, and with it of all that follows from them.
         sure = jnp.where(jnp.isfinite(wide), wide, 0.0)
         joint = jnp.zeros((p, p), alpha.dtype)
@@ -241,26 +238,13 @@ def _mixed_block(
         joint = joint.at[np.ix_(of_l, of_s)].set(mixed).at[np.ix_(of_s, of_l)].set(mixed.T)
         gone = jnp.zeros((p,), bool).at[of_l].set(lost).at[of_s].set(jnp.isinf(jnp.diagonal(wide)))
         held = jnp.zeros((p,), bool).at[of_l].set(~inside).at[of_s].set(~free)
-        gram, lost_coef = inverse(at.gram)
-        gain = gram @ jnp.where(held, 0.0, at.cross)
-        transform = jax.jacfwd(outer.values)(whole)
-        moves = transform != 0
-        variance = jnp.sum((transform @ joint) * transform, axis=1)
-        variance = jnp.where(moves @ gone, jnp.inf, variance)
-        variance = jnp.where(moves @ held, jnp.nan, variance)
-        linear = coef_variance(gram) * own + jnp.sum((gain @ joint) * gain.conj(), axis=1).real
-        linear = jnp.where(lost_coef | ((gain != 0) @ gone), jnp.inf, linear)
+        values, linear = variances(outer, whole, at, joint, own, gone, held, held)
         return out | {
             "alpha": outer.values(whole),
-            "alpha_stderr": jnp.sqrt(variance),
+            "alpha_stderr": jnp.sqrt(values),
             "coef": at.coef * unit,
             "coef_stderr": jnp.sqrt(linear) * unit,
         }
 
-    each = curves._replace(**dict.fromkeys(common))
-    every = found.alpha, found.coef, each, jnp.asarray(counted)
-    b = len(start)
-    chunks = jax.tree.map(lambda a: a.reshape(b // lanes, lanes, *a.shape[1:]), every)
-    out = jax.lax.map(lambda chunk: jax.vmap(one)(*chunk), chunks)
-    out = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), out)
-    return out | {"status": found.status, "steps": found.steps}
+    results = by_lanes(one, (found.alpha, found.coef, each, jnp.asarray(counted)), lanes)
+    return results | {"status": found.status, "steps": found.steps}
