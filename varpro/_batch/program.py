@@ -87,7 +87,7 @@ def by_lanes(
 
     chunks = jax.tree.map(chunked, arguments)
     results = jax.lax.map(lambda chunk: jax.vmap(function)(*chunk), chunks)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), results)
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * lanes, *a.shape[2:]), results)
 
 
 def _statistics(
