@@ -49,8 +49,8 @@ def assemble(
     real = data.real
     optimum = Optimum(
         out["alpha"],
-        coordinates.lower.astype(real),  # pyright: ignore[reportArgumentType]
-        coordinates.upper.astype(real),  # pyright: ignore[reportArgumentType]
+        coordinates.lower.astype(real),
+        coordinates.upper.astype(real),
         jax.tree.map(lambda a: a.astype(real), numbers),
         prior,
         out["transform"],

@@ -133,7 +133,7 @@ def _reweighting(
     for _ in range(_ROUNDS):
         before = out["values"]
         fitted, y = out["fitted"][:, 0], data.y[:, 0]
-        new = _reweighted(noise, fitted, y, given)  # pyright: ignore[reportArgumentType]
+        new = _reweighted(noise, fitted, y, given)
         data = dataclasses.replace(data, weights=np.asarray(new))
         out = run(out["alpha"][None], data, linear)
         change = np.abs(out["values"] - before)
