@@ -1,14 +1,18 @@
-"""How a search can end.
+"""How a search can end: names, sentences, and what counts as converged.
 
 Bad numbers are a `RESULTS` member carried in the solution, inside `jit` and `vmap` too.
 """
 
-import functools
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+# The ground floor has no other modules.
+ArrayIn = Array | np.ndarray
 
 
 class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
@@ -17,25 +21,119 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     successful = ""
 
 
-RESULT_NAMES = (
+class STOP(eqx.Enumeration):
+    """Which test ended a run."""
+
+    running = "No test was met: the limit of steps came first."
+    ftol = "The last step and the best possible step change the cost by less than ftol."
+    xtol = "The last step and the full Gauss-Newton step are shorter than xtol."
+    gtol = "The residual is orthogonal to the Jacobian of the free parameters within gtol."
+    floor = "The rounding floor is reached: further steps are lost in the rounding of the residual."
+    fit = "The fit is perfect: the residual is zero compared with the one at the start."
+    stuck = (
+        "No step reduces the cost although the gradient is not zero: two parameters have run "
+        "together, one has run off, or the Jacobian is wrong."
+    )
+    vanished = "A parameter has run off to where the residual no longer depends on it."
+    nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
+
+
+_RESULTS = (
     *("failed", "successful", "nonlinear_max_steps_reached", "nonlinear_divergence", "nonfinite"),
     *("singular", "breakdown", "stagnation"),
 )
+_TESTS = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite".split())
 
 
-def enum_index(
-    member: PyTree, kind: type[eqx.Enumeration], names: tuple[str, ...]
-) -> Int[Array, ""]:
-    """The index among `names` of a member of an enumeration; 0 if it is none of `names[1:]`.
+class Status(eqx.Module):
+    """How a search ended: numbers that a compiled program returns, and the words for them on the host.
 
-    A plain number, made where the member is: comparing members on the host takes longer than a fit.
+    The numbers are made where the members of `RESULTS` and `STOP` are, for comparing members on the host
+    takes longer than a fit.
+
+    **Fields:** `result` and `test`, codes of `RESULTS` and of `STOP`; `num_steps`, `num_residuals` and
+    `num_jacobians`, -1 where the solver does not count them; `costs` (h,), the cost after each step, None
+    where it is not kept.
     """
+
+    result: Int[ArrayIn, "..."]
+    test: Int[ArrayIn, "..."]
+    num_steps: Int[ArrayIn, "..."]
+    num_residuals: Int[ArrayIn, "..."]
+    num_jacobians: Int[ArrayIn, "..."]
+    costs: Float[ArrayIn, "... h"] | None = None
+
+    @classmethod
+    def of(cls, result: PyTree, stats: Mapping[str, PyTree]) -> "Status":
+        """The status of a search with this member of `RESULTS` and these statistics of its solver."""
+        return cls(
+            _code(result, RESULTS, _RESULTS),
+            _code(stats["stop"], STOP, _TESTS) if "stop" in stats else jnp.array(0),
+            stats["num_steps"],
+            stats.get("num_residuals", jnp.array(-1)),
+            stats.get("num_jacobians", jnp.array(-1)),
+            stats.get("costs"),
+        )
+
+    @staticmethod
+    def code(name: str) -> int:
+        """The code of a member of `RESULTS`."""
+        return _RESULTS.index(name)
+
+    @staticmethod
+    def names(codes: np.ndarray) -> np.ndarray:
+        """The names of several members of `RESULTS`, of the shape of their codes."""
+        return np.array(_RESULTS)[codes]
+
+    @property
+    def name(self) -> str:
+        """The member of `RESULTS`; "failed" for one that has no name here."""
+        return _RESULTS[int(self.result)]
+
+    @property
+    def converged(self) -> bool:
+        return self.name == "successful"
+
+    @property
+    def stop(self) -> str:
+        """The member of `STOP`, empty for solvers that have no such test."""
+        return _TESTS[int(self.test)]
+
+    @property
+    def message(self) -> str:
+        """How the run ended, in one sentence."""
+        if self.name == "nonlinear_max_steps_reached":
+            return (
+                f"The limit of {int(self.num_steps)} steps came before any test was met. Give better "
+                "starts or a larger max_steps."
+            )
+        if self.stop:
+            return STOP[getattr(STOP, self.stop)]
+        return "" if self.name == "failed" else RESULTS[getattr(RESULTS, self.name)]
+
+    @property
+    def history(self) -> Float[np.ndarray, " s"]:
+        """The costs of the steps that were done."""
+        return np.zeros(0) if self.costs is None else np.asarray(self.costs[: int(self.num_steps)])
+
+
+class CurveStatus:
+    """How a curve of a batch ended, by code; `NAMES` are in the order of the codes."""
+
+    WAITING, SUCCESSFUL, FLOOR, STUCK, NONFINITE, MAX_STEPS, BAD_DATA, NO_DATA = range(8)
+    NAMES = (
+        *("waiting", "successful", "floor", "stuck", "nonfinite", "max_steps", "bad_data"),
+        "no_data",
+    )
+
+    @staticmethod
+    def converged(codes: Int[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Which curves converged: to a minimum, or as near to it as rounding allows."""
+        return np.isin(codes, (CurveStatus.SUCCESSFUL, CurveStatus.FLOOR))
+
+
+def _code(member: PyTree, kind: type[eqx.Enumeration], names: tuple[str, ...]) -> Int[Array, ""]:
+    """The index among `names` of a member of an enumeration; 0 if it is none of `names[1:]`."""
     return jnp.argmax(
         jnp.stack([jnp.array(False), *(member == getattr(kind, n) for n in names[1:])])
     )
-
-
-@functools.cache
-def explained(kind: type[eqx.Enumeration], name: str) -> str:
-    """The sentence that an enumeration has for one of its members."""
-    return kind[getattr(kind, name)]

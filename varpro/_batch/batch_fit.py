@@ -16,6 +16,7 @@ from .._parameters.param import Param
 from .._results.abstract import AbstractResult
 from .._results.netcdf import Contents
 from .._statistics.estimate import Estimate
+from .._status import CurveStatus
 from .._text import indented, text_table
 from .._types import ArrayIn, precision
 from ..basis import Model
@@ -23,12 +24,6 @@ from ..basis import Model
 if TYPE_CHECKING:
     import matplotlib.figure
     import xarray
-
-# What a curve's `status` may be, by code.
-STATUS = (
-    *("waiting", "successful", "floor", "stuck", "nonfinite", "max_steps", "bad_data", "no_data"),
-)
-_GOOD = (1, 2)
 
 
 class BatchFit(AbstractResult):
@@ -38,7 +33,7 @@ class BatchFit(AbstractResult):
 
     - `names`, `alpha` (..., q), `alpha_stderr`: nonlinear parameters.
     - `columns`, `coef` (..., n), `coef_stderr`: linear coefficients.
-    - `chisq`, `dof`, `num_steps`, and `status`, codes of `STATUS`: "successful"; "floor", as good as
+    - `chisq`, `dof`, `num_steps`, and `status`, codes of `CurveStatus`: "successful"; "floor", as good as
         rounding allows; "stuck"; "nonfinite"; "max_steps"; "bad_data" for data that are not finite;
         "no_data" for fewer samples of positive weight than parameters. Parameters are NaN for the
         last two. A standard error is NaN on a bound and infinite where the data tell nothing.
@@ -76,7 +71,7 @@ class BatchFit(AbstractResult):
     @property
     def success(self) -> np.ndarray:
         """Which curves converged."""
-        return np.isin(self.status, _GOOD)
+        return CurveStatus.converged(self.status)
 
     @property
     def redchi(self) -> np.ndarray:
@@ -88,7 +83,7 @@ class BatchFit(AbstractResult):
     def counts(self) -> dict[str, int]:
         """How many curves ended in which way, those that occur."""
         codes, counts = np.unique(self.status, return_counts=True)
-        return {STATUS[c]: int(k) for c, k in zip(codes, counts, strict=True)}
+        return {CurveStatus.NAMES[c]: int(k) for c, k in zip(codes, counts, strict=True)}
 
     @property
     def message(self) -> str:
@@ -223,7 +218,9 @@ class BatchFit(AbstractResult):
             else:
                 values[name] = value, error
         extra["reduced chi-square"] = np.where(good, self.redchi, np.nan)
-        return maps.draw(values, extra, self.status, STATUS, labels or Labels(rhs="curve"), fig)  # pyright: ignore[reportReturnType]
+        return maps.draw(
+            values, extra, self.status, CurveStatus.NAMES, labels or Labels(rhs="curve"), fig
+        )  # pyright: ignore[reportReturnType]
 
     def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
         """Maps by name over the batch axes: `slow.tau`, `slow.tau_stderr`, ..., `chisq`, `redchi`,
@@ -242,8 +239,11 @@ class BatchFit(AbstractResult):
             maps[f"{name}_stderr"] = (dims, self[name].stderr)
         for key in ("chisq", "redchi", "num_steps"):
             maps[key] = (dims, getattr(self, key))
-        meanings = " ".join(STATUS)
-        flags = {"flag_values": np.arange(len(STATUS), dtype=np.int8), "flag_meanings": meanings}
+        meanings = " ".join(CurveStatus.NAMES)
+        flags = {
+            "flag_values": np.arange(len(CurveStatus.NAMES), dtype=np.int8),
+            "flag_meanings": meanings,
+        }
         maps["status"] = (dims, self.status, flags)
         return Contents(maps, dict(coords), {})
 

@@ -13,9 +13,10 @@ from .._parameters.param import Param
 from .._problem.columns import Assembled
 from .._reduced.normal_equations import Curve
 from .._search.batched_levenberg import Limits
+from .._status import CurveStatus
 from .._types import precision
 from ..basis import Model
-from .batch_fit import STATUS, BatchFit
+from .batch_fit import BatchFit
 from .curves import Rows, Weighing
 from .program import run_block
 
@@ -23,7 +24,6 @@ from .program import run_block
 _LANES, _BLOCK = 128, 4096
 # Numbers of data in one block.
 _MEMORY = 2**23
-_BAD, _EMPTY = STATUS.index("bad_data"), STATUS.index("no_data")
 # Damping of first steps from starts of unknown worth, and from those that fits gave.
 WARY, BOLD = 1.0, 0.1
 # What is known of each curve, and what it is where the curve was not fitted.
@@ -145,7 +145,9 @@ class BatchJob:
         if self.box is not None:
             held = (self.box[0] == self.box[1]).sum(axis=-1)
             free = free - (held[first:last] if np.ndim(held) else held)
-        status = np.where(bad, _BAD, np.where(counted < free, _EMPTY, 0))
+        status = np.where(
+            bad, CurveStatus.BAD_DATA, np.where(counted < free, CurveStatus.NO_DATA, 0)
+        )
         y = np.where(used & (status == 0)[:, None], y, 0.0)
         # Squares neither overflow nor underflow; a term without coefficient keeps its size.
         largest = np.abs(y).max(axis=1)

@@ -20,6 +20,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._parameters.layout import expand
+from .._status import CurveStatus
 from .batch_fit import BatchFit
 from .job import BatchJob
 from .prepare import BatchSearch
@@ -93,9 +94,8 @@ def fit_mixed(
     spread[np.ix_(free, free)] = unit * _inverse(at.kaufman[np.ix_(free, free)])
     found = inner.statistics(s, at.alpha, spread, free, each_block)
     if not good:
-        found["status"] = np.where(np.isin(found["status"], (1, 2)), 5, found["status"]).astype(
-            np.int8
-        )
+        ended = CurveStatus.converged(found["status"])
+        found["status"][ended] = CurveStatus.MAX_STEPS
     return job.gather(found, tuple(names[job.layout.free[j]] for j in shared))
 
 

@@ -13,13 +13,16 @@ from .._parameters.layout import Layout, Numbers
 from .._problem.columns import Assembled
 from .._reduced.normal_equations import Curve, coef_variance, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
+from .._status import CurveStatus
 from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg._cholesky import inverse
 from .job import FIELDS, BatchJob
 from .prepare import mean_curve
 
-_FINISHED = (1, 2, 3, 5)
+_FINISHED = (
+    *(CurveStatus.SUCCESSFUL, CurveStatus.FLOOR, CurveStatus.STUCK, CurveStatus.MAX_STEPS),
+)
 
 
 class Evaluated(NamedTuple):

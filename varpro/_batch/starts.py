@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .._errors import InputError
+from .._status import CurveStatus
 from .curves import Rows, Weighing
 from .job import BatchJob
 from .prepare import Start, mean_curve
@@ -17,7 +18,6 @@ FitAll = Callable[[BatchJob], dict[str, np.ndarray]]
 _LOWER = 1e-6
 # Rounds of starts from neighbours at most.
 _ROUNDS = 4
-_GOOD = (1, 2)
 
 
 def started(job: BatchJob, start: Start, binning: int, fit_all: FitAll) -> BatchJob:
@@ -56,7 +56,7 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
         block=None,
     ).sized()
     found = fit_all(coarse)
-    good = np.isin(found["status"], _GOOD)
+    good = CurveStatus.converged(found["status"])
     return np.where(good[:, None], found["alpha"][:, list(job.layout.free)], start)
 
 
@@ -93,9 +93,9 @@ def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> di
         raise InputError("start='neighbours' and this order= do not go together. Use bounds.")
     for _ in range(_ROUNDS):
         again = fit_all(job.with_starts(_of_best_neighbour(job, found)))
-        better = np.isin(again["status"], _GOOD)
+        better = CurveStatus.converged(again["status"])
         lower = again["cost"] < found["cost"] * (1 - _LOWER)
-        better &= ~np.isin(found["status"], _GOOD) | lower
+        better &= ~CurveStatus.converged(found["status"]) | lower
         if not better.any():
             break
         found = {
@@ -107,7 +107,7 @@ def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> di
 
 def _of_best_neighbour(job: BatchJob, found: dict[str, np.ndarray]) -> np.ndarray:
     """Where the best fit among the neighbours of each curve, also diagonal ones, ended (b, p)."""
-    good = np.isin(found["status"], _GOOD) & (found["dof"] > 0)
+    good = CurveStatus.converged(found["status"]) & (found["dof"] > 0)
     alpha = found["alpha"][:, list(job.layout.free)].reshape(*job.shape, -1)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = np.where(good, found["cost"] / found["dof"], np.inf).reshape(job.shape)

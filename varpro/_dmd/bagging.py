@@ -19,7 +19,7 @@ from .._errors import InputError
 from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
 from .._search.minimise import Search, locate
-from .._status import RESULT_NAMES, RESULTS, enum_index
+from .._status import Status
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
 
@@ -155,7 +155,7 @@ def _bags(
         return {
             "alpha": optimum,
             "projector": projector.at[:, chosen].set(inverse),
-            "status": enum_index(search_outcome.result, RESULTS, RESULT_NAMES),
+            "status": Status.of(search_outcome.result, search_outcome.stats).result,
         }
 
     return jax.lax.map(fit_bag, jnp.asarray(numbers), batch_size=_LANES)
@@ -181,5 +181,5 @@ def assemble_bags(
             _, matching = linear_sum_assignment(np.abs(fitted[order][:, None] - values))
         eigenvalues.append(values[matching])
         projectors.append(coefficients[matching])
-    status = np.array(RESULT_NAMES)[bags["status"]]
+    status = Status.names(bags["status"])
     return DmdBags(np.array(eigenvalues), status, size, total, np.array(projectors))

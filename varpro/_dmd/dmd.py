@@ -16,10 +16,8 @@ from jaxtyping import Array, PyTree
 from .._errors import FitError, InputError
 from .._problem.compress import Compressed, column_blocks, compress, is_stream
 from .._problem.problem import Problem
-from .._results.assemble import message
-from .._search.levenberg_marquardt import STOP_NAMES
 from .._search.minimise import Solver, search, typed
-from .._status import RESULT_NAMES
+from .._status import Status
 from .._types import precision
 from .bagging import assemble_bags, draw_bags
 from .constraints import Band, EigenvalueConstraints, check_bands, choose_start, coordinate_bounds
@@ -305,7 +303,7 @@ def _assemble_result(
         modes = (coefficients / np.where(amplitudes > 0, amplitudes, 1.0)[:, None]).T.reshape(
             *shape, n
         )
-    status, stop = RESULT_NAMES[solution["status"]], STOP_NAMES[solution["stop"]]
+    status: Status = solution["status"]
     keys = ("half", "gram_inv", "turn", "on_bound", "lost", "inner")
     errors = Errors(*(np.asarray(solution[key]) for key in keys))
     values = spectrum.eigenvalues(solution["alpha"])
@@ -319,15 +317,15 @@ def _assemble_result(
         X=X,
         rows=count,
         real=constraints.real,
-        success=status == "successful",
-        status=status,
-        message=message(status, stop, solution["num_steps"]),
-        stop=stop,
+        success=status.converged,
+        status=status.name,
+        message=status.message,
+        stop=status.stop,
         chisq=chisq,
         dof=dof,
         weights=weights,
-        num_steps=solution["num_steps"],
-        num_residuals=solution["num_residuals"],
+        num_steps=int(status.num_steps),
+        num_residuals=int(status.num_residuals),
         rank=int(solution["rank"]),
         cond=float(solution["cond"]),
         order=order,

@@ -13,6 +13,7 @@ optimum, else a new V is made. One to three rounds do for all but the noisiest d
 compressed (`varpro._problem.compress`).
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -24,14 +25,14 @@ from jaxtyping import PyTree
 from .._problem.compress import compress
 from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
-from .._search.levenberg_marquardt import STOP, STOP_NAMES, LevenbergMarquardt
+from .._search.levenberg_marquardt import LevenbergMarquardt
 from .._search.minimise import Search, locate
 from .._statistics.covariance import (
     coefficient_sensitivity,
     parameter_covariance,
     without_rounding_coefficients,
 )
-from .._status import RESULT_NAMES, RESULTS, enum_index
+from .._status import Status
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
 from .initial import along
@@ -86,7 +87,8 @@ def optimise(
         found = _search(problem, alpha, limits, _rough(how) if loose else how)
         found = jax.device_get(found)
         alpha = found["alpha"]
-        steps, evaluations = steps + int(found["steps"]), evaluations + int(found["residuals"])
+        steps += int(found["status"].num_steps)
+        evaluations += max(int(found["status"].num_residuals), 0)
         if not np.isfinite(alpha).all():
             break
         look = _look(spectrum, x, y, weights, alpha)
@@ -108,8 +110,9 @@ def optimise(
         "inverse": look.inverse,
         "projector": projector,
         "chisq": chisq,
-        "num_steps": steps,
-        "num_residuals": evaluations,
+        "status": dataclasses.replace(
+            found["status"], num_steps=np.array(steps), num_residuals=np.array(evaluations)
+        ),
     }
 
 
@@ -184,15 +187,9 @@ def _search(problem: Problem, alpha: ArrayIn, limits: PyTree, how: Search) -> di
     eye = jnp.eye(point.coef.shape[0], dtype=point.coef.dtype)
     # A coefficient vector c moves with alpha by -(turn c), c = Phi^+ Y.
     turn = coefficient_sensitivity(problem, factor, alpha, eye).transpose(1, 0, 2)
-    stats = dict(found.stats)
     return {
         "alpha": alpha,
-        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
-        "stop": enum_index(stats.pop("stop"), STOP, STOP_NAMES)
-        if "stop" in stats
-        else jnp.array(0),
-        "steps": stats["num_steps"],
-        "residuals": stats.get("num_residuals", jnp.array(0)),
+        "status": Status.of(found.result, found.stats),
         "half": known.half,
         "lost": known.lost_alpha,
         "gram_inv": factor.gram_inv(eye) / factor.scale[:, None] / factor.scale,

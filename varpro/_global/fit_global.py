@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._errors import InputError, suggestion
 from .._export_cache import cached_jit
@@ -20,9 +20,8 @@ from .._problem.model_like import ModelLike
 from .._problem.options import Constraints, Weighting
 from .._problem.problem import Problem
 from .._reduced.multi_dataset import Several, local_layout, stacked
-from .._results.assemble import assemble, history, message
+from .._results.assemble import assemble
 from .._results.fit_result import FitResult
-from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search, typed
 from .._search.multistart import Multistart, best_of
 from .._starts.declare import Setup, declare, set_up
@@ -35,10 +34,10 @@ from .._statistics.covariance import (
 )
 from .._statistics.joint_covariance import scaled
 from .._statistics.record import prior_chisq
-from .._status import RESULT_NAMES, RESULTS, enum_index
+from .._statistics.solution import DatasetOptimum, Either, FitSolution
+from .._status import Status
 from .._types import ArrayIn, precision
 from ..basis import Model, without_names
-from ..linalg import column_scale
 from .global_fit import GlobalFit
 from .parameter_names import (
     applied,
@@ -119,16 +118,17 @@ def fit_sets(
             local.jacobian,
         )
         points = search.points(coordinates).astype(real)
-        out = jax.device_get(_program(several, coordinates, points, local, setup.bounded))
+        solution = jax.device_get(_program(several, coordinates, points, local, setup.bounded))
     place = {i: (s, j) for s, group in enumerate(members) for j, i in enumerate(group)}
     parts = []
     for i, one in enumerate(ready):
         s, j = place[i]
-        part = jax.tree.map(lambda a, j=j: a[j], out["sets"][s])
+        part = jax.tree.map(lambda a, j=j: a[j], solution.sets[s])
         moved = one.model.moved_by(free[i]) & (search.starts == 1)
-        check_columns(one.model, part, moved, one.own, f" in data set '{one.name}'")
+        where = f" in data set '{one.name}'"
+        check_columns(one.model, part.start_size, part.start, moved, one.own, where)
         parts.append(part)
-    return _result(ready, free, parts, setup, out)
+    return _result(ready, free, parts, setup, solution)
 
 
 def _data(sets: Mapping[str, tuple[PyTree, np.ndarray]], weighting: Weighting) -> dict[str, Data]:
@@ -220,10 +220,25 @@ def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
     return Problem(columns, data.y, data.common, linear, data.column_weights)
 
 
+class GlobalSolution(eqx.Module):
+    """The record that the compiled program returns: the optima of data sets in stacks of one shape, and
+    of all q parameters what `DatasetOptimum` has of those of one."""
+
+    sets: list[DatasetOptimum]
+    values: Float[Either, " q"]
+    transform: Float[Either, "q p"]
+    on_bound: Bool[Either, " q"]
+    value_variance: Float[Either, " q"]
+    covariance: ParameterCovariance
+    status: Status
+    cost: Float[Either, ""]
+    start_costs: Float[Either, " s"]
+
+
 @cached_jit
 def _program(
     several: Several, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
-) -> dict[str, PyTree]:
+) -> GlobalSolution:
     """Everything that is computed for a fit of several data sets, one program per set of shapes."""
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
@@ -251,47 +266,32 @@ def _program(
             blocks = combine(own, coefficient_covariance(reduced, local, at, own.on_bound))
             places = jnp.eye(picks.size, dtype=local.dtype)[:, free]
             first, begin = several.restricted(stack, problem, start[picks])
-            used = problem.weighted(first.problem.columns.phi(begin))
-            seen = column_scale(used) < jnp.inf
-            return {
-                "start_size": jnp.where(seen, jnp.max(jnp.abs(used), axis=0), 0.0),
-                "start": start[picks],
-                "values": values[picks],
-                "coef": problem.linear.all_of(at.coef),
-                "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.sensitivity.shape[:2]).T,
-                "num_linear": blocks.count,
-                "fitted": reduced.problem.curve(local, at.coef),
-                "chisq": reduced.problem.chisq(local, at.coef),
-                "value_variance": blocks.value_variance(places),
-                "coef_variance": blocks.coef_variance(),
-                "alpha": local,
-                "transform": places,
-                "blocks": blocks,
-                "on_bound": (transform[picks] != 0) @ on_bound,
-                "rank": blocks.rank,
-                "cond": blocks.cond,
-                "cond_jac": blocks.cond_jac,
-            }
+            return DatasetOptimum.at(
+                reduced.problem,
+                local,
+                at.coef,
+                blocks,
+                start=start[picks],
+                start_columns=problem.weighted(first.problem.columns.phi(begin)),
+                values=values[picks],
+                transform=places,
+                on_bound=(transform[picks] != 0) @ on_bound,
+                fitted=True,
+            )
 
         return stack.each(one, jnp.asarray(stack.picks), points)
 
-    stats = {k: v for k, v in found.stats.items() if k not in ("rank", "cond")}
-    stop = enum_index(stats.pop("stop"), STOP, STOP_NAMES) if "stop" in stats else jnp.array(0)
-    return {
-        "sets": [parts(s, at) for s, (at, _) in zip(several.stacks, point, strict=True)],
-        "values": values,
-        "alpha": alpha,
-        "transform": transform,
-        "on_bound": (transform != 0) @ on_bound,
-        "held": on_bound,
-        "value_variance": whole.value_variance(transform),
-        "spread": whole,
-        "cost": several.cost(alpha, point),
-        "start_costs": start_costs,
-        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
-        "stop": stop,
-        "stats": stats,
-    }
+    return GlobalSolution(
+        sets=[parts(s, at) for s, (at, _) in zip(several.stacks, point, strict=True)],
+        values=values,
+        transform=transform,
+        on_bound=(transform != 0) @ on_bound,
+        value_variance=whole.value_variance(transform),
+        covariance=whole,
+        status=Status.of(found.result, found.stats),
+        cost=several.cost(alpha, point),
+        start_costs=start_costs,
+    )
 
 
 def restrict(whole: ParameterCovariance, transform: Array) -> ParameterCovariance:
@@ -310,39 +310,35 @@ def restrict(whole: ParameterCovariance, transform: Array) -> ParameterCovarianc
 def _result(
     ready: Sequence[_Set],
     free: Sequence[tuple[int, ...]],
-    parts: Sequence[dict[str, PyTree]],
+    parts: Sequence[DatasetOptimum],
     setup: Setup,
-    out: dict[str, PyTree],
+    solution: GlobalSolution,
 ) -> GlobalFit:
     """Names back on numbers, on the host."""
     params, layout = setup.params, setup.layout
-    moving = [i for i in layout.free if not out["on_bound"][i]]
+    moving = [i for i in layout.free if not solution.on_bound[i]]
     observed = sum(layout.source[i] in layout.free for i in setup.priors)
     effective = sum(one.data.effective for one in ready)
     linear = sum(
-        float(part["num_linear"])
-        * (2 if np.iscomplexobj(one.data.y) and not one.linear.real else 1)
+        float(part.blocks.count) * (2 if np.iscomplexobj(one.data.y) and not one.linear.real else 1)
         for one, part in zip(ready, parts, strict=True)
     )
     linear = linear if any(one.linear.penalty is not None for one in ready) else round(linear)
     dof = effective + observed - len(moving) - linear
-    chisq = float(sum(part["chisq"] for part in parts))
-    total = chisq + prior_chisq(layout, params, out["values"])
+    chisq = float(sum(part.chisq for part in parts))
+    total = chisq + prior_chisq(layout, params, solution.values)
     absolute = ready[0].data.absolute
     noise = 1.0 if absolute else (total / dof if dof > 0 else np.nan)
-    steps = int(out["stats"]["num_steps"])
-    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
-    common = {key: out[key] for key in ("status", "stop", "start_costs")}
+    status = solution.status
     # The costs of the steps are those of all data together.
-    common["stats"] = {key: value for key, value in out["stats"].items() if key != "costs"}
+    without_costs = dataclasses.replace(status, costs=None)
     sets: dict[str, FitResult] = {}
     for one, local, part in zip(ready, free, parts, strict=True):
         mine, numbers = local_layout(one.own, local)
         nowhere = np.full(len(local), np.inf)
-        box = Coordinates(part["alpha"], -nowhere, nowhere)
-        numbers = eqx.tree_at(lambda n: n.start, numbers, part["values"])
+        box = Coordinates(part.alpha, -nowhere, nowhere)
+        numbers = eqx.tree_at(lambda n: n.start, numbers, part.values)
         taken = dict(zip(one.own, [params[layout.names[j]] for j in one.picks], strict=True))
-        cost = 0.5 * float(part["chisq"])
         sets[one.name] = assemble(
             one.model,
             mine,
@@ -350,42 +346,42 @@ def _result(
             one.data,
             numbers,
             box,
-            common | part | {"cost": cost},
+            FitSolution(part, without_costs, 0.5 * part.chisq, solution.start_costs),
             one.linear,
             pooled=(float(noise), dof),
         )
-    whole: ParameterCovariance = out["spread"]
-    rows = whole.half @ out["transform"][list(layout.free)].T
+    whole = solution.covariance
+    rows = whole.half @ solution.transform[list(layout.free)].T
     covariance = rows.T @ rows
-    lost = (out["transform"][list(layout.free)] != 0) @ whole.lost_alpha
+    lost = (solution.transform[list(layout.free)] != 0) @ whole.lost_alpha
     covariance[np.diag_indices(len(covariance))] = np.where(lost, np.inf, np.diag(covariance))
-    held = out["on_bound"][list(layout.free)]
+    held = solution.on_bound[list(layout.free)]
     covariance[held] = covariance[:, held] = np.nan
     fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
     return GlobalFit(
         sets=sets,
         names=layout.names,
-        alpha=out["values"],
-        alpha_stderr=np.where(fixed, 0.0, np.sqrt(scaled(out["value_variance"], noise))),
-        at_bound=out["on_bound"],
+        alpha=solution.values,
+        alpha_stderr=np.where(fixed, 0.0, np.sqrt(scaled(solution.value_variance, noise))),
+        at_bound=solution.on_bound,
         cov_names=tuple(layout.names[i] for i in layout.free),
         covariance=scaled(covariance, noise),
-        success=status == "successful",
-        status=status,
-        message=message(status, stop, steps),
-        stop=stop,
-        cost=float(out["cost"]),
-        start_costs=out["start_costs"],
+        success=status.converged,
+        status=status.name,
+        message=status.message,
+        stop=status.stop,
+        cost=float(solution.cost),
+        start_costs=solution.start_costs,
         chisq=chisq,
         num_data=effective,
         num_free=len(layout.free),
         dof=dof,
         absolute_sigma=absolute,
-        num_steps=steps,
-        num_residuals=int(out["stats"].get("num_residuals", -1)),
-        num_jacobians=int(out["stats"].get("num_jacobians", -1)),
+        num_steps=int(status.num_steps),
+        num_residuals=int(status.num_residuals),
+        num_jacobians=int(status.num_jacobians),
         cond_jac=float(whole.cond_jac),
         params=params,
         layout=layout,
-        costs=history(out["stats"]),
+        costs=status.history,
     )

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._parameters.layout import Layout, Numbers
@@ -61,19 +60,20 @@ def check_distinct(
 
 def check_columns(
     built: Model,
-    out: Mapping[str, PyTree],
+    start_size: np.ndarray,
+    start: np.ndarray,
     moved: np.ndarray,
     names: Sequence[str],
     where: str = "",
 ) -> None:
     """Refuse columns that are not finite at the start, and those among `moved` that no sample sees
     from there: such a component never moves."""
-    finite = np.isfinite(out["start_size"])
-    good = finite & ((out["start_size"] > 0) | ~moved)
+    finite = np.isfinite(start_size)
+    good = finite & ((start_size > 0) | ~moved)
     if not np.all(good):
         column = built.columns[int(np.argmin(good))]
         what = "zero at every sample" if np.all(finite) else "not finite"
-        values = dict(zip(names, np.asarray(out["start"]).tolist(), strict=True))
+        values = dict(zip(names, np.asarray(start).tolist(), strict=True))
         at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         raise InputError(
             f"Column '{column}' is {what} at the start{where} ({at}). Give other starts."

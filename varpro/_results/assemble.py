@@ -1,19 +1,15 @@
 """Names back on the numbers of a fit, on the host."""
 
-from collections.abc import Mapping
-
 import jax
 import numpy as np
-from jaxtyping import PyTree
 
 from .._parameters.layout import Coordinates, Layout, Numbers
 from .._parameters.param import Param
 from .._problem.data import Data
 from .._problem.linear_constraints import Linear
-from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._statistics.joint_covariance import Optimum, Quantity, scaled, unit_covariance
 from .._statistics.record import prior_chisq
-from .._status import RESULT_NAMES, RESULTS, explained
+from .._statistics.solution import FitSolution
 from ..basis import Model
 from .fit_result import FitResult
 
@@ -25,46 +21,46 @@ def assemble(
     data: Data,
     numbers: Numbers,
     coordinates: Coordinates,
-    out: dict[str, PyTree],
+    solution: FitSolution,
     linear: Linear,
     pooled: tuple[float, int | float] | None = None,
 ) -> FitResult:
     """Names back on numbers, on the host. `pooled`: see `FitResult`."""
+    optimum, status = solution.optimum, solution.status
+    assert optimum.fitted is not None  # made after the program where the data are large
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     # Compressed columns stand for more right-hand sides, each with as many coefficients.
-    num_linear = parts * float(out["num_linear"]) * data.num_rhs / data.y.shape[1]
+    num_linear = parts * float(optimum.blocks.count) * data.num_rhs / data.y.shape[1]
     num_linear = num_linear if linear.penalty is not None else round(num_linear)
-    free = [i for i in layout.free if not out["on_bound"][i]]
+    free = [i for i in layout.free if not optimum.on_bound[i]]
     # A prior is one more observation, of a parameter that is free to follow it.
     prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)
     observed = sum(layout.source[i] in layout.free for i in prior)
     dof = data.effective + observed - len(free) - num_linear
-    chisq = float(out["chisq"])
-    total = chisq + prior_chisq(layout, params, out["values"])
+    chisq = float(optimum.chisq)
+    total = chisq + prior_chisq(layout, params, optimum.values)
     scale = 1.0 if data.absolute else (total / dof if dof > 0 else np.nan)
     scale = scale if pooled is None else pooled[0]
     fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
-    alpha_stderr = np.where(fixed, 0.0, _root(out["value_variance"], scale))
+    alpha_stderr = np.where(fixed, 0.0, _root(optimum.value_variance, scale))
     real = data.real
-    optimum = Optimum(
-        out["alpha"],
+    joint = Optimum(
+        optimum.alpha,
         coordinates.lower.astype(real),
         coordinates.upper.astype(real),
         jax.tree.map(lambda a: a.astype(real), numbers),
         prior,
-        out["transform"],
-        out["blocks"],
+        optimum.transform,
+        optimum.blocks,
     )
-    joint = [Quantity(layout.names[i], i) for i in layout.free]
+    estimates = [Quantity(layout.names[i], i) for i in layout.free]
     for i in order:
         name = built.columns[i]
         if parts == 1:
-            joint.append(Quantity(name, i, 0))
+            estimates.append(Quantity(name, i, 0))
         else:
-            joint += [Quantity(f"{name}.real", i, 0), Quantity(f"{name}.imag", i, 0, imag=True)]
-    status, stop = RESULT_NAMES[out["status"]], STOP_NAMES[out["stop"]]
-    stats = out["stats"]
+            estimates += [Quantity(f"{name}.real", i, 0), Quantity(f"{name}.imag", i, 0, imag=True)]
 
     def shaped(a: np.ndarray) -> np.ndarray:
         return a[:, 0] if data.vector else a
@@ -73,63 +69,45 @@ def assemble(
     return FitResult(
         names=layout.names,
         columns=columns,
-        alpha=out["values"],
-        coef=shaped(out["coef"][order]),
+        alpha=optimum.values,
+        coef=shaped(optimum.coef[order]),
         x=data.x,
         y=shaped(data.y),
-        fitted=shaped(out["fitted"]),
+        fitted=shaped(optimum.fitted),
         weights=data.weights,
-        success=status == "successful",
-        status=status,
-        message=message(status, stop, int(stats["num_steps"])),
-        stop=stop,
-        cost=float(out["cost"]),
-        start_costs=out["start_costs"],
+        success=status.converged,
+        status=status.name,
+        message=status.message,
+        stop=status.stop,
+        cost=float(solution.cost),
+        start_costs=np.asarray(solution.start_costs),
         chisq=chisq,
         num_data=data.effective,
         num_free=len(layout.free),
         dof=dof,
         absolute_sigma=data.absolute,
-        cov_names=tuple(one.label for one in joint),
-        covariance=scaled(unit_covariance(optimum, joint), scale),
-        num_steps=int(stats["num_steps"]),
-        num_residuals=int(stats.get("num_residuals", -1)),
-        num_jacobians=int(stats.get("num_jacobians", -1)),
-        rank=int(out["rank"]),
-        cond=float(out["cond"]),
-        cond_jac=float(out["cond_jac"]),
+        cov_names=tuple(quantity.label for quantity in estimates),
+        covariance=scaled(unit_covariance(joint, estimates), scale),
+        num_steps=int(status.num_steps),
+        num_residuals=int(status.num_residuals),
+        num_jacobians=int(status.num_jacobians),
+        rank=int(optimum.blocks.rank),
+        cond=float(optimum.blocks.cond),
+        cond_jac=float(optimum.blocks.cond_jac),
         params=params,
         layout=layout,
         model=built,
         alpha_stderr=alpha_stderr,
-        coef_stderr=shaped(_root(out["coef_variance"][order], scale)),
-        at_bound=np.asarray(out["on_bound"]),
-        optimum=optimum,
+        coef_stderr=shaped(_root(optimum.coef_variance[order], scale)),
+        at_bound=np.asarray(optimum.on_bound),
+        optimum=joint,
         num_linear=num_linear,
-        coef_at_bound=shaped(out["coef_at_bound"][order]),
+        coef_at_bound=shaped(optimum.coef_at_bound[order]),
         linear=linear,
         pooled=pooled,
-        costs=history(stats),
+        costs=status.history,
     )
-
-
-def history(stats: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The costs of the steps that were done."""
-    costs = stats.get("costs", np.zeros(0))
-    return np.asarray(costs[: int(stats["num_steps"])])
 
 
 def _root(variance: np.ndarray, scale: float) -> np.ndarray:
     return np.sqrt(scaled(variance, scale))
-
-
-def message(status: str, stop: str, steps: int) -> str:
-    """One sentence on how the run ended."""
-    if status == "nonlinear_max_steps_reached":
-        return (
-            f"The limit of {steps} steps came before any test was met. Give better starts or a "
-            "larger max_steps."
-        )
-    if stop:
-        return explained(STOP, stop)
-    return "" if status == "failed" else explained(RESULTS, status)

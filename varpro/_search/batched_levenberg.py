@@ -17,13 +17,9 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 from .._problem.columns import Assembled
 from .._problem.noise import NORMAL, AbstractNoise
 from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
+from .._status import CurveStatus
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
-
-# How a lane ended, in the order of `STATUS`.
-STATUS = ("running", "successful", "floor", "stuck", "nonfinite", "nonlinear_max_steps_reached")
-RUNNING, CONVERGED, FLOOR, STUCK, NONFINITE, MAX_STEPS = range(6)
-
 
 # The reduction that least squares may still promise where scoring begins.
 _LOOSE = 1e-3
@@ -159,13 +155,13 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     cosine = jnp.max(
         jnp.where(free, jnp.abs(current.gradient), 0.0) * inverse_root(diagonal), initial=0.0
     ) * inverse_root(2 * current.cost)
-    status = jnp.full((), RUNNING, jnp.int32)
+    status = jnp.full((), CurveStatus.WAITING, jnp.int32)
     for test, code in (
-        (state.steps + 1 >= limits.max_steps, MAX_STEPS),
-        ((stationary | (damping > 1 / eps)) & (cosine > eps**0.4), STUCK),
-        ((stationary | (damping > 1 / eps)) & (cosine <= eps**0.4), FLOOR),
-        ((reduction <= limits.ftol) & settled | exact, CONVERGED),
-        ((first & ~finite) | (bad >= 20), NONFINITE),
+        (state.steps + 1 >= limits.max_steps, CurveStatus.MAX_STEPS),
+        ((stationary | (damping > 1 / eps)) & (cosine > eps**0.4), CurveStatus.STUCK),
+        ((stationary | (damping > 1 / eps)) & (cosine <= eps**0.4), CurveStatus.FLOOR),
+        ((reduction <= limits.ftol) & settled | exact, CurveStatus.SUCCESSFUL),
+        ((first & ~finite) | (bad >= 20), CurveStatus.NONFINITE),
     ):
         status = jnp.where(test, code, status)
     state = _State(
@@ -175,7 +171,9 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     )
     if not reweighted:
         return state
-    ended = (reduction <= _LOOSE) | (status == CONVERGED) | (status == FLOOR)
+    ended = (
+        (reduction <= _LOOSE) | (status == CurveStatus.SUCCESSFUL) | (status == CurveStatus.FLOOR)
+    )
     # From here on another function is minimised.
     scoring_state = state._replace(
         trial=alpha,
@@ -184,7 +182,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
         damping=jnp.minimum(damping, 1e-2),
         growth=jnp.full_like(growth, 2.0),
         scoring=jnp.ones((), bool),
-        status=jnp.full_like(status, RUNNING),
+        status=jnp.full_like(status, CurveStatus.WAITING),
     )
     starts_scoring = ended & ~state.scoring
     return jax.tree.map(lambda a, b: jnp.where(starts_scoring, a, b), scoring_state, state)
@@ -275,7 +273,7 @@ def search_lanes(
         state, index, following, lane, steps, optima = carry
         state = step(state, lane)
         steps = steps + 1
-        done = (state.status != RUNNING) & (index < b)
+        done = (state.status != CurveStatus.WAITING) & (index < b)
         # A lane that is not done writes nowhere, and takes no new problem.
         row = jnp.where(done, index, b)
         optima = LaneOptima(

@@ -22,27 +22,8 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._errors import InputError
+from .._status import STOP
 from .trust_region import newton_step, next_trial, norm_of, reciprocal, triangle
-
-
-class STOP(eqx.Enumeration):
-    """Which test ended a run."""
-
-    running = "No test was met: the limit of steps came first."
-    ftol = "The last step and the best possible step change the cost by less than ftol."
-    xtol = "The last step and the full Gauss-Newton step are shorter than xtol."
-    gtol = "The residual is orthogonal to the Jacobian of the free parameters within gtol."
-    floor = "The rounding floor is reached: further steps are lost in the rounding of the residual."
-    fit = "The fit is perfect: the residual is zero compared with the one at the start."
-    stuck = (
-        "No step reduces the cost although the gradient is not zero: two parameters have run "
-        "together, one has run off, or the Jacobian is wrong."
-    )
-    vanished = "A parameter has run off to where the residual no longer depends on it."
-    nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
-
-
-STOP_NAMES = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite".split())
 
 
 class _Model(eqx.Module):

@@ -23,6 +23,7 @@ from .._search.minimise import typed
 from .._search.multistart import Multistart
 from .._starts.declare import declare, set_up
 from .._starts.guess import guess_starts
+from .._statistics.solution import FitSolution
 from .._types import ArrayIn, precision
 from ..basis import Model
 from .program import run_program
@@ -85,21 +86,22 @@ def fit_one(
             less = compress(data.y)
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
-            points, searched = ended["alpha"][None], less.columns.shape[1]
+            points, searched = ended.optimum.alpha[None], less.columns.shape[1]
         if noise.follows_model:
             if linear.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number."
                 )
-            data, out = _reweighting(run, points, data, linear, noise)
+            data, solution = _reweighting(run, points, data, linear, noise)
         elif linear.automatic:
-            linear, out = _by_gcv(run, points, data, linear)
+            linear, solution = _by_gcv(run, points, data, linear)
         else:
-            out = run(points, data, linear)
+            solution = run(points, data, linear)
     if ended is not None:
-        out |= {key: ended[key] for key in ("start_costs", "stats", "stop")}
+        status = dataclasses.replace(ended.status, result=solution.status.result)
+        solution = dataclasses.replace(solution, status=status, start_costs=ended.start_costs)
     fit = assemble(
-        built, setup.layout, setup.params, data, setup.numbers, setup.coordinates, out, linear
+        built, setup.layout, setup.params, data, setup.numbers, setup.coordinates, solution, linear
     )
     return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
@@ -119,43 +121,42 @@ def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: Abstrac
     return ""
 
 
-Run = Callable[[np.ndarray, Data, Linear], dict[str, PyTree]]
+Run = Callable[[np.ndarray, Data, Linear], FitSolution]
 
 
 def _reweighting(
     run: Run, points: np.ndarray, data: Data, linear: Linear, noise: AbstractNoise
-) -> tuple[Data, dict[str, PyTree]]:
+) -> tuple[Data, FitSolution]:
     """Fits with weights that follow the last one, until they have settled; the data with them."""
     given = np.ones(len(data.y)) if data.weights is None else data.weights
     data = dataclasses.replace(data, weights=given.astype(data.real))
     noise = jax.tree.map(lambda a: np.asarray(a, data.real), noise)
-    out = run(points, data, linear)
+    solution = run(points, data, linear)
     for _ in range(_ROUNDS):
-        before = out["values"]
-        fitted, y = out["fitted"][:, 0], data.y[:, 0]
+        before = solution.optimum
+        fitted, y = before.fitted[:, 0], data.y[:, 0]  # pyright: ignore[reportOptionalSubscript]
         new = _reweighted(noise, fitted, y, given)
         data = dataclasses.replace(data, weights=np.asarray(new))
-        out = run(out["alpha"][None], data, linear)
-        change = np.abs(out["values"] - before)
-        if not np.any(change > _SETTLED * np.sqrt(np.abs(out["value_variance"]))):
+        solution = run(before.alpha[None], data, linear)
+        optimum = solution.optimum
+        change = np.abs(optimum.values - before.values)
+        if not np.any(change > _SETTLED * np.sqrt(np.abs(optimum.value_variance))):
             break
-    return data, out
+    return data, solution
 
 
-def _by_gcv(
-    run: Run, points: np.ndarray, data: Data, linear: Linear
-) -> tuple[Linear, dict[str, PyTree]]:
+def _by_gcv(run: Run, points: np.ndarray, data: Data, linear: Linear) -> tuple[Linear, FitSolution]:
     """Fits with the strength of the penalty that generalised cross-validation finds best for the
     basis of the last one, until it has settled."""
     # The first strength is a guess; the program that fits also finds what suits its optimum.
     for _ in range(_ROUNDS):
-        out = run(points, data, linear)
-        before, found = np.log(linear.strength), np.log(out["strength"])  # pyright: ignore
-        points = out["alpha"][None]
-        linear = eqx.tree_at(lambda it: it.strength, linear, np.asarray(out["strength"]))
-        if not np.isfinite(found) or abs(found - before) < _STRENGTH:
+        solution = run(points, data, linear)
+        before, best = np.log(linear.strength), np.log(solution.strength)  # pyright: ignore
+        points = solution.optimum.alpha[None]
+        linear = eqx.tree_at(lambda it: it.strength, linear, np.asarray(solution.strength))
+        if not np.isfinite(best) or abs(best - before) < _STRENGTH:
             break
-    return linear, out
+    return linear, solution
 
 
 @eqx.filter_jit

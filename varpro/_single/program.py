@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from .._errors import REAL_DATA, InputError
 from .._export_cache import cached_jit
@@ -18,15 +18,14 @@ from .._problem.linear_constraints import Linear, as_typed
 from .._problem.problem import Problem
 from .._reduced.per_column import reduction
 from .._search.cross_validation import best_strength
-from .._search.levenberg_marquardt import STOP, STOP_NAMES
 from .._search.minimise import Search
 from .._search.multistart import best_of
 from .._starts.declare import Setup
 from .._statistics.covariance import covariance_blocks
-from .._status import RESULT_NAMES, RESULTS, enum_index
+from .._statistics.solution import DatasetOptimum, FitSolution
+from .._status import Status
 from .._types import ArrayIn
 from ..basis import Model, without_names
-from ..linalg import column_scale
 
 
 def run_program(
@@ -36,7 +35,7 @@ def run_program(
     data: Data,
     how: Search,
     linear: Linear,
-) -> dict[str, PyTree]:
+) -> FitSolution:
     """Run the compiled program, after a look at the basis where it starts."""
     real, layout = data.real, setup.layout
     numbers, coordinates = setup.typed(real)
@@ -48,17 +47,26 @@ def run_program(
         data.column_weights,
     )
     points = points.astype(real)
-    out = _program(problem, coordinates, points, how, setup.bounded)
-    out = jax.device_get(out)
-    if out["fitted"] is None:
-        coef = out["coef"] if linear.mix is None else out["coef"][list(linear.sought)]
+    solution = _program(problem, coordinates, points, how, setup.bounded)
+    solution = jax.device_get(solution)
+    optimum = solution.optimum
+    if optimum.fitted is None:
+        coef = optimum.coef if linear.mix is None else optimum.coef[list(linear.sought)]
         empty = dataclasses.replace(problem, y=data.y[:, :0], weights=None, column_weights=None)
-        out["fitted"] = np.asarray(_curve(empty, out["alpha"], coef))
-    if np.iscomplexobj(out["fitted"]) and not np.iscomplexobj(data.y):
+        optimum = dataclasses.replace(
+            optimum, fitted=np.asarray(_curve(empty, optimum.alpha, coef))
+        )
+    if np.iscomplexobj(optimum.fitted) and not np.iscomplexobj(data.y):
         raise InputError(REAL_DATA)
     # Of several starts another may do better.
-    check_columns(built, out, built.moved_by(layout.free) & (len(points) == 1), layout.names)
-    return out
+    check_columns(
+        built,
+        optimum.start_size,
+        optimum.start,
+        built.moved_by(layout.free) & (len(points) == 1),
+        layout.names,
+    )
+    return dataclasses.replace(solution, optimum=optimum)
 
 
 @eqx.filter_jit
@@ -69,14 +77,13 @@ def _curve(problem: Problem, alpha: ArrayIn, coef: ArrayIn) -> Array:
 @cached_jit
 def _program(
     problem: Problem, coordinates: Coordinates, points: ArrayIn, how: Search, bounded: bool
-) -> dict[str, PyTree]:
+) -> FitSolution:
     """Everything that is computed for a fit, one program per shape."""
     columns = problem.columns
     assert isinstance(columns, Assembled)
     start = jnp.asarray(coordinates.start)
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
-    used = problem.weighted(columns.phi(start))
     reduced = reduction(problem, how.linear_solver, how.jacobian)
     alpha, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how)
     if columns.layout.exchange:
@@ -89,32 +96,23 @@ def _program(
         if alpha.size
         else jnp.zeros((columns.numbers.start.size, 0))
     )
-    stats = dict(found.stats)
-    return {
-        "start_size": jnp.where(column_scale(used) < jnp.inf, jnp.max(jnp.abs(used), axis=0), 0.0),
-        "start": columns.values(start),
-        "values": columns.values(alpha),
-        "coef": problem.linear.all_of(point.coef),
-        "coef_at_bound": jnp.broadcast_to(blocks.held_coef, blocks.sensitivity.shape[:2]).T,
-        "num_linear": blocks.count,
-        "strength": best_strength(problem, alpha),
+    optimum = DatasetOptimum.at(
+        problem,
+        alpha,
+        point.coef,
+        blocks,
+        start=columns.values(start),
+        start_columns=problem.weighted(columns.phi(start)),
+        values=columns.values(alpha),
+        transform=transform,
+        on_bound=(transform != 0) @ on_bound,
         # Of large data after this program, when its copy of them is gone.
-        "fitted": None if problem.large else problem.curve(alpha, point.coef),
-        "cost": reduced.cost(alpha, point),
-        "chisq": problem.chisq(alpha, point.coef),
-        "start_costs": start_costs,
-        "status": enum_index(found.result, RESULTS, RESULT_NAMES),
-        "stop": enum_index(stats.pop("stop"), STOP, STOP_NAMES)
-        if "stop" in stats
-        else jnp.array(0),
-        "stats": stats,
-        "value_variance": blocks.value_variance(transform),
-        "coef_variance": blocks.coef_variance(),
-        "alpha": alpha,
-        "transform": transform,
-        "blocks": blocks,
-        "on_bound": (transform != 0) @ on_bound,
-        "rank": blocks.rank,
-        "cond": blocks.cond,
-        "cond_jac": blocks.cond_jac,
-    }
+        fitted=not problem.large,
+    )
+    return FitSolution(
+        optimum,
+        Status.of(found.result, found.stats),
+        reduced.cost(alpha, point),
+        start_costs,
+        best_strength(problem, alpha),
+    )

@@ -29,7 +29,7 @@ from .._problem.columns import Assembled
 from .._problem.problem import Problem
 from .._reduced.per_column import reduction
 from .._search.minimise import locate
-from .._status import RESULT_NAMES, RESULTS, enum_index
+from .._status import Status
 from .._types import ArrayIn, precision
 from .bands import leverage
 from .constrained_refit import RefitProblem, lanes, needs_optimum, refit_problem
@@ -198,7 +198,7 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
         alpha,
         coef[..., 0] if fit.coef.ndim == 1 else coef,
         cost,
-        np.array(RESULT_NAMES)[status],
+        Status.names(status),
     )
 
 
@@ -268,14 +268,14 @@ def _replicates(
         if columns.layout.exchange:
             best = columns.layout.sorted_components(best)
             _, point = reduced.evaluate(best)
-        status = enum_index(found.result, RESULTS, RESULT_NAMES)
+        status = Status.of(found.result, found.stats).result
         # Too few distinct samples leave open what the fit had determined.
         samples = y.shape[0] if weights is None else jnp.sum(weights > 0)
         parts = 2 if jnp.iscomplexobj(y) else 1
         linear = point.coef.size * (2 if jnp.iscomplexobj(point.coef) else 1)
         few = samples * y.shape[1] * parts < alpha.size + linear
         few = few | (point.factor.rank < rank)
-        status = jnp.where(few, RESULT_NAMES.index("singular"), status)
+        status = jnp.where(few, Status.code("singular"), status)
         coef = jnp.asarray(problem.linear.all_of(point.coef))
         return columns.values(best), coef, reduced.cost(best, point), status
 

@@ -39,13 +39,13 @@ class _Group(eqx.Module):
     index: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     width: int = eqx.field(static=True)
 
-    def pick(self, values: Float[ArrayIn, " q"]) -> tuple[Array, ...]:
+    def pick(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ...]:
         """Select parameters by key: (g,) for elementwise formulas, scalars otherwise."""
         if self.formula.elementwise:
             return tuple(values[np.array(ids)] for ids in self.index)
         return tuple(values[ids[0]] for ids in self.index)
 
-    def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
+    def evaluate(self, x: PyTree, picked: tuple[ArrayIn, ...]) -> Array:
         """Columns (m, width) for parameters by key."""
         # A formula without parameters makes host arrays of host arrays.
         return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
