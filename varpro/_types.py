@@ -6,18 +6,14 @@ written: batches go through `jax.vmap`.
 """
 
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
-# What compiled programs take: host arrays become JAX's on the way in. Type checkers see the latter
-# alone, because that is what the code inside works on.
-if TYPE_CHECKING:
-    ArrayIn: TypeAlias = Array
-else:
-    ArrayIn = Array | np.ndarray
+# What compiled programs take: host arrays become JAX's on the way in.
+ArrayIn: TypeAlias = Array | np.ndarray
 
 
 def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:

@@ -126,7 +126,7 @@ class BatchFit(AbstractResult):
         order = np.argsort(self.model.order)
         with precision(alpha.dtype):
             flat = alpha.reshape(-1, len(self.names)), coef.reshape(-1, len(self.columns))[:, order]
-            out = np.asarray(_curves(self.model, self.x, *flat))  # pyright: ignore[reportArgumentType]
+            out = np.asarray(_curves(self.model, self.x, *flat))
         return out.reshape(*alpha.shape[:-1], -1)
 
     def report(self) -> str:

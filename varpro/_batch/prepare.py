@@ -120,9 +120,9 @@ def prepare(
         box=box,
         columns=columns,
         limits=Limits(
-            np.asarray(ftol, real),  # pyright: ignore[reportArgumentType]
-            np.asarray(max_steps),  # pyright: ignore[reportArgumentType]
-            np.asarray(WARY, real),  # pyright: ignore[reportArgumentType]
+            np.asarray(ftol, real),
+            np.asarray(max_steps),
+            np.asarray(WARY, real),
             jax.tree.map(lambda a: np.asarray(a, real), noise),
         ),
         layout=layout,

@@ -121,7 +121,7 @@ def draw_bags(
         else np.flatnonzero(problem.weights > 0)
     )
     bag_numbers = np.arange(count, dtype=np.uint32)
-    bags = _bags(problem, alpha, limits, how, used.astype(np.int32), key, bag_numbers, size)  # pyright: ignore[reportArgumentType]
+    bags = _bags(problem, alpha, limits, how, used.astype(np.int32), key, bag_numbers, size)
     return jax.device_get(bags)
 
 

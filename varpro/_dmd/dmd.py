@@ -107,7 +107,7 @@ def dmd(
         if num_bags:
             sizes = (num_bags, _bag_size(bag_size, x[used].size))
             samples = y if y.shape[1] <= len(y) else compress(y).columns
-            problem = Problem(Exponentials(x, spectrum), samples, weights)  # pyright: ignore[reportArgumentType]
+            problem = Problem(Exponentials(x, spectrum), samples, weights)
             bags = draw_bags(problem, solution["alpha"], bounds, how, sizes, key), sizes[1]
     if directions is not None:
         solution["projector"] = _truncated_projector(solution["inverse"], y, weights)

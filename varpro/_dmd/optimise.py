@@ -68,7 +68,7 @@ def optimise(
     how: Search,
 ) -> dict[str, PyTree]:
     """The optimum for data y (m, k) and what its errors are made of, for the host."""
-    columns = Exponentials(x, spectrum)  # pyright: ignore[reportArgumentType]
+    columns = Exponentials(x, spectrum)
     weighted = y if weights is None else y * weights[:, None]
     squares = _squares(weighted)
     steps = evaluations = 0
@@ -81,10 +81,10 @@ def optimise(
         else:
             some = along(y, look.seen) if number < _ROUNDS - 1 else compress(y).columns
         some = np.ascontiguousarray(some)
-        problem = Problem(columns, some, weights)  # pyright: ignore[reportArgumentType]
+        problem = Problem(columns, some, weights)
         # What the first few columns know is not worth more digits.
         loose = number == 0 and some.shape != y.shape
-        found = _search(problem, alpha, limits, _rough(how) if loose else how)  # pyright: ignore[reportArgumentType]
+        found = _search(problem, alpha, limits, _rough(how) if loose else how)
         found = jax.device_get(found)
         alpha = found["alpha"]
         steps += int(found["status"].num_steps)

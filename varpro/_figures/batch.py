@@ -82,7 +82,7 @@ def _check_indices(
     batch: Any, index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
     single = isinstance(index, int | np.integer | tuple)
-    requested: list[Any] = [index] if single else list(index)  # pyright: ignore[reportArgumentType]
+    requested: list[Any] = [index] if single else list(index)
     if not 1 <= len(requested) <= _MOST:
         raise InputError(f"index must name 1 to {_MOST} curves, not {len(requested)}.")
     indices = [tuple(i) if isinstance(i, tuple) else (int(i),) for i in requested]

@@ -145,7 +145,7 @@ def legend(ax: Axes) -> None:
 def colorbar(fig: Canvas, image: Any, ax: Axes, label: str = "", **kwargs: Any) -> Any:
     """A colour bar without a frame."""
     bar = fig.colorbar(image, ax=ax, **kwargs)
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    bar.outline.set_visible(False)
     if label:
         bar.set_label(literal(label))
     return bar

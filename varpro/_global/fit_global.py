@@ -118,7 +118,7 @@ def fit_sets(
             local.jacobian,
         )
         points = search.points(coordinates).astype(real)
-        solution = jax.device_get(_program(several, coordinates, points, local, setup.bounded))  # pyright: ignore[reportArgumentType]
+        solution = jax.device_get(_program(several, coordinates, points, local, setup.bounded))
     place = {i: (s, j) for s, group in enumerate(members) for j, i in enumerate(group)}
     parts = []
     for i, one in enumerate(ready):
@@ -217,7 +217,7 @@ def _problem(one: _Set, free: tuple[int, ...], real: np.dtype) -> Problem:
     numbers = jax.tree.map(lambda a: a.astype(real), numbers)
     columns = Assembled(without_names(one.model), without_names(layout), numbers, one.data.x, ())
     data, linear = one.data, as_typed(one.linear, real)
-    return Problem(columns, data.y, data.common, linear, data.column_weights)  # pyright: ignore[reportArgumentType]
+    return Problem(columns, data.y, data.common, linear, data.column_weights)
 
 
 class GlobalSolution(eqx.Module):

@@ -73,7 +73,7 @@ class Layout(eqx.Module):
         b's own lower bound if that is higher; with a finite upper bound u it is the fraction d in
         [0, 1] of b = base + d (u - base).
         """
-        full = numbers.start
+        full = jnp.asarray(numbers.start)
         if self.free:
             full = full.at[np.array(self.free)].set(alpha.astype(full.dtype))
         for (upper, lower), ceiling in zip(self.above, self.has_ceiling, strict=True):
@@ -211,13 +211,13 @@ def build_layout(
     texts = tuple("" if source[i] == i else ties[name].text for i, name in enumerate(names))
     layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places, texts)
     numbers = Numbers(
-        coordinate,  # pyright: ignore[reportArgumentType]
-        lower,  # pyright: ignore[reportArgumentType]
-        upper,  # pyright: ignore[reportArgumentType]
-        np.array([mean for mean, _ in priors], dtype=float),  # pyright: ignore[reportArgumentType]
-        np.array([sd for _, sd in priors], dtype=float),  # pyright: ignore[reportArgumentType]
-        scale,  # pyright: ignore[reportArgumentType]
-        shift,  # pyright: ignore[reportArgumentType]
+        coordinate,
+        lower,
+        upper,
+        np.array([mean for mean, _ in priors], dtype=float),
+        np.array([sd for _, sd in priors], dtype=float),
+        scale,
+        shift,
     )
     return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
 

@@ -79,7 +79,7 @@ def compress(
             )
         count += block.count if isinstance(block, Compressed) else part.shape[1]
         with precision(np.finfo(part.dtype).dtype):
-            r = np.asarray(_joined(r, part))  # pyright: ignore[reportArgumentType]
+            r = np.asarray(_joined(r, part))
     if r is None:
         raise InputError("There is no block of right-hand sides to compress.")
     return Compressed(np.ascontiguousarray(r.T), count)

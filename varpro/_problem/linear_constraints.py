@@ -120,12 +120,12 @@ class CoefficientSpec:
                 raise InputError("relations= to a number and a penalty cannot meet in one column.")
             penalty = penalty @ mix
         return Linear(
-            None if plain else mix,  # pyright: ignore[reportArgumentType]
-            constant if constant.any() else None,  # pyright: ignore[reportArgumentType]
-            penalty,  # pyright: ignore[reportArgumentType]
-            None if penalty is None else np.ones(()),  # pyright: ignore[reportArgumentType]
-            lower,  # pyright: ignore[reportArgumentType]
-            upper,  # pyright: ignore[reportArgumentType]
+            None if plain else mix,
+            constant if constant.any() else None,
+            penalty,
+            None if penalty is None else np.ones(()),
+            lower,
+            upper,
             () if lower is None else bounded_sides_of(lower, upper),  # pyright: ignore[reportArgumentType]
             tuple(sought),
             self.automatic,

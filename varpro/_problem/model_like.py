@@ -17,7 +17,7 @@ def as_basis(model: ModelLike, init: Mapping[str, Param | float]) -> AbstractBas
     if isinstance(model, AbstractBasis):
         return model
     if callable(model):
-        return Custom("", model, init)  # pyright: ignore[reportArgumentType]
+        return Custom("", model, init)
     raise InputError(
         f"model must be a basis such as vp.Exp('decay', tau=1.0), a sum of them, or a function "
         f"f(theta, x); {type(model).__name__} was given."

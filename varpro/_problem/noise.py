@@ -52,7 +52,7 @@ class AbstractNoise(eqx.Module):
         self,
         model: Inexact[Array, " m"],
         y: Inexact[Array, " m"],
-        given: Float[Array, " m"],
+        given: Float[ArrayIn, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, " m"]:
         """Weights w of the least squares that have the gradient of `cost`."""
@@ -62,7 +62,7 @@ class AbstractNoise(eqx.Module):
         self,
         model: Inexact[Array, " m"],
         y: Inexact[Array, " m"],
-        given: Float[Array, " m"],
+        given: Float[ArrayIn, " m"],
         unit: Float[ArrayIn, ""],
     ) -> Float[Array, ""]:
         """The function that is minimised, whose gradient by the model is `-w^2 (y - model)`."""
@@ -205,7 +205,7 @@ NORMAL = Normal()
 _MODELS: dict[str, AbstractNoise] = {"normal": NORMAL, "poisson": Poisson()}
 
 
-def _floor(y: Float[Array, " m"], given: Float[Array, " m"]) -> Float[Array, ""]:
+def _floor(y: Float[Array, " m"], given: Float[ArrayIn, " m"]) -> Float[Array, ""]:
     used = given > 0
     mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
     return jnp.maximum(_LEAST * mean, jnp.finfo(y.dtype).tiny)

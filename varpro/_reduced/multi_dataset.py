@@ -192,7 +192,7 @@ def stacked(
             lambda *a: np.stack(a) if hasattr(a[0], "dtype") else a[0],
             *(problems[i] for i in group),
         )
-        stacks.append(Stack(problem, np.stack([picks[i] for i in group]), free[group[0]]))  # pyright: ignore[reportArgumentType]
+        stacks.append(Stack(problem, np.stack([picks[i] for i in group]), free[group[0]]))
     return tuple(stacks), tuple(tuple(group) for group in members.values())
 
 
@@ -201,4 +201,4 @@ def local_layout(names: Sequence[str], free: Sequence[int]) -> tuple[Layout, Num
     q = len(names)
     layout = Layout(tuple(names), tuple(free), tuple(range(q)), (), ())
     none, every = np.zeros(q), np.full(q, np.inf)
-    return layout, Numbers(none, -every, every, none, every, none + 1.0, none)  # pyright: ignore[reportArgumentType]
+    return layout, Numbers(none, -every, every, none, every, none + 1.0, none)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Inexact, PyTree
 
 from .._problem.columns import gather
 from .._problem.problem import Problem
+from .._types import ArrayIn
 from ..linalg import (
     LANES,
     SVD,
@@ -74,7 +75,7 @@ class Rows(NamedTuple):
         return a if weights is None else _times(a, weights[:, None])
 
     def moving(
-        self, coef: Inexact[Array, "N l"], weights: Array | None, p: int
+        self, coef: Inexact[ArrayIn, "N l"], weights: Array | None, p: int
     ) -> Inexact[Array, "s p l"]:
         """`Phi' c` less the derivative of the target, in each lane."""
         terms = self.tangents[:, None, :] * coef[self.column].T

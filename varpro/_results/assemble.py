@@ -47,8 +47,8 @@ def assemble(
     real = data.real
     joint = Optimum(
         optimum.alpha,
-        coordinates.lower.astype(real),  # pyright: ignore[reportArgumentType]
-        coordinates.upper.astype(real),  # pyright: ignore[reportArgumentType]
+        coordinates.lower.astype(real),
+        coordinates.upper.astype(real),
         jax.tree.map(lambda a: a.astype(real), numbers),
         prior,
         optimum.transform,

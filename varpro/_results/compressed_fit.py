@@ -183,7 +183,7 @@ class CompressedFit(AbstractResult):
             # One program for all blocks but wider ones; the last one is filled up.
             width = max(width, b)
             block = np.pad(block, [(0, 0), (0, width - b)])
-            problem = Problem(columns, block, core.weights, linear)  # pyright: ignore[reportArgumentType]
+            problem = Problem(columns, block, core.weights, linear)
             with precision(real):
                 found = _amplitudes(problem, core.optimum.alpha, core.optimum.blocks)
                 found = jax.device_get(found)
@@ -317,4 +317,8 @@ def _amplitudes(
     linear: Linear = problem.linear
     blocks = combine(spread, coefficient_covariance(reduced, alpha, point, spread.on_bound))
     resid = problem.weighted(problem.y - problem.curve(alpha, point.coef))
-    return linear.all_of(point.coef), blocks.coef_variance(), jnp.sum(jnp.abs(resid) ** 2, axis=0)
+    return (
+        jnp.asarray(linear.all_of(point.coef)),
+        blocks.coef_variance(),
+        jnp.sum(jnp.abs(resid) ** 2, axis=0),
+    )

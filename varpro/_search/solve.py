@@ -88,7 +88,7 @@ def solve(
     how = search(solver, linear_solver, jacobian, max_steps)
     if getattr(y, "dtype", None) in (np.float64, np.complex128) and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         warnings.warn(
-            f"y is {y.dtype}, but JAX computes in float32 here. Set jax.config.update("  # pyright: ignore[reportAttributeAccessIssue]
+            f"y is {y.dtype}, but JAX computes in float32 here. Set jax.config.update("
             "'jax_enable_x64', True), or give y in single precision.",
             stacklevel=2,
         )

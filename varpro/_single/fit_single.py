@@ -135,7 +135,7 @@ def _reweighting(
     for _ in range(_ROUNDS):
         before = solution.optimum
         fitted, y = before.fitted[:, 0], data.y[:, 0]  # pyright: ignore[reportOptionalSubscript]
-        new = _reweighted(noise, fitted, y, given)  # pyright: ignore[reportArgumentType]
+        new = _reweighted(noise, fitted, y, given)
         data = dataclasses.replace(data, weights=np.asarray(new))
         solution = run(before.alpha[None], data, linear)
         optimum = solution.optimum

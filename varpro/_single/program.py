@@ -41,13 +41,13 @@ def run_program(
     numbers, coordinates = setup.typed(real)
     problem = Problem(
         Assembled(without_names(built), without_names(layout), numbers, data.x, setup.priors),
-        data.y,  # pyright: ignore[reportArgumentType]
-        data.common,  # pyright: ignore[reportArgumentType]
-        as_typed(linear, real),  # pyright: ignore[reportArgumentType]
-        data.column_weights,  # pyright: ignore[reportArgumentType]
+        data.y,
+        data.common,
+        as_typed(linear, real),
+        data.column_weights,
     )
     points = points.astype(real)
-    solution = _program(problem, coordinates, points, how, setup.bounded)  # pyright: ignore[reportArgumentType]
+    solution = _program(problem, coordinates, points, how, setup.bounded)
     solution = jax.device_get(solution)
     optimum = solution.optimum
     if optimum.fitted is None:

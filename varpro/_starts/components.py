@@ -36,7 +36,7 @@ class SoughtComponent(NamedTuple):
 def on_host(part: AbstractBasis, x: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
     """Evaluate a component on host arrays: columns (m, n) for one value of each parameter, (m, g) for
     g values of each, as the bases of varpro make host arrays from host arrays."""
-    return np.asarray(part.evaluate(x, values))  # pyright: ignore[reportArgumentType]
+    return np.asarray(part.evaluate(x, values))
 
 
 class Components:

@@ -240,7 +240,7 @@ def _known_columns(
             columns = on_host(part, data.x, values)
         else:
             scalars = {k: v[0].astype(data.real) for k, v in values.items()}
-            columns = np.asarray(_evaluate(without_names(part), data.x, scalars))  # pyright: ignore[reportArgumentType]
+            columns = np.asarray(_evaluate(without_names(part), data.x, scalars))
         if isinstance(part, Offset):
             y = y - columns
         else:

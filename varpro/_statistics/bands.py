@@ -144,7 +144,7 @@ def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[np.ndarray, np.ndarray
             without_names(fit.model), without_names(fit.layout), optimum.numbers, x, ()
         )
         lost = bool(np.any(optimum.blocks.lost_alpha) or np.any(optimum.blocks.lost_coef))
-        out = _variance(columns, optimum, coef, apart, lost)  # pyright: ignore[reportArgumentType]
+        out = _variance(columns, optimum, coef, apart, lost)
     return np.asarray(out[0]), np.asarray(out[1])
 
 

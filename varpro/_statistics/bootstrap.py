@@ -188,7 +188,7 @@ def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Boo
         for first in range(0, n, width):
             # The last ones beyond n are for nothing: the program has one shape.
             lane = np.arange(first, first + width, dtype=np.uint32)
-            out = _replicates(repeat, source, fit.optimum.alpha, key, lane, fit.rank, kind)  # pyright: ignore[reportArgumentType]
+            out = _replicates(repeat, source, fit.optimum.alpha, key, lane, fit.rank, kind)
             parts.append(jax.device_get(out))
     alpha, coef, cost, status = (np.concatenate(a)[:n] for a in zip(*parts, strict=True))
     coef = coef[:, list(fit.model.order)]
@@ -226,7 +226,7 @@ def _source(fit: Fitted, kind: BootstrapKind) -> _Source:
         if kind == "residual":
             resid -= resid[used].mean(axis=0)
     noise = np.asarray(noise_variance(fit), dtype)
-    return _Source(fitted, resid.astype(fit.y.dtype), used.astype(np.int32), fit.alpha, noise)  # pyright: ignore[reportArgumentType]
+    return _Source(fitted, resid.astype(fit.y.dtype), used.astype(np.int32), fit.alpha, noise)
 
 
 def _check_counts(y: np.ndarray, fitted: np.ndarray) -> None:
@@ -276,7 +276,7 @@ def _replicates(
         few = samples * y.shape[1] * parts < alpha.size + linear
         few = few | (point.factor.rank < rank)
         status = jnp.where(few, Status.code("singular"), status)
-        coef = problem.linear.all_of(point.coef)
+        coef = jnp.asarray(problem.linear.all_of(point.coef))
         return columns.values(best), coef, reduced.cost(best, point), status
 
     return jax.vmap(one)(lane)
@@ -312,7 +312,7 @@ def draw(
         return y, weights, jnp.asarray(numbers.prior_mean)
     sd = jnp.sqrt(source.noise) * jnp.where(jnp.isfinite(numbers.prior_sd), numbers.prior_sd, 0.0)
     shift = sd * jax.random.normal(prior_key, sd.shape, sd.dtype)
-    return y, weights, source.values + shift
+    return y, weights, jnp.asarray(source.values + shift)
 
 
 def _unweighted(resid: Array, weights: Array | None) -> Array:

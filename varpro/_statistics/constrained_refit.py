@@ -113,7 +113,7 @@ class Penalised(AbstractReduced):
         held, columns = self.held, self.reduced.problem.columns
         assert isinstance(columns, Assembled)
         picked = jnp.sum(held.picks * point.coef[:, held.rhs].T, axis=1).real
-        g = held.rows @ columns.values(alpha) + picked
+        g = jnp.asarray(held.rows @ columns.values(alpha) + picked)
         scale = point.factor.scale[:, None]
         z = point.factor.gram_inv(held.picks.conj().T / scale) / scale
         return g, (held.picks @ z).real * self._together, z
@@ -178,7 +178,7 @@ class RefitProblem(NamedTuple):
     """What it takes to search anew for the optimum of a fit; `limits` are None without bounds."""
 
     problem: Problem
-    limits: tuple[Array | None, Array | None]
+    limits: tuple[ArrayIn | None, ArrayIn | None]
     how: Search
 
 
@@ -208,7 +208,7 @@ def refit_problem(fit: Fitted) -> RefitProblem:
     differ = fit.weights is not None and fit.weights.ndim == 2
     weights, column_weights = (None, fit.weights) if differ else (fit.weights, None)
     y = fit.y.reshape(len(fit.y), -1)
-    problem = Problem(columns, y, weights, without_names(fit.linear), column_weights)  # pyright: ignore[reportArgumentType]
+    problem = Problem(columns, y, weights, without_names(fit.linear), column_weights)
     how = jax.tree.map(lambda a: np.asarray(a, dtype) if isinstance(a, float) else a, search())
     bounded = bool(np.isfinite(optimum.lower).any() or np.isfinite(optimum.upper).any())
     return RefitProblem(problem, (optimum.lower, optimum.upper) if bounded else (None, None), how)
@@ -245,7 +245,7 @@ class ConstrainedRefits(eqx.Module):
                 some = list(range(i, min(i + width, len(held))))
                 some += some[:1] * (width - len(some))  # the program has one shape
                 stack = jax.tree.map(lambda *a: np.stack(a), *(held[j] for j in some))
-                out = _refit(self.refit_problem, stack, first[some])  # pyright: ignore[reportArgumentType]
+                out = _refit(self.refit_problem, stack, first[some])
                 parts.append(jax.device_get(out))
         joined = jax.tree.map(lambda *a: np.concatenate(a)[: len(held)], *parts)
         at, chisq, ended, values, coef, ok = joined
@@ -265,7 +265,7 @@ class ConstrainedRefits(eqx.Module):
         rhs = np.array([one.rhs or 0 for one in chosen], np.int32)
         slack = float(np.finfo(dtype).eps) ** SLACK * self.unit[group]
         slack = (slack**2 / self.noise).astype(dtype)
-        return _Held(rows, picks, rhs, target.astype(dtype), slack)  # pyright: ignore[reportArgumentType]
+        return _Held(rows, picks, rhs, target.astype(dtype), slack)
 
 
 def constrained_refits(fit: Fitted, groups: Sequence[Sequence[Quantity]]) -> ConstrainedRefits:
@@ -322,6 +322,7 @@ def _refit(
         alpha, found, point = locate(pulled, limits, alpha, how)
         at, chisq, coef = pulled.answer(alpha, point)
         ok = (found.result == RESULTS.successful) & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
-        return at, chisq, alpha, columns.values(alpha), problem.linear.all_of(coef), ok
+        coef = jnp.asarray(problem.linear.all_of(coef))
+        return at, chisq, alpha, columns.values(alpha), coef, ok
 
     return jax.vmap(one)(held, jnp.asarray(alpha))

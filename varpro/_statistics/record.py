@@ -190,7 +190,7 @@ class Fitted(AbstractLeastSquares):
         alpha = self.alpha if alpha is None else alpha.astype(dtype)
         with precision(dtype):
             x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-            phi, offset = _columns(self.model, x, alpha)  # pyright: ignore[reportArgumentType]
+            phi, offset = _columns(self.model, x, alpha)
         phi = np.asarray(phi)[:, list(self.model.order)]
         return phi, None if offset is None else np.asarray(offset)
 

@@ -92,7 +92,7 @@ class AbstractBasis(eqx.Module):
     wave: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: PyTree, values: Mapping[str, ArrayIn]) -> ArrayIn:
         """The columns (m, n) at `x` for parameter `values` by local name."""
 
     @property
@@ -144,7 +144,7 @@ class AbstractBasis(eqx.Module):
 
     def __radd__(self, other: object) -> "AbstractBasis":
         # The built-in `sum` starts from 0.
-        return self if other == 0 else NotImplemented  # pyright: ignore[reportReturnType]
+        return self if other == 0 else NotImplemented
 
 
 class Sum(AbstractBasis):
@@ -153,7 +153,7 @@ class Sum(AbstractBasis):
     parts: tuple[AbstractBasis, ...]
     name: str = ""
 
-    def evaluate(self, x: PyTree, values: Mapping[str, Array]) -> Array:
+    def evaluate(self, x: PyTree, values: Mapping[str, ArrayIn]) -> ArrayIn:
         """Columns (m, n) of all parts, side by side."""
         blocks = []
         for part in self.parts:

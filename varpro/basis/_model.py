@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError
 from .._parameters.param import Param
+from .._types import ArrayIn
 from ._base import AbstractBasis, Shared, Sum, fields_of, without_names
 from ._custom import Offset
 
@@ -38,18 +39,18 @@ class _Group(eqx.Module):
     index: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     width: int = eqx.field(static=True)
 
-    def pick(self, values: Float[Array, " q"]) -> tuple[Array, ...]:
+    def pick(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ...]:
         """Select parameters by key: (g,) for elementwise formulas, scalars otherwise."""
         if self.formula.elementwise:
             return tuple(values[np.array(ids)] for ids in self.index)
         return tuple(values[ids[0]] for ids in self.index)
 
-    def evaluate(self, x: PyTree, picked: tuple[Array, ...]) -> Array:
+    def evaluate(self, x: PyTree, picked: tuple[ArrayIn, ...]) -> Array:
         """Columns (m, width) for parameters by key."""
         # A formula without parameters makes host arrays of host arrays.
         return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
 
-    def partials(self, x: PyTree, values: Float[Array, " q"], first: int) -> Iterator[Partials]:
+    def partials(self, x: PyTree, values: Float[ArrayIn, " q"], first: int) -> Iterator[Partials]:
         """Derivatives of the columns, numbered from `first`, by the q parameter values."""
         picked = self.pick(values)
         columns = first + np.arange(self.width)
@@ -85,13 +86,13 @@ class Model(eqx.Module):
     columns: tuple[str, ...]
     order: tuple[int, ...] = eqx.field(static=True)
 
-    def evaluate(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, "m n"]:
+    def evaluate(self, x: PyTree, values: Float[ArrayIn, " q"]) -> Inexact[Array, "m n"]:
         """The matrix `Phi` (m, n), columns in the order in which they are computed."""
         blocks = [group.evaluate(x, group.pick(values)) for group in self.groups]
         dtype = jnp.result_type(*blocks)
         return jnp.concatenate([b.astype(dtype) for b in blocks], axis=1)
 
-    def offset(self, x: PyTree, values: Float[Array, " q"]) -> Inexact[Array, " m"] | None:
+    def offset(self, x: PyTree, values: Float[ArrayIn, " q"]) -> Inexact[Array, " m"] | None:
         """Sum (m,) of the terms without coefficient, or None if there are none."""
         if not self.offsets:
             return None
@@ -130,7 +131,7 @@ class Model(eqx.Module):
             flags.append(np.broadcast_to(group_flags, group.width))
         return np.concatenate(flags)
 
-    def partials(self, x: PyTree, values: Float[Array, " q"]) -> Partials | None:
+    def partials(self, x: PyTree, values: Float[ArrayIn, " q"]) -> Partials | None:
         """Derivatives of the columns by the q parameter values; None if there are none."""
         partials, first = [], 0
         for group in self.groups:

@@ -54,7 +54,7 @@ class Constraints(Section):
     """A penalty on second differences of neighbouring columns: {pattern: number or gcv}."""
 
 
-_SOLVER = vp.LevenbergMarquardt()  # pyright: ignore[reportCallIssue]
+_SOLVER = vp.LevenbergMarquardt()
 
 
 class Solver(Section):

@@ -122,7 +122,7 @@ def _zarr(path: Path) -> xr.Dataset:
     _needed("zarr", path)
     return xr.open_zarr(
         path,
-        chunks=None,  # pyright: ignore[reportArgumentType]
+        chunks=None,
         consolidated=False,
         decode_times=False,
     )

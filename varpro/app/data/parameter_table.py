@@ -88,7 +88,7 @@ def parameters_text(fit: vp.FitResult | vp.GlobalFit) -> str:
             "" if math.isinf(end) else repr(float(end)) for end in (estimate.lower, estimate.upper)
         )
         fixed = "true" if estimate.fixed else "false"
-        stderr = float(estimate.stderr)  # pyright: ignore[reportArgumentType]
+        stderr = float(estimate.stderr)
         row = (name, repr(float(estimate.value)), *bounds, fixed, *(prior or ("", "")))  # pyright: ignore
         writer.writerow((*row, repr(stderr)))
     return buffer.getvalue()

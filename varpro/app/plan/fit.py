@@ -8,9 +8,9 @@ from .locate_error import blamed
 from .plan import Plan
 
 _LINEAR = {
-    "svd": vp.linalg.SVD(),  # pyright: ignore[reportCallIssue]
-    "qr": vp.linalg.QR(),  # pyright: ignore[reportCallIssue]
-    "pivoted_qr": vp.linalg.PivotedQR(),  # pyright: ignore[reportCallIssue]
+    "svd": vp.linalg.SVD(),
+    "qr": vp.linalg.QR(),
+    "pivoted_qr": vp.linalg.PivotedQR(),
 }
 
 
@@ -29,9 +29,7 @@ def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
         "seed": config.fit.seed,
         "init": plan.listed,
         "bounds": {name: tuple(ends) for name, ends in rules.bounds.items()},
-        "solver": vp.LevenbergMarquardt(  # pyright: ignore[reportCallIssue]
-            ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol
-        ),
+        "solver": vp.LevenbergMarquardt(ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol),
         "linear_solver": _LINEAR[solver.linear_solver],
         "jacobian": solver.jacobian,
         "max_steps": solver.max_steps,

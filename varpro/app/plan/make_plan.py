@@ -116,7 +116,7 @@ def _build(
     function, source = import_function(component, folder)
     params = {key: parameter.param() for key, parameter in component.parameters.items()}
     columns = tuple(component.columns) if component.columns else None
-    basis = vp.Custom(name, function, params, columns)  # pyright: ignore[reportArgumentType]
+    basis = vp.Custom(name, function, params, columns)
     with blaming(component.function, str(source.parent if source else folder)):
         return basis.prepared(x, np.dtype(float)), source
 

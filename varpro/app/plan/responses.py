@@ -50,6 +50,6 @@ def _measured(name: str, section: MeasuredResponse, folder: Path) -> vp.Measured
         name,
         *samples,
         shift=None if shift is None else shift.param(),
-        background=section.background,  # pyright: ignore[reportArgumentType]
+        background=section.background,
         period=None if period is None else period.given(),
     )

@@ -44,7 +44,7 @@ def load_matplotlib() -> None:
 def labels_of(data: Columns, y: Sequence[str]) -> vp.Labels:
     """What the axes say, with units; `y` are the names that the configuration gives."""
     numbers = data.labels is not None and data.labels.dtype.kind in "iuf"
-    return vp.Labels(  # pyright: ignore[reportCallIssue]
+    return vp.Labels(
         x=_axis(data.x_name, data.x_unit),
         y=_axis(y[0] if len(y) == 1 else "y", data.y_unit),
         rhs=data.labels_name or "column",
