@@ -11,7 +11,15 @@ class VarproError(Exception):
 
 
 class InputError(VarproError, ValueError):
-    """Something given is wrong; the message names what came, what was expected and what to do."""
+    """Something given is wrong; the message names what came, what was expected and what to do.
+
+    `argument` is the argument of `varpro.fit` that it is about, "data" for all of the data, and `name`
+    the parameter, column, pattern or data set in it; None where it is about no single one.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None, name: str | None = None):
+        ValueError.__init__(self, message)
+        self.argument, self.name = argument, name
 
 
 # What a complex model of real data is told, wherever that shows.

@@ -198,11 +198,13 @@ def fit(
     options = constraints, weighting, multistart
     if y is None:
         if compress:
-            raise InputError("compress= is for one data set.")
+            raise InputError("compress= is for one data set.", argument="compress")
         if not isinstance(x, Mapping):
             raise InputError("y is missing. Several data sets are given as {'name': (x, y), ...}.")
         if weighting.noise.follows_model:
-            raise InputError("noise= is for one data set. Weigh several with sigma=.")
+            raise InputError(
+                "noise= is for one data set. Weigh several with sigma=.", argument="noise"
+            )
         result = fit_sets(model, x, "all" if share is None else share, *options)
     elif isinstance(model, Mapping):
         raise InputError("One data set has one model, not several.")
@@ -232,7 +234,8 @@ def _in_blocks(
         if np.ndim(value) > 1:
             raise InputError(
                 f"{what} has shape {np.shape(value)}, but right-hand sides cannot be compressed where "
-                f"their weights or masks differ. Give one of shape (m,), or y in memory."
+                f"their weights or masks differ. Give one of shape (m,), or y in memory.",
+                argument="compress",
             )
     if weighting.nan != "raise":
         raise InputError("Data that are read in blocks have no nan=. Leave samples out with mask=.")
@@ -267,12 +270,14 @@ def _each(
     if weighting.nan != "raise" or y.ndim != 2:
         raise InputError(
             f"share={common or 'none'!r} fits the columns of Y (m, k). A column that is not "
-            "finite gets a status of its own, so leave nan= out."
+            "finite gets a status of its own, so leave nan= out.",
+            argument="share",
         )
     if constraints.coefficients.any:
         raise InputError(
             "Columns with parameters of their own have no rules for coefficients: leave nonnegative=, "
-            "relations=, ridge= and smooth= out."
+            "relations=, ridge= and smooth= out.",
+            argument="nonnegative",
         )
     search = BatchSearch(max_steps=local.max_steps)
     return fit_curves(make_cube(x, y.T, None), model, common, constraints, weighting, search)

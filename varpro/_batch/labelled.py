@@ -76,12 +76,14 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
     else:
         data = y if is_array(y) else np.asarray(y)
     if x is None:
-        raise InputError("x is missing.")
+        raise InputError("x is missing.", argument="x")
     if len(data.shape) < 1 or 0 in data.shape:
-        raise InputError(f"y must have shape (..., m) with at least one sample, not {data.shape}.")
+        raise InputError(
+            f"y must have shape (..., m) with at least one sample, not {data.shape}.", argument="y"
+        )
     dtype = np.dtype(data.dtype)
     if dtype.kind not in "iufc":
-        raise InputError(f"y must be numeric, but has dtype {dtype}.")
+        raise InputError(f"y must be numeric, but has dtype {dtype}.", argument="y")
     return Cube(Rows(data, axis % len(data.shape)), x, dims, coords, str(dim or ""))
 
 

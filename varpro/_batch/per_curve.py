@@ -29,7 +29,7 @@ def bounds_by_curve(cube: Cube, bounds: Mapping[str, tuple]) -> tuple[dict, dict
     plain, own = {}, {}
     for name, pair in bounds.items():
         if len(pair) != 2:
-            raise InputError(f"bounds for {name} must be a pair (lower, upper).")
+            raise InputError(f"bounds for {name} must be a pair (lower, upper).", argument="bounds")
         if all(np.ndim(end) == 0 for end in pair):
             plain[name] = pair
             continue
@@ -39,7 +39,8 @@ def bounds_by_curve(cube: Cube, bounds: Mapping[str, tuple]) -> tuple[dict, dict
             i = int(np.argmax(wrong))
             raise InputError(
                 f"bounds for {name} must satisfy lower <= upper, but are [{lower[i]:g}, "
-                f"{upper[i]:g}] at curve {i}."
+                f"{upper[i]:g}] at curve {i}.",
+                argument="bounds",
             )
         own[name] = lower, upper
     return plain, own
@@ -52,7 +53,9 @@ def _each(what: str, name: str, cube: Cube, value: Any) -> np.ndarray:
     if array.ndim == 0 or array.shape == (1,) * len(shape):
         array = np.broadcast_to(array.reshape(()), shape)
     if array.shape != shape:
-        raise InputError(f"{what} for {name} has shape {array.shape}, but the batch has {shape}.")
+        raise InputError(
+            f"{what} for {name} has shape {array.shape}, but the batch has {shape}.", argument=what
+        )
     if what == "init" and not np.isfinite(array).all():
         i = int(np.argmax(~np.isfinite(array.reshape(-1))))
         raise InputError(f"init for {name} is not finite at curve {i}.")

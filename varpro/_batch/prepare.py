@@ -66,7 +66,7 @@ def prepare(
     real = np.dtype(np.float32 if given in (np.float32, np.complex64) else np.float64)
     dtype = np.result_type(real, np.complex64) if given.kind == "c" else real
     if sentence := noise.refusal(np.zeros(0, dtype)):
-        raise InputError(sentence)
+        raise InputError(sentence, argument="noise")
     ftol, max_steps, block = search.ftol, search.max_steps, search.block
     if ftol is None:
         ftol = 1e-9 if real == np.float64 else 1e-7
@@ -172,11 +172,16 @@ def _weighing(
     for what, part in parts.items():
         for some in _pieces(part):
             if what == "mask" and some.dtype != bool:
-                raise InputError(f"mask must be boolean, but has dtype {some.dtype}.")
+                raise InputError(
+                    f"mask must be boolean, but has dtype {some.dtype}.", argument="mask"
+                )
             if what == "sigma" and not (some > 0).all():
-                raise InputError("sigma must be positive everywhere. Leave samples out with mask=.")
+                raise InputError(
+                    "sigma must be positive everywhere. Leave samples out with mask=.",
+                    argument="sigma",
+                )
             if not np.isfinite(some).all() or (some < 0).any():
-                raise InputError(f"{what} must be finite and not negative.")
+                raise InputError(f"{what} must be finite and not negative.", argument=what)
     weighing = Weighing(**parts)
     if weighing.own:
         return weighing, None
@@ -185,7 +190,9 @@ def _weighing(
         return weighing, None
     one = np.broadcast_to(one, (cube.rows.samples,)).astype(real)
     if not (one > 0).any():
-        raise InputError("No sample carries weight: all are masked or of zero weight.")
+        raise InputError(
+            "No sample carries weight: all are masked or of zero weight.", argument="data"
+        )
     return weighing, one
 
 
@@ -205,7 +212,9 @@ def _part(what: str, cube: Cube, value: Any) -> np.ndarray | Rows:
     except ValueError:
         fits = False
     if not fits:
-        raise InputError(f"{what} has shape {array.shape}; expected a number, {(m,)} or {whole}.")
+        raise InputError(
+            f"{what} has shape {array.shape}; expected a number, {(m,)} or {whole}.", argument=what
+        )
     return Rows(np.broadcast_to(np.asarray(array), whole), len(whole) - 1)
 
 

@@ -44,19 +44,27 @@ def fit_mixed(
     """The fit of `job` in which the parameters of `share` are the same for all curves; `search` says
     where the others begin (see `varpro._batch.starts`)."""
     if search.start == "neighbours":
-        raise InputError("share: start='neighbours' is for curves that share nothing.")
+        raise InputError(
+            "share: start='neighbours' is for curves that share nothing.", argument="share"
+        )
     names = job.layout.names
     wanted = {name for pattern in share for name in expand(pattern, names, "share")}
     shared, local = _places(job, wanted)
     if not shared:
-        raise InputError("share: all of these are fixed or tied. Leave share= out.")
+        raise InputError(
+            "share: all of these are fixed or tied. Leave share= out.", argument="share"
+        )
     if len(job.start) > 1 and (job.start[:, shared] != job.start[:1, shared]).any():
-        raise InputError("share: a parameter that all curves share has one start.")
+        raise InputError(
+            "share: a parameter that all curves share has one start.", argument="share"
+        )
     box, mine = job.box, None
     if box is not None:
         ends = tuple(np.atleast_2d(a)[:, shared] for a in box)
         if any((a != a[:1]).any() for a in ends):
-            raise InputError("share: a parameter that all curves share has the same bounds.")
+            raise InputError(
+                "share: a parameter that all curves share has the same bounds.", argument="share"
+            )
         mine = tuple(a[0].astype(float) for a in ends)
     begun = started(job, "global", 1, fit_all).start[0, shared].astype(float)
     inner = InnerFits(started(job, search.start, search.binning, fit_all), shared, local)
@@ -65,7 +73,9 @@ def fit_mixed(
     seen = at = inner.evaluate(outer.start, None, None, each_block, prior)
     used, s, damping = seen.used, outer.start, 1e-3
     if not used.any():
-        raise InputError("share: no curve could be fitted, so there is nothing to share.")
+        raise InputError(
+            "share: no curve could be fitted, so there is nothing to share.", argument="share"
+        )
     scale = np.diag(at.full)
     good = False
     for _ in range(_PASSES):
@@ -103,12 +113,12 @@ def _places(job: BatchJob, wanted: set[str]) -> tuple[list[int], list[int]]:
     """Positions in alpha of what is shared and of what is each curve's own."""
     layout = job.layout
     if layout.above:
-        raise InputError("share= and this order= do not go together. Use bounds.")
+        raise InputError("share= and this order= do not go together. Use bounds.", argument="share")
     shared = [j for j, i in enumerate(layout.free) if layout.names[i] in wanted]
     for chain in layout.exchange:
         among = {j for row in chain for j in row}
         if among & set(shared):
-            raise InputError("share: what is ordered cannot be shared.")
+            raise InputError("share: what is ordered cannot be shared.", argument="share")
     return shared, [j for j in range(len(layout.free)) if j not in shared]
 
 

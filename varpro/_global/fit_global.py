@@ -140,14 +140,21 @@ def _data(sets: Mapping[str, tuple[PyTree, np.ndarray]], weighting: Weighting) -
         if isinstance(value, Mapping):
             for key in value:
                 if key not in sets:
-                    raise InputError(f"{what}: no data set '{key}'. {suggestion(key, sets)}")
+                    raise InputError(
+                        f"{what}: no data set '{key}'. {suggestion(key, sets)}",
+                        argument=what,
+                        name=key,
+                    )
             without = [key for key in sets if key not in value]
             if without and what != "mask":
-                raise InputError(f"{what} is given for some data sets, but not for {without}.")
+                raise InputError(
+                    f"{what} is given for some data sets, but not for {without}.", argument=what
+                )
         elif np.ndim(value) > 0:
             raise InputError(
                 f"{what} is one array, but there are {len(sets)} data sets. Give one for each: "
-                f"{what}={{'{next(iter(sets))}': ...}}."
+                f"{what}={{'{next(iter(sets))}': ...}}.",
+                argument=what,
             )
     found = {}
     for key, pair in sets.items():
@@ -162,7 +169,9 @@ def _data(sets: Mapping[str, tuple[PyTree, np.ndarray]], weighting: Weighting) -
         try:
             found[key] = prepare_data(*pair, dataclasses.replace(weighting, **mine))
         except InputError as error:
-            raise InputError(f"Data set '{key}': {error}") from error
+            raise InputError(
+                f"Data set '{key}': {error}", argument=error.argument, name=key
+            ) from error
     kinds = {key: data.real for key, data in found.items()}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"'{key}' {kind}" for key, kind in kinds.items())
@@ -179,13 +188,16 @@ def _enough(ready: Sequence[_Set], nonlinear: int) -> None:
         if one.data.effective < mine:
             raise InputError(
                 f"Data set '{one.name}' has {one.data.effective} data points, which cannot "
-                f"determine {mine} coefficients. Give more data or a smaller model."
+                f"determine {mine} coefficients. Give more data or a smaller model.",
+                argument="data",
+                name=one.name,
             )
         total, linear = total + one.data.effective, linear + mine
     if total < nonlinear + linear:
         raise InputError(
             f"{total} data points cannot determine {nonlinear + linear} parameters ({nonlinear} "
-            f"nonlinear, {linear} linear). Give more data or a smaller model."
+            f"nonlinear, {linear} linear). Give more data or a smaller model.",
+            argument="data",
         )
 
 

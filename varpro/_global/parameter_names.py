@@ -49,7 +49,9 @@ def shared_names(
         some = fnmatch.filter(known, pattern)
         if not some:
             raise InputError(
-                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}"
+                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}",
+                argument="share",
+                name=pattern,
             )
         found.update(some)
     return found
@@ -74,7 +76,9 @@ def named(
                 if not any(fnmatch.fnmatchcase(name, pattern) for pattern in init):
                     raise InputError(
                         f"'{name}' is shared, but '{key}' declares it differently from another data "
-                        f"set. Say which holds: init={{'{name}': ...}}."
+                        f"set. Say which holds: init={{'{name}': ...}}.",
+                        argument="share",
+                        name=name,
                     )
                 continue
             params[full], own[full] = param, name
@@ -85,7 +89,11 @@ def matched(pattern: str, names: tuple[str, ...], own: tuple[str, ...], where: s
     found = matching(pattern, names, own)
     if not found:
         known = dict.fromkeys((*names, *own))
-        raise InputError(f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}")
+        raise InputError(
+            f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, known)}",
+            argument=where,
+            name=pattern,
+        )
     return found
 
 
@@ -174,7 +182,9 @@ def rules_of_all(
 ) -> dict[str, Linear]:
     """The rules of each data set: those for columns that it has."""
     if spec.automatic:
-        raise InputError("A penalty of strength 'gcv' is for one data set. Give a number.")
+        raise InputError(
+            "A penalty of strength 'gcv' is for one data set. Give a number.", argument="ridge"
+        )
     spec.check(every)
     return {
         key: spec.among(model.columns).rules(

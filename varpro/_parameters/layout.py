@@ -114,7 +114,9 @@ def expand(pattern: str, names: Sequence[str], where: str) -> list[str]:
         alternatives = {_like(pattern, name) for name in names} - {pattern}
         alternatives = alternatives if set(pattern) & set("*?[") and alternatives else names
         raise InputError(
-            f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, alternatives)}"
+            f"{where}: no parameter matches '{pattern}'. {suggestion(pattern, alternatives)}",
+            argument=where,
+            name=pattern,
         )
     return matches
 
@@ -146,7 +148,11 @@ def build_layout(
 
     def locate(name: str, where: str) -> int:
         if name not in index:
-            raise InputError(f"{where}: unknown parameter '{name}'. {suggestion(name, names)}")
+            raise InputError(
+                f"{where}: unknown parameter '{name}'. {suggestion(name, names)}",
+                argument=where,
+                name=name,
+            )
         return index[name]
 
     fixed = {name for name, param in params.items() if param.fixed}
@@ -170,7 +176,9 @@ def build_layout(
             shared.setdefault(j, []).append(names[i])
             if lower[j] > upper[j]:
                 raise InputError(
-                    f"tie: the bounds of '{names[i]}' and of '{names[j]}' have nothing in common."
+                    f"tie: the bounds of '{names[i]}' and of '{names[j]}' have nothing in common.",
+                    argument="tie",
+                    name=names[i],
                 )
     for i, name in enumerate(names):
         if source[i] != i:
@@ -256,22 +264,37 @@ def _order_pairs(order, locate, names, start, source, fixed) -> list[tuple[int, 
     above: dict[int, int] = {}
     for chain in order:
         if isinstance(chain, str) or len(chain) < 2:
-            raise InputError(f"order: expected a chain of at least two names, but got {chain!r}.")
+            raise InputError(
+                f"order: expected a chain of at least two names, but got {chain!r}.",
+                argument="order",
+            )
         for small, large in zip(chain[:-1], chain[1:], strict=True):
             parent, child = locate(small, "order"), locate(large, "order")
             for i in (parent, child):
                 if source[i] != i:
-                    raise InputError(f"order: '{names[i]}' is tied and cannot be ordered too.")
+                    raise InputError(
+                        f"order: '{names[i]}' is tied and cannot be ordered too.",
+                        argument="order",
+                        name=names[i],
+                    )
             if names[child] in fixed:
                 raise InputError(
-                    f"order: '{names[child]}' is fixed. Put an upper bound on '{names[parent]}'."
+                    f"order: '{names[child]}' is fixed. Put an upper bound on '{names[parent]}'.",
+                    argument="order",
+                    name=names[child],
                 )
             if child in above:
-                raise InputError(f"order: '{names[child]}' stands above two parameters.")
+                raise InputError(
+                    f"order: '{names[child]}' stands above two parameters.",
+                    argument="order",
+                    name=names[child],
+                )
             if start[child] <= start[parent]:
                 raise InputError(
                     f"order: the start of '{names[parent]}' ({start[parent]:g}) must be below "
-                    f"that of '{names[child]}' ({start[child]:g})."
+                    f"that of '{names[child]}' ({start[child]:g}).",
+                    argument="order",
+                    name=names[child],
                 )
             above[child] = parent
     pairs, placed = [], set()

@@ -34,7 +34,9 @@ class Tie(NamedTuple):
         if text in names:
             return cls(text)
         if len(text) > _LONGEST:
-            raise InputError(f"tie: a text of {len(text)} characters is too long. {_SAYS}")
+            raise InputError(
+                f"tie: a text of {len(text)} characters is too long. {_SAYS}", argument="tie"
+            )
         # Names have dots and arrows in them: each stands as one word while the rest is read.
         escaped = [re.escape(name) for name in sorted(names, key=len, reverse=True)]
         pattern = rf"(?<![\w.])(?:{'|'.join(escaped)})(?![\w.>])" if escaped else r"(?!)"
@@ -44,10 +46,12 @@ class Tie(NamedTuple):
             expression_text = re.sub(pattern, lambda match: words[match[0]], text)
             tree = ast.parse(expression_text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise InputError(f"tie: '{text}' cannot be read. {_SAYS}") from None
+            raise InputError(f"tie: '{text}' cannot be read. {_SAYS}", argument="tie") from None
         name, scale, shift = _linear(tree, {v: k for k, v in words.items()}, text, names)
         if name is None:
-            raise InputError(f"tie: '{text}' names no parameter. {_SAYS} To hold one, use fix=.")
+            raise InputError(
+                f"tie: '{text}' names no parameter. {_SAYS} To hold one, use fix=.", argument="tie"
+            )
         return _checked(cls(name, scale, shift), text)
 
     @property
@@ -67,9 +71,13 @@ def as_tie(value: TieLike, names: Sequence[str]) -> Tie:
     if isinstance(value, str):
         return Tie.parse(value, names)
     if not isinstance(value, tuple) or not 1 <= len(value) <= 3 or not isinstance(value[0], str):
-        raise InputError(f"tie: expected a name, or (name, scale, shift), not {value!r}.")
+        raise InputError(
+            f"tie: expected a name, or (name, scale, shift), not {value!r}.", argument="tie"
+        )
     if value[0] not in names:
-        raise InputError(f"tie: unknown parameter '{value[0]}'. {suggestion(value[0], names)}")
+        raise InputError(
+            f"tie: unknown parameter '{value[0]}'. {suggestion(value[0], names)}", argument="tie"
+        )
     return _checked(Tie(value[0], *(float(v) for v in value[1:])), value)
 
 
@@ -81,7 +89,11 @@ def followed(tie: Mapping[str, TieLike], names: Sequence[str]) -> dict[str, Tie]
     direct = {name: Tie(name) for name in names}
     for name, value in tie.items():
         if name not in direct:
-            raise InputError(f"tie: unknown parameter '{name}'. {suggestion(name, names)}")
+            raise InputError(
+                f"tie: unknown parameter '{name}'. {suggestion(name, names)}",
+                argument="tie",
+                name=name,
+            )
         direct[name] = as_tie(value, names)
     sources = {}
     for name in names:
@@ -92,10 +104,16 @@ def followed(tie: Mapping[str, TieLike], names: Sequence[str]) -> dict[str, Tie]
                 step.name, source.scale * step.scale, source.scale * step.shift + source.shift
             )
             if source.name in visited:
-                raise InputError(f"tie: '{name}' is tied to itself through other ties.")
+                raise InputError(
+                    f"tie: '{name}' is tied to itself through other ties.",
+                    argument="tie",
+                    name=name,
+                )
             visited.add(source.name)
         if direct[source.name] != Tie(source.name):
-            raise InputError(f"tie: '{source.name}' is tied to itself.")
+            raise InputError(
+                f"tie: '{source.name}' is tied to itself.", argument="tie", name=source.name
+            )
         sources[name] = source
     return sources
 
@@ -104,7 +122,8 @@ def _checked(tie: Tie, given: object) -> Tie:
     if not (math.isfinite(tie.scale) and math.isfinite(tie.shift)) or tie.scale == 0:
         raise InputError(
             f"tie: {given!r} has the scale {tie.scale:g} and the shift {tie.shift:g}; they must be "
-            "finite, and the scale not zero."
+            "finite, and the scale not zero.",
+            argument="tie",
         )
     return tie
 
@@ -113,14 +132,16 @@ def _linear(
     node: ast.expr, words: Mapping[str, str], text: str, names: Sequence[str]
 ) -> tuple[str | None, float, float]:
     """(name, scale, shift) of an expression; of a number the name is None and the scale 0."""
-    wrong = InputError(f"tie: '{text}' is not linear in one parameter. {_SAYS}")
+    wrong = InputError(f"tie: '{text}' is not linear in one parameter. {_SAYS}", argument="tie")
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return None, 0.0, float(node.value)  # pyright: ignore[reportArgumentType]
     if isinstance(node, ast.Name) and node.id in words:
         return words[node.id], 1.0, 0.0
     if isinstance(node, ast.Name | ast.Attribute):
         word = ast.unparse(node)
-        raise InputError(f"tie: unknown parameter '{word}'. {suggestion(word, names)}")
+        raise InputError(
+            f"tie: unknown parameter '{word}'. {suggestion(word, names)}", argument="tie"
+        )
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         name, scale, shift = _linear(node.operand, words, text, names)
         sign = -1.0 if isinstance(node.op, ast.USub) else 1.0

@@ -23,13 +23,15 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         if used[least] < columns:
             raise InputError(
                 f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
-                f"cannot determine {columns} coefficients. Leave it out, or use a smaller model."
+                f"cannot determine {columns} coefficients. Leave it out, or use a smaller model.",
+                argument="data",
             )
     count = columns * data.num_rhs * parts
     if data.effective < nonlinear + count:
         raise InputError(
             f"{data.effective} data points cannot determine {nonlinear + count} parameters "
-            f"({nonlinear} nonlinear, {count} linear). Give more data or a smaller model."
+            f"({nonlinear} nonlinear, {count} linear). Give more data or a smaller model.",
+            argument="data",
         )
 
 

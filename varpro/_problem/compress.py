@@ -137,7 +137,8 @@ def _checked(block: Any, mask: np.ndarray | None, before: int) -> np.ndarray:
         if np.shape(mask) != block.shape[:1] or np.asarray(mask).dtype != bool:
             raise InputError(
                 f"mask must be boolean of shape ({len(block)},), not {np.asarray(mask).dtype} of "
-                f"shape {np.shape(mask)}."
+                f"shape {np.shape(mask)}.",
+                argument="mask",
             )
         block = np.where(np.asarray(mask)[:, None], block, np.zeros((), block.dtype))
     bad = ~np.isfinite(block)
@@ -146,7 +147,8 @@ def _checked(block: Any, mask: np.ndarray | None, before: int) -> np.ndarray:
         raise InputError(
             f"y contains {int(bad.sum())} non-finite values in right-hand sides {before} to "
             f"{before + block.shape[1] - 1}, the first at ({i}, {before + j}). Leave samples out of all "
-            "with mask=."
+            "with mask=.",
+            argument="y",
         )
     return block
 

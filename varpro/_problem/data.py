@@ -77,7 +77,7 @@ def prepare_data(x: PyTree, y: np.ndarray, weighting: Weighting) -> Data:
         bad_y = bad & wanted
         _refuse("y", bad_y[:, 0] if vector else bad_y)
     elif weighting.nan != "drop":
-        raise InputError(f"nan must be 'raise' or 'drop', not {weighting.nan!r}.")
+        raise InputError(f"nan must be 'raise' or 'drop', not {weighting.nan!r}.", argument="nan")
     # Where all right-hand sides miss the same samples, one set of weights serves them all.
     missing = bad | bad_rows[:, None]
     if not (missing == missing[:, :1]).all():
@@ -89,7 +89,9 @@ def prepare_data(x: PyTree, y: np.ndarray, weighting: Weighting) -> Data:
     if keep.ndim == 2 and (keep == keep[:, :1]).all() and (scale is None or scale.ndim == 1):
         keep = keep[:, 0]
     if not keep.any():
-        raise InputError("No sample carries weight: all are masked, dropped or of zero weight.")
+        raise InputError(
+            "No sample carries weight: all are masked, dropped or of zero weight.", argument="data"
+        )
     if not keep.all():
         # Bases still see every x, for some need a whole grid: a bad x becomes a good one of weight 0.
         good = int(np.argmax(_two(keep).any(axis=1) & ~bad_rows))
@@ -108,13 +110,18 @@ def _matrix(y: object) -> np.ndarray:
         if len(set(lengths)) > 1:
             raise InputError(
                 f"y is ragged: its parts have the lengths {sorted(set(lengths))}, but right-hand sides "
-                "that share x have one. Give several data sets, {'name': (x, y), ...}."
+                "that share x have one. Give several data sets, {'name': (x, y), ...}.",
+                argument="y",
             )
     array = _floating("y", y)
     if array.ndim not in (1, 2):
-        raise InputError(f"y must have shape (m,) or (m, k), but has shape {array.shape}.")
+        raise InputError(
+            f"y must have shape (m,) or (m, k), but has shape {array.shape}.", argument="y"
+        )
     if array.size == 0:
-        raise InputError(f"y is empty (shape {array.shape}). Give at least one sample.")
+        raise InputError(
+            f"y is empty (shape {array.shape}). Give at least one sample.", argument="y"
+        )
     return array
 
 
@@ -126,7 +133,7 @@ def _two(a: np.ndarray) -> np.ndarray:
 def _floating(name: str, value: object) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
-        raise InputError(f"{name} must be numeric, but has dtype {array.dtype}.")
+        raise InputError(f"{name} must be numeric, but has dtype {array.dtype}.", argument=name)
     if np.issubdtype(array.dtype, np.inexact) and array.dtype not in (np.float16,):
         wide = array.dtype in (np.longdouble, np.clongdouble)
         return array.astype(complex if np.iscomplexobj(array) else float) if wide else array
@@ -148,10 +155,11 @@ def _axis(leaf: object, m: int, shape: tuple[int, ...], real: np.dtype) -> np.nd
         ):
             raise InputError(
                 f"x has {array.shape[0]} points but y has shape {shape}, with {m} along the same "
-                "axis. y must be (m, k): transpose it."
+                "axis. y must be (m, k): transpose it.",
+                argument="x",
             )
         points = array.shape[0] if array.ndim else "no"
-        raise InputError(f"x has {points} points but y has {m} along the same axis.")
+        raise InputError(f"x has {points} points but y has {m} along the same axis.", argument="x")
     return array.astype(np.result_type(array.dtype, real) if np.iscomplexobj(array) else real)
 
 
@@ -166,21 +174,24 @@ def _weights(
     name, given = ("sigma", sigma) if weights is None else ("weights", weights)
     array = _floating(name, given)
     if np.iscomplexobj(array):
-        raise InputError(f"{name} must be real, but has dtype {array.dtype}.")
+        raise InputError(f"{name} must be real, but has dtype {array.dtype}.", argument=name)
     if array.shape not in ((), (m,), (m, k)):
         more = f", or ({m}, {k}), one per value" if k > 1 else ""
         raise InputError(
-            f"{name} has shape {array.shape}; expected ({m},), one per sample of y{more}."
+            f"{name} has shape {array.shape}; expected ({m},), one per sample of y{more}.",
+            argument=name,
         )
     if array.ndim == 2 and (array == array[:, :1]).all():
         array = array[:, 0]
     array = np.broadcast_to(array, (m,)) if array.ndim < 2 else array
     if not np.isfinite(array).all():
-        raise InputError(f"{name} contains non-finite values at {_where(~np.isfinite(array))}.")
+        raise InputError(
+            f"{name} contains non-finite values at {_where(~np.isfinite(array))}.", argument=name
+        )
     low = array <= 0 if name == "sigma" else array < 0
     if low.any():
         rule = "greater than zero" if name == "sigma" else "zero or more"
-        raise InputError(f"{name} must be {rule}, but is not at {_where(low)}.")
+        raise InputError(f"{name} must be {rule}, but is not at {_where(low)}.", argument=name)
     return (1.0 / array if name == "sigma" else array).astype(real)
 
 
@@ -192,7 +203,8 @@ def _mask(mask: np.ndarray | None, m: int, k: int) -> np.ndarray:
         more = f" or ({m}, {k})" if k > 1 else ""
         raise InputError(
             f"mask must be a boolean array of shape ({m},){more}, True for samples to use; it has "
-            f"dtype {array.dtype} and shape {array.shape}."
+            f"dtype {array.dtype} and shape {array.shape}.",
+            argument="mask",
         )
     return array.copy()
 
@@ -201,7 +213,8 @@ def _refuse(name: str, bad: np.ndarray) -> None:
     if count := int(bad.sum()):
         noun = "value" if count == 1 else "values"
         raise InputError(
-            f'{name} contains {count} non-finite {noun} at {_where(bad)}. Pass mask= or nan="drop".'
+            f'{name} contains {count} non-finite {noun} at {_where(bad)}. Pass mask= or nan="drop".',
+            argument=name,
         )
 
 

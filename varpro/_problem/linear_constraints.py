@@ -111,13 +111,17 @@ class CoefficientSpec:
         elif complex_ and not real:
             raise InputError(
                 "The coefficients are complex, and complex numbers have no order: leave nonnegative= "
-                "and bounds of coefficients out, or ask for real ones by real_coefficients=True."
+                "and bounds of coefficients out, or ask for real ones by real_coefficients=True.",
+                argument="nonnegative",
             )
         plain = len(sought) == len(names)
         penalty = self._penalty(names, order)
         if penalty is not None and not plain:
             if constant.any() and (penalty @ constant).any():
-                raise InputError("relations= to a number and a penalty cannot meet in one column.")
+                raise InputError(
+                    "relations= to a number and a penalty cannot meet in one column.",
+                    argument="relations",
+                )
             penalty = penalty @ mix
         return Linear(
             None if plain else mix,
@@ -180,7 +184,9 @@ class CoefficientSpec:
         for pattern, relation in self.relations.items():
             for i in columns(pattern, names, "relations"):
                 if i in wanted:
-                    raise InputError(f"relations: '{names[i]}' has two.")
+                    raise InputError(
+                        f"relations: '{names[i]}' has two.", argument="relations", name=names[i]
+                    )
                 if isinstance(relation, str):
                     wanted[i] = {relation: 1.0}
                 elif isinstance(relation, Mapping):
@@ -188,10 +194,14 @@ class CoefficientSpec:
                 else:
                     wanted[i], constant[i] = {}, float(relation)
                 if not np.isfinite([constant[i], *wanted[i].values()]).all():
-                    raise InputError(f"relations: the numbers of '{names[i]}' must be finite.")
+                    raise InputError(
+                        f"relations: the numbers of '{names[i]}' must be finite.",
+                        argument="relations",
+                        name=names[i],
+                    )
         sought = [i for i in range(len(names)) if i not in wanted]
         if not sought:
-            raise InputError("relations: no coefficient is left to be found.")
+            raise InputError("relations: no coefficient is left to be found.", argument="relations")
         mix = np.zeros((len(names), len(sought)))
         mix[sought, np.arange(len(sought))] = 1.0
         for i, parts in wanted.items():
@@ -200,7 +210,9 @@ class CoefficientSpec:
                 if j in wanted:
                     raise InputError(
                         f"relations: '{names[i]}' follows '{names[j]}', which follows others itself. "
-                        "Name those instead."
+                        "Name those instead.",
+                        argument="relations",
+                        name=names[i],
                     )
                 mix[i, sought.index(j)] += factor
         return mix, constant, sought
@@ -224,7 +236,9 @@ class CoefficientSpec:
                 except ValueError as error:
                     raise InputError(
                         f"bounds of '{names[i]}': expected a number or {k} of them, one for each "
-                        f"right-hand side; {error}."
+                        f"right-hand side; {error}.",
+                        argument="bounds",
+                        name=names[i],
                     ) from error
                 if not np.all(low <= high) or np.any(low == np.inf) or np.any(high == -np.inf):
                     raise InputError(
@@ -234,7 +248,8 @@ class CoefficientSpec:
                 lower[i], upper[i] = np.maximum(lower[i], low), high
                 if not np.all(lower[i] <= upper[i]):
                     raise InputError(
-                        f"'{names[i]}' is asked to be nonnegative, but its upper bound is below zero."
+                        f"'{names[i]}' is asked to be nonnegative, but its upper bound is below zero.",
+                        argument="nonnegative",
                     )
         return lower, upper
 
@@ -254,7 +269,9 @@ class CoefficientSpec:
             if len(inside) < 3:
                 raise InputError(
                     f"smooth: '{pattern}' stands for {len(inside)} columns, but a second difference "
-                    "takes three."
+                    "takes three.",
+                    argument="smooth",
+                    name=pattern,
                 )
             for before, at, after in zip(inside, inside[1:], inside[2:], strict=False):
                 row = np.zeros(n)
@@ -262,7 +279,8 @@ class CoefficientSpec:
                 rows.append(_root(strength, "smooth") * row)
         if "gcv" in (given := self._strengths()) and any(s != "gcv" for s in given):
             raise InputError(
-                "Either all penalties are given or all are 'gcv': one strength is found for all."
+                "Either all penalties are given or all are 'gcv': one strength is found for all.",
+                argument="ridge",
             )
         return np.stack(rows) if rows else None
 
@@ -271,7 +289,11 @@ def columns(pattern: str, names: Sequence[str], where: str, one: bool = False) -
     """Indices of the columns that a pattern means; at least one, or an error."""
     wanted = [pattern] if pattern in names else fnmatch.filter(names, pattern)
     if not wanted or (one and len(wanted) != 1):
-        raise InputError(f"{where}: no column '{pattern}'. {suggestion(pattern, names)}")
+        raise InputError(
+            f"{where}: no column '{pattern}'. {suggestion(pattern, names)}",
+            argument=where,
+            name=pattern,
+        )
     return [names.index(name) for name in wanted]
 
 
@@ -279,7 +301,9 @@ def _root(strength: Strength, what: str) -> float:
     if strength == "gcv":
         return 1.0
     if isinstance(strength, str) or not 0.0 < strength < np.inf:
-        raise InputError(f"{what} must be a positive number or 'gcv', not {strength!r}.")
+        raise InputError(
+            f"{what} must be a positive number or 'gcv', not {strength!r}.", argument=what
+        )
     return float(strength) ** 0.5
 
 
@@ -299,7 +323,11 @@ def _through(
         at = np.flatnonzero(mix[i])
         if len(at) == 0:
             if np.any(constant[i] < lower[i]) or np.any(constant[i] > upper[i]):
-                raise InputError(f"relations: '{names[i]}' is held outside its bounds.")
+                raise InputError(
+                    f"relations: '{names[i]}' is held outside its bounds.",
+                    argument="relations",
+                    name=names[i],
+                )
             continue
         if len(at) > 1:
             raise InputError(
@@ -310,7 +338,9 @@ def _through(
         low[at[0]], high[at[0]] = np.maximum(low[at[0]], ends[0]), np.minimum(high[at[0]], ends[1])
         if not np.all(low[at[0]] <= high[at[0]]):
             raise InputError(
-                f"relations: the bounds of '{names[i]}' and of what it follows have nothing in common."
+                f"relations: the bounds of '{names[i]}' and of what it follows have nothing in common.",
+                argument="relations",
+                name=names[i],
             )
     return low, high
 

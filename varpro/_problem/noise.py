@@ -86,9 +86,9 @@ class AbstractNoise(eqx.Module):
 def noise_model(name: str, loss_scale: float = 1.0) -> AbstractNoise:
     """The noise model of that name; `InputError` for what is none, or a scale that is not positive."""
     if name not in get_args(Noise):
-        raise InputError(f"noise must be one of {get_args(Noise)}, not {name!r}.")
+        raise InputError(f"noise must be one of {get_args(Noise)}, not {name!r}.", argument="noise")
     if not loss_scale > 0:
-        raise InputError(f"loss_scale must be positive, not {loss_scale!r}.")
+        raise InputError(f"loss_scale must be positive, not {loss_scale!r}.", argument="loss_scale")
     return Robust(name, loss_scale) if name in _LOSSES else _MODELS[name]
 
 
@@ -97,10 +97,11 @@ def check_noise(noise: AbstractNoise, y: np.ndarray, keep: np.ndarray) -> None:
     if noise.follows_model and y.shape[1] > 1:
         raise InputError(
             f"noise={noise.name!r} weighs every value by itself, which needs one column y (m,). Fit many "
-            "curves, each for itself, with varpro.fit_many."
+            "curves, each for itself, with varpro.fit_many.",
+            argument="noise",
         )
     if sentence := noise.refusal(y[keep]):
-        raise InputError(sentence)
+        raise InputError(sentence, argument="noise")
 
 
 class Normal(AbstractNoise):

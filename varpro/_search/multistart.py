@@ -33,7 +33,7 @@ class Multistart(eqx.Module):
 
     def __check_init__(self):
         if self.starts < 1:
-            raise InputError(f"starts must be at least 1, not {self.starts}.")
+            raise InputError(f"starts must be at least 1, not {self.starts}.", argument="starts")
 
     def points(self, coordinates: Coordinates) -> np.ndarray:
         """The starts (starts, p) in these coordinates."""

@@ -63,7 +63,9 @@ def fit_one(
         linear = rules.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
         together = _why_not_compressed(built, linear, data, noise)
         if (small or search.compress) and together:
-            raise InputError(f"Right-hand sides cannot be compressed: {together}.")
+            raise InputError(
+                f"Right-hand sides cannot be compressed: {together}.", argument="compress"
+            )
         setup = set_up(
             declared.params(constraints),
             constraints,
@@ -90,7 +92,8 @@ def fit_one(
         if noise.follows_model:
             if linear.automatic:
                 raise InputError(
-                    "A penalty of strength 'gcv' is for noise='normal'. Give a number."
+                    "A penalty of strength 'gcv' is for noise='normal'. Give a number.",
+                    argument="ridge",
                 )
             data, solution = _reweighting(run, points, data, linear, noise)
         elif linear.automatic:

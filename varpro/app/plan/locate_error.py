@@ -11,68 +11,44 @@ from ..config.document import Key
 from ..config.messages import complain
 from .plan import Plan
 
-_DATA, _RULES, _FIT = ("data",), ("constraints",), ("fit",)
-# How messages begin, or what stands in them, and the key that it is about.
-_ABOUT: tuple[tuple[str, Key], ...] = (
-    (r"(tie|order|fix|relations|smooth|ridge|nonnegative|bounds)\b:?", _RULES),
-    (r".*\bnonnegative\b", (*_RULES, "nonnegative")),
-    (r".*relations=", (*_RULES, "relations")),
-    (r".*'gcv'|.*[Aa] penalty", (*_RULES, "ridge")),
-    (r"(noise|loss_scale|starts|seed|compress)\b", _FIT),
-    (r".*noise=", (*_FIT, "noise")),
-    (r".*cannot be compressed", (*_FIT, "compress")),
-    (r"share\b|.*is shared, but|.*share=", (*_FIT, "share")),
-    (r"(sigma|weights|mask|x|y|nan)\b", _DATA),
-)
+_RULES = ("tie", "order", "fix", "relations", "smooth", "ridge", "nonnegative", "bounds")
+_FIT = ("noise", "loss_scale", "starts", "seed", "compress", "share")
+_DATA = ("data", "sigma", "weights", "mask", "x", "y", "nan")
 
 
 def blamed(plan: Plan, error: vp.InputError) -> vp.InputError:
-    """The same error, a line for each of its own, with file and line of the key that it is about."""
-    lines = (_with_place(plan, line) for line in str(error).splitlines())
-    return vp.InputError("\n".join(lines))
-
-
-def _with_place(plan: Plan, message: str) -> str:
-    key, message = _key(plan, message)
+    """The same error with file and line of the key that it is about."""
+    cause, message = error.__cause__, str(error)
+    if isinstance(cause, vp.InputError) and error.name in plan.config.datasets:
+        message = str(cause)  # the line says which data set it is
+    key = _key(plan, error, message)
     if key is None:
-        return f"{plan.document.file}: {message}"
-    return complain(plan.document, key, message)
+        return vp.InputError(f"{plan.document.file}: {message}")
+    return vp.InputError(complain(plan.document, key, message))
 
 
-def _key(plan: Plan, message: str) -> tuple[Key | None, str]:
-    section: Key = _DATA
-    found = re.match(r"Data set '([^']+)'(?:: | )", message)
-    if found and found[1] in plan.config.datasets:
-        section = ("datasets", found[1])
-        if found[0].endswith(": "):
-            message = message[found.end() :]
-    elif plan.several:
-        section = ("datasets",)
-    if re.match(
-        r"(Data set '[^']+' has )?\d+ data points cannot|No sample|Right-hand side \d", message
-    ):
-        return section, message
-    for pattern, key in _ABOUT:
-        if matched := re.match(pattern, message):
-            word = matched[1] if matched.re.groups else None
-            key = section if key == _DATA else key
-            if word is None:
-                return key, message
-            if word == "tie" and not plan.config.constraints.tie:
-                return None, message
-            named = _among(plan, message, (*key, word))
-            return (*key, word, *named), message
-    return _part(plan, message), message
+def _key(plan: Plan, error: vp.InputError, message: str) -> Key | None:
+    argument, name = error.argument, error.name
+    if argument in _DATA:
+        section: Key = ("datasets",) if plan.several else ("data",)
+        section = (*section, name) if name in plan.config.datasets else section
+        return section if argument == "data" else (*section, argument)
+    if argument in _FIT:
+        return ("fit", argument)
+    if argument in _RULES:
+        rule = getattr(plan.config.constraints, argument)
+        if argument == "tie" and not rule:
+            return None
+        return ("constraints", argument, *_entry(argument, rule, name))
+    return _part(plan, message)
 
 
-def _among(plan: Plan, message: str, key: Key) -> Key:
-    """The entry of a rule that a message names."""
-    rule = getattr(plan.config.constraints, str(key[-1]), None) if key[0] == "constraints" else None
-    quoted = set(re.findall(r"'([^']+)'", message))
+def _entry(argument: str, rule: object, name: str | None) -> Key:
+    """The entry of a rule, a key or a chain of `order`, in which the name stands."""
     if isinstance(rule, dict):
-        return next(((name,) for name in rule if name in quoted), ())
-    if key[-1] == "order" and isinstance(rule, list) and len(rule) > 1:
-        return next(((i,) for i, chain in enumerate(rule) if quoted & set(chain)), ())
+        return (name,) if name is not None and name in rule else ()
+    if argument == "order" and isinstance(rule, list) and len(rule) > 1:
+        return next(((i,) for i, chain in enumerate(rule) if name in chain), ())
     return ()
 
 
