@@ -113,15 +113,15 @@ def test_coefficients_wait_for_the_second_reading(rng):
 
 
 def test_several_starts_are_searched_compressed(rng, monkeypatch):
-    y, seen = spectra(rng, 50), []
+    y, seen = spectra(rng, 100), []
     real = _single.compress
     monkeypatch.setattr(_single, "compress", lambda y: seen.append(y.shape) or real(y))
     # Ordered, for of two optima that differ in names alone rounding would choose.
     options = {"starts": 4, "bounds": {"*.tau": (0.1, 20.0)}, "order": ("a.tau", "b.tau")}
     fit = vp.fit(MODEL, T, y, **options)
-    assert seen == [(40, 50)] and fit.compressed == 40 and "searched as 40" in str(fit)
+    assert seen == [(40, 100)] and fit.compressed == 40 and "searched as 40" in str(fit)
     plain = vp.fit(MODEL, T, y, compress=False, **options)
-    assert seen == [(40, 50)] and plain.compressed is None
+    assert seen == [(40, 100)] and plain.compressed is None
     np.testing.assert_allclose(fit.alpha, plain.alpha, rtol=1e-8)
     np.testing.assert_allclose(fit.coef_stderr, plain.coef_stderr, rtol=1e-7)
     np.testing.assert_allclose(fit.start_costs, plain.start_costs, rtol=1e-9)
