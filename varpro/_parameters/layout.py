@@ -7,6 +7,7 @@ that new starts, bounds or fixed values never compile anew.
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ from jaxtyping import Array, Float
 
 from .._errors import InputError, suggestion
 from .._types import ArrayIn
+from .expression import Tree, evaluated, linear_form, names_in
+from .inequality import Inequality, Pivot, triangular
 from .param import Param
-from .tie import TieLike, followed
+from .tie import TieLike, resolved
 
 
 class Layout(eqx.Module):
@@ -26,11 +29,16 @@ class Layout(eqx.Module):
 
     - `names`: the q parameter names.
     - `free`: indices of the p parameters that have a coordinate in `alpha`.
-    - `source`: for each parameter, the index of the one whose value it takes (itself, if not tied).
+    - `source`: for each parameter, the index of the one whose value it takes (itself, if not tied; of
+        several one that is free, if any is).
+    - `formulas`: pairs of a parameter and the tree of the expression that it follows, in which
+        the names are indices of parameters that are not tied.
     - `above`: for each parameter the index of the one it must not fall below, or -1; sorted so
         that `order` lists them parents first.
     - `has_ceiling`: whether an ordered parameter has a finite upper bound.
     - `ties`: for each parameter what it follows, as text; "" if it is not tied.
+    - `pivots`: the fields of a `Pivot` each, for files know no others: parameters whose interval depends on others by inequalities, in the order in which their values
+        are found; `inequalities`: what was asked, as text.
     - `exchange`: what `sorted_components` sorts: per chain of interchangeable components a row of positions
         in `alpha` for each of their parameters, the ordered one first.
     """
@@ -42,6 +50,9 @@ class Layout(eqx.Module):
     has_ceiling: tuple[bool, ...] = eqx.field(static=True)
     exchange: tuple[tuple[tuple[int, ...], ...], ...] = eqx.field(static=True, default=())
     ties: tuple[str, ...] = ()
+    formulas: tuple[tuple[int, Tree], ...] = eqx.field(static=True, default=())
+    pivots: tuple[tuple[Any, ...], ...] = eqx.field(static=True, default=())
+    inequalities: tuple[str, ...] = ()
 
     def sorted_components(self, alpha: Float[Array, " p"]) -> Float[Array, " p"]:
         """`alpha` with interchangeable components in the order that was asked for."""
@@ -53,7 +64,17 @@ class Layout(eqx.Module):
     @property
     def selects(self) -> bool:
         """Whether every value is a coordinate or a constant, with no tie and no order."""
-        return not self.above and not self.tied
+        return not self.chained and not self.tied
+
+    @property
+    def chained(self) -> bool:
+        """Whether the interval of any value depends on another one, by order or by an inequality."""
+        return bool(self.above or self.pivots)
+
+    @property
+    def dependents(self) -> set[int]:
+        """The parameters whose coordinate is no value of theirs."""
+        return {child for child, _ in self.above} | {Pivot(*pivot).index for pivot in self.pivots}
 
     @property
     def tied(self) -> bool:
@@ -66,12 +87,16 @@ class Layout(eqx.Module):
             return None
         return self.ties[i] if self.ties else self.names[self.source[i]]
 
+    def roots(self, i: int) -> set[int]:
+        """The parameters from which parameter i takes its value."""
+        return next((names_in(tree) for j, tree in self.formulas if j == i), {self.source[i]})
+
     def values(self, alpha: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
         """All q values for the free coordinates `alpha`.
 
         An ordered parameter b >= a has the coordinate d >= 0 in b = base + d, where base is a or
         b's own lower bound if that is higher; with a finite upper bound u it is the fraction d in
-        [0, 1] of b = base + d (u - base).
+        [0, 1] of b = base + d (u - base). Likewise one whose ends inequalities give (`Pivot`).
         """
         full = jnp.asarray(numbers.start)
         if self.free:
@@ -80,9 +105,14 @@ class Layout(eqx.Module):
             base = jnp.maximum(full[lower], numbers.lower[upper])
             width = numbers.upper[upper] - base if ceiling else 1.0
             full = full.at[upper].set(base + full[upper] * width)
+        for pivot in (Pivot(*fields) for fields in self.pivots):
+            full = full.at[pivot.index].set(_between(pivot, full, numbers))
         if not self.tied:
             return full
-        return full[np.array(self.source, dtype=int)] * numbers.scale + numbers.shift
+        full = full[np.array(self.source, dtype=int)] * numbers.scale + numbers.shift
+        for i, tree in self.formulas:
+            full = full.at[i].set(evaluated(tree, full))
+        return full
 
 
 class Numbers(eqx.Module):
@@ -96,6 +126,30 @@ class Numbers(eqx.Module):
     prior_sd: Float[ArrayIn, " q"]  # infinite: no prior
     scale: Float[ArrayIn, " q"]
     shift: Float[ArrayIn, " q"]
+    slopes: Float[ArrayIn, "l q"] | None = None
+    limits: Float[ArrayIn, " l"] | None = None
+
+
+def _ends(pivot: Pivot, full: Array, numbers: "Numbers") -> tuple[Array, Array]:
+    """The interval of a parameter, given those that are found before it."""
+    low, high = jnp.asarray(numbers.lower)[pivot.index], jnp.asarray(numbers.upper)[pivot.index]
+    if numbers.slopes is not None and numbers.limits is not None:
+        forms = jnp.asarray(numbers.slopes) @ full + numbers.limits
+        for i in pivot.floors:
+            low = jnp.maximum(low, forms[i])
+        for i in pivot.ceilings:
+            high = jnp.minimum(high, forms[i])
+    return low, high
+
+
+def _between(pivot: Pivot, full: Array, numbers: "Numbers") -> Array:
+    """The value of a parameter from its coordinate, which stands in its place."""
+    low, high = _ends(pivot, full, numbers)
+    d = full[pivot.index]
+    if pivot.low and pivot.high:
+        # From the nearer end, so that the other one is met exactly.
+        return jnp.where(d < 0.5, low + d * (high - low), high - (1.0 - d) * (high - low))
+    return high - d if pivot.high else low + d
 
 
 class Coordinates(eqx.Module):
@@ -136,6 +190,7 @@ def build_layout(
     fix: Sequence[str] = (),
     tie: Mapping[str, TieLike] | None = None,
     order: Sequence[Sequence[str]] = (),
+    inequalities: Sequence[str] = (),
     interchangeable: Sequence[Sequence[Sequence[int]]] = (),
 ) -> tuple[Layout, Numbers, Coordinates]:
     """Check the parameters and the constraints on them, and lay them out.
@@ -159,7 +214,8 @@ def build_layout(
     for pattern in fix:
         fixed.update(expand(pattern, names, "fix"))
 
-    ties = followed(tie or {}, names)
+    ties, formulas, texts = resolved(tie or {}, names)
+    trees = {index[name]: tree for name, tree in formulas.items()}
     source = [index[ties[name].name] for name in names]
     scale = np.array([ties[name].scale for name in names], dtype=float)
     shift = np.array([ties[name].shift for name in names], dtype=float)
@@ -167,8 +223,14 @@ def build_layout(
     start = np.array([np.nan if p.init is None else float(p.init) for p in params.values()])
     lower = np.array([float(p.lower) for p in params.values()])
     upper = np.array([float(p.upper) for p in params.values()])
+    for i, tree in trees.items():
+        _check_formula(names[i], texts[names[i]], params[names[i]])
+        roots = sorted(names_in(tree))
+        source[i] = next((j for j in roots if names[j] not in fixed), roots[0])
     shared: dict[int, list[str]] = {}
     for i, j in enumerate(source):
+        if i in trees:
+            continue
         if i != j:
             # What a tied parameter must not leave, the one that it follows must not leave either.
             low, high = sorted((np.array([lower[i], upper[i]]) - shift[i]) / scale[i])
@@ -192,20 +254,71 @@ def build_layout(
                 f"[{lower[i]:g}, {upper[i]:g}]."
             )
     start = np.where(np.isnan(start), start[source] * scale + shift, start)
+    for i, tree in trees.items():
+        with np.errstate(all="ignore"):
+            start[i] = evaluated(tree, start, np)
+        if not np.isfinite(start[i]):
+            raise InputError(
+                f"tie: '{names[i]}' = {texts[names[i]]} is {start[i]:g} at the start.",
+                argument="tie",
+                name=names[i],
+            )
 
     above = _order_pairs(order, locate, names, start, source, fixed)
     free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
-    plain = {i for i in free if source.count(i) == 1 and params[names[i]].prior is None}
+    rows = _rows(inequalities, names, (source, scale, shift), trees, free, start)
+    named = set().union(*map(names_in, trees.values()))
+    named |= {j for slopes, _ in rows for j in np.flatnonzero(slopes).tolist()}
+    plain = {
+        i
+        for i in free
+        if source.count(i) == 1 and i not in named and params[names[i]].prior is None
+    }
     chains = [[index[name] for name in chain] for chain in order]
     exchange = _interchangeable(
         chains, interchangeable, plain, list(zip(lower, upper, strict=True))
     )
     above = [pair for pair in above if not any(pair[0] in block[0] for block in exchange)]
+    slopes = limits = None
+    pivots: tuple[Pivot, ...] = ()
+    if rows:
+        # What is ordered is an inequality, too: of both there is one system.
+        for child, parent in above:
+            row = np.zeros(len(names))
+            moving = parent in free
+            row[child] = -1.0
+            if moving:
+                row[parent] = 1.0
+            rows.append((row, 0.0 if moving else -start[parent]))
+        above = []
+        pivots, slopes, limits, lower, upper = triangular(rows, lower, upper, start)
+        for i in free:
+            gap = 1e-12 * max(1.0, abs(start[i]))
+            if not lower[i] - gap <= start[i] <= upper[i] + gap:
+                raise InputError(
+                    f"inequalities: with the bounds they leave [{lower[i]:g}, {upper[i]:g}] for "
+                    f"'{names[i]}', whose start is {start[i]:g}.",
+                    argument="inequalities",
+                    name=names[i],
+                )
+            start[i] = np.clip(start[i], lower[i], upper[i])
     for child, parent in above:
         upper[parent] = min(upper[parent], upper[child])
         lower[child] = max(lower[child], lower[parent])
     coordinate, low, high = start.copy(), lower.copy(), upper.copy()
     ceiling = []
+    for pivot in pivots:
+        assert slopes is not None and limits is not None
+        i, forms = pivot.index, slopes @ start + limits
+        bottom = max([lower[i], *forms[list(pivot.floors)]])
+        top = min([upper[i], *forms[list(pivot.ceilings)]])
+        low[i], high[i] = 0.0, np.inf
+        if pivot.low and pivot.high:
+            high[i] = 1.0
+            coordinate[i] = (start[i] - bottom) / (top - bottom) if top > bottom else 0.0
+        else:
+            coordinate[i] = start[i] - bottom if pivot.low else top - start[i]
+        coordinate[i] = np.clip(coordinate[i], low[i], high[i])
     for child, parent in above:
         base = max(start[parent], lower[child])
         finite = bool(np.isfinite(upper[child]))
@@ -216,18 +329,89 @@ def build_layout(
 
     priors = [p.prior or (0.0, np.inf) for p in params.values()]
     places = tuple(tuple(tuple(map(free.index, row)) for row in block) for block in exchange)
-    texts = tuple("" if source[i] == i else ties[name].text for i, name in enumerate(names))
-    layout = Layout(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places, texts)
+    follows = tuple(
+        "" if source[i] == i else texts.get(name) or ties[name].text for i, name in enumerate(names)
+    )
+    layout = Layout(
+        *(names, tuple(free), tuple(source), tuple(above), tuple(ceiling), places, follows),
+        *(tuple(trees.items()), tuple(map(tuple, pivots)), tuple(inequalities)),
+    )
     numbers = Numbers(
         coordinate,
         lower,
         upper,
         np.array([mean for mean, _ in priors], dtype=float),
         np.array([sd for _, sd in priors], dtype=float),
-        scale,
-        shift,
+        *(scale, shift, slopes, limits),
     )
     return layout, numbers, Coordinates(coordinate[free], low[free], high[free])
+
+
+def _check_formula(name: str, text: str, param: Param) -> None:
+    """Refuse bounds of what follows an expression, but for that of what has no sign."""
+    if param.lower not in (-np.inf, 0.0) or param.upper not in (np.inf, 0.0):
+        raise InputError(
+            f"tie: '{name}' follows {text} and has the bounds [{param.lower:g}, {param.upper:g}], which "
+            "cannot be kept. Bound the parameters that it follows.",
+            argument="tie",
+            name=name,
+        )
+
+
+def _rows(
+    inequalities: Sequence[str],
+    names: tuple[str, ...],
+    ties: tuple[Sequence[int], np.ndarray, np.ndarray],
+    trees: Mapping[int, Tree],
+    free: Sequence[int],
+    start: np.ndarray,
+) -> list[tuple[np.ndarray, float]]:
+    """Inequalities as slopes (q,) and limits of what is free.
+
+    **Raises:** `InputError` for one that is not linear, holds fixed parameters alone or does not hold at the
+    start.
+    """
+    source, scale, shift = ties
+    rows = []
+    for one in (one for text in inequalities for one in Inequality.parse(text, names)):
+        slopes, limit = np.zeros(len(names)), one.limit
+        for name, factor in one.slopes.items():
+            i = names.index(name)
+            form = linear_form(trees[i]) if i in trees else ({source[i]: scale[i]}, shift[i])
+            if form is None:
+                raise InputError(
+                    f"inequalities: '{one.text}' speaks of '{name}', which follows others by an expression that "
+                    "is not linear. Bound those.",
+                    argument="inequalities",
+                    name=one.text,
+                )
+            for j, part in form[0].items():
+                slopes[j] += factor * part
+            limit -= factor * form[1]
+        _check_start(one, names, start)
+        held = [j for j in np.flatnonzero(slopes).tolist() if j not in free]
+        limit -= float(slopes[held] @ start[held])
+        slopes[held] = 0.0
+        if not np.any(slopes):
+            raise InputError(
+                f"inequalities: '{one.text}' speaks of fixed parameters alone.",
+                argument="inequalities",
+                name=one.text,
+            )
+        rows.append((slopes, limit))
+    return rows
+
+
+def _check_start(one: Inequality, names: tuple[str, ...], start: np.ndarray) -> None:
+    parts = [factor * start[names.index(name)] for name, factor in one.slopes.items()]
+    size = max(abs(one.limit), *(abs(part) for part in parts))
+    if sum(parts) > one.limit + 1e-12 * size:
+        at = ", ".join(f"{name} = {start[names.index(name)]:g}" for name in one.slopes)
+        raise InputError(
+            f"inequalities: '{one.text}' does not hold at the start, {at}. Give a start that keeps it.",
+            argument="inequalities",
+            name=one.text,
+        )
 
 
 def _interchangeable(

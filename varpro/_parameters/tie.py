@@ -1,15 +1,13 @@
-"""Ties: parameters that follow others, `value = scale * other + shift`."""
+"""Ties: parameters that follow others, `value = scale * other + shift`, or by an expression."""
 
-import ast
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from .._errors import InputError, suggestion
+from .._given.arguments import number
+from .expression import MOST_PARTS, Expression, Tree, size, substituted
 
-# Longer texts are refused, so that no text costs anything to read.
-_LONGEST = 200
 _SAYS = "Write a parameter, or number * parameter + number, such as '2 * a.center + 3.1'."
 
 
@@ -29,64 +27,74 @@ class Tie(NamedTuple):
 
         Numbers, one parameter, + - * / and parentheses; nothing is evaluated as Python.
 
-        **Raises:** `InputError` for anything else, for unknown names, and for what is not linear.
+        **Raises:** `InputError` for anything else, for unknown names, and for what is not linear in one.
         """
-        if text in names:
-            return cls(text)
-        if len(text) > _LONGEST:
+        found = as_tie(text, names)
+        if not isinstance(found, cls):
             raise InputError(
-                f"tie: a text of {len(text)} characters is too long. {_SAYS}", argument="tie"
+                f"tie: '{text}' is not linear in one parameter. {_SAYS}", argument="tie"
             )
-        # Names have dots and arrows in them: each stands as one word while the rest is read.
-        escaped = [re.escape(name) for name in sorted(names, key=len, reverse=True)]
-        pattern = rf"(?<![\w.])(?:{'|'.join(escaped)})(?![\w.>])" if escaped else r"(?!)"
-        names_in_text = list(dict.fromkeys(re.findall(pattern, text)))
-        words = {name: f"parameter_{i}" for i, name in enumerate(names_in_text)}
-        try:
-            expression_text = re.sub(pattern, lambda match: words[match[0]], text)
-            tree = ast.parse(expression_text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise InputError(f"tie: '{text}' cannot be read. {_SAYS}", argument="tie") from None
-        name, scale, shift = _linear(tree, {v: k for k, v in words.items()}, text, names)
-        if name is None:
-            raise InputError(
-                f"tie: '{text}' names no parameter. {_SAYS} To hold one, use fix=.", argument="tie"
-            )
-        return _checked(cls(name, scale, shift), text)
+        return found
 
     @property
     def text(self) -> str:
-        """The same in words: "2 * a.center + 3.1"."""
+        """This relation in words: "2 * a.center + 3.1"."""
         scaled = self.name if self.scale == 1.0 else f"{self.scale:.6g} * {self.name}"
         if self.shift == 0.0:
             return scaled
         return f"{scaled} {'-' if self.shift < 0 else '+'} {abs(self.shift):.6g}"
 
 
-TieLike: TypeAlias = str | Tie | tuple[str, float] | tuple[str, float, float]
+TieLike: TypeAlias = str | Tie | Expression | tuple[str, float] | tuple[str, float, float]
 
 
-def as_tie(value: TieLike, names: Sequence[str]) -> Tie:
-    """A tie to one of `names` from a text, a `Tie`, or a tuple of name, scale and shift."""
+def as_tie(value: TieLike, names: Sequence[str]) -> Tie | Expression:
+    """A tie to one of `names` from a text, a `Tie`, or a tuple of name, scale and shift; an `Expression` of
+    what is not linear in one of them."""
     if isinstance(value, str):
-        return Tie.parse(value, names)
-    if not isinstance(value, tuple) or not 1 <= len(value) <= 3 or not isinstance(value[0], str):
+        found = Expression.parse(value, names, "tie")
+        linear = found.linear()
+        if not found.names or linear is not None and linear[0] is None:
+            raise InputError(
+                f"tie: '{value}' names no parameter. {_SAYS} To hold one, use fix=.", argument="tie"
+            )
+        if linear is None:
+            return found
+        return _checked(Tie(*linear), value)  # pyright: ignore[reportArgumentType]
+    if isinstance(value, Expression):
+        unknown = [name for name in value.names if name not in names]
+    elif isinstance(value, tuple) and 1 <= len(value) <= 3 and isinstance(value[0], str):
+        unknown = [value[0]] if value[0] not in names else []
+    else:
         raise InputError(
             f"tie: expected a name, or (name, scale, shift), not {value!r}.", argument="tie"
         )
-    if value[0] not in names:
+    if unknown:
         raise InputError(
-            f"tie: unknown parameter '{value[0]}'. {suggestion(value[0], names)}", argument="tie"
+            f"tie: unknown parameter '{unknown[0]}'. {suggestion(unknown[0], names)}",
+            argument="tie",
         )
-    return _checked(Tie(value[0], *(float(v) for v in value[1:])), value)
+    if isinstance(value, Expression):
+        return value
+    return _checked(Tie(value[0], *(number("A number of tie", v, "tie") for v in value[1:])), value)
 
 
-def followed(tie: Mapping[str, TieLike], names: Sequence[str]) -> dict[str, Tie]:
-    """For every name the one that it follows in the end, which itself follows none.
+class Resolved(NamedTuple):
+    """What every parameter follows in the end: `ties` by name, to one that itself follows none (to itself,
+    for what is not tied, or by a formula); `formulas` by name, trees of the numbers of such parameters;
+    `texts` of those."""
+
+    ties: dict[str, Tie]
+    formulas: dict[str, Tree]
+    texts: dict[str, str]
+
+
+def resolved(tie: Mapping[str, TieLike], names: Sequence[str]) -> Resolved:
+    """For every name the ones that it follows in the end, which themselves follow none.
 
     **Raises:** `InputError` for unknown names, and for a parameter that is tied to itself.
     """
-    direct = {name: Tie(name) for name in names}
+    direct: dict[str, Tie | Expression] = {name: Tie(name) for name in names}
     for name, value in tie.items():
         if name not in direct:
             raise InputError(
@@ -95,27 +103,42 @@ def followed(tie: Mapping[str, TieLike], names: Sequence[str]) -> dict[str, Tie]
                 name=name,
             )
         direct[name] = as_tie(value, names)
-    sources = {}
-    for name in names:
-        source, visited = Tie(name), {name}
-        while direct[source.name].name != source.name:
-            step = direct[source.name]
-            source = Tie(
-                step.name, source.scale * step.scale, source.scale * step.shift + source.shift
+    place = {name: i for i, name in enumerate(names)}
+    trees: dict[str, Tree] = {}
+
+    def tree_of(name: str, above: tuple[str, ...]) -> Tree:
+        if name in above:
+            through = " through other ties" if len(above) > 1 else ""
+            raise InputError(
+                f"tie: '{name}' is tied to itself{through}.", argument="tie", name=name
             )
-            if source.name in visited:
+        if name not in trees:
+            step = direct[name]
+            if step == Tie(name):
+                trees[name] = ("name", place[name])
+            elif isinstance(step, Tie):
+                other = ("*", ("number", step.scale), tree_of(step.name, (*above, name)))
+                trees[name] = ("+", other, ("number", step.shift))
+            else:
+                parts = [tree_of(one, (*above, name)) for one in step.names]
+                trees[name] = substituted(step.tree, parts.__getitem__)
+            if size(trees[name]) > MOST_PARTS:
                 raise InputError(
-                    f"tie: '{name}' is tied to itself through other ties.",
+                    f"tie: what '{name}' follows has more than {MOST_PARTS} parts.",
                     argument="tie",
                     name=name,
                 )
-            visited.add(source.name)
-        if direct[source.name] != Tie(source.name):
-            raise InputError(
-                f"tie: '{source.name}' is tied to itself.", argument="tie", name=source.name
-            )
-        sources[name] = source
-    return sources
+        return trees[name]
+
+    ties, formulas, texts = {}, {}, {}
+    for name in names:
+        tree = tree_of(name, ())
+        linear = Expression("", tuple(names), tree).linear()
+        if linear is None:
+            ties[name], formulas[name], texts[name] = Tie(name), tree, direct[name].text
+        else:
+            ties[name] = _checked(Tie(*linear), name)  # pyright: ignore[reportArgumentType]
+    return Resolved(ties, formulas, texts)
 
 
 def _checked(tie: Tie, given: object) -> Tie:
@@ -126,37 +149,3 @@ def _checked(tie: Tie, given: object) -> Tie:
             argument="tie",
         )
     return tie
-
-
-def _linear(
-    node: ast.expr, words: Mapping[str, str], text: str, names: Sequence[str]
-) -> tuple[str | None, float, float]:
-    """(name, scale, shift) of an expression; of a number the name is None and the scale 0."""
-    wrong = InputError(f"tie: '{text}' is not linear in one parameter. {_SAYS}", argument="tie")
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return None, 0.0, float(node.value)  # pyright: ignore[reportArgumentType]
-    if isinstance(node, ast.Name) and node.id in words:
-        return words[node.id], 1.0, 0.0
-    if isinstance(node, ast.Name | ast.Attribute):
-        word = ast.unparse(node)
-        raise InputError(
-            f"tie: unknown parameter '{word}'. {suggestion(word, names)}", argument="tie"
-        )
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        name, scale, shift = _linear(node.operand, words, text, names)
-        sign = -1.0 if isinstance(node.op, ast.USub) else 1.0
-        return name, sign * scale, sign * shift
-    if not isinstance(node, ast.BinOp):
-        raise wrong
-    a, b = (_linear(side, words, text, names) for side in (node.left, node.right))
-    if isinstance(node.op, ast.Add | ast.Sub):
-        sign = 1.0 if isinstance(node.op, ast.Add) else -1.0
-        if a[0] is not None and b[0] not in (None, a[0]):
-            raise wrong
-        return a[0] or b[0], a[1] + sign * b[1], a[2] + sign * b[2]
-    if isinstance(node.op, ast.Mult) and (a[0] is None or b[0] is None):
-        factor, other = (a[2], b) if a[0] is None else (b[2], a)
-        return other[0], factor * other[1], factor * other[2]
-    if isinstance(node.op, ast.Div) and b[0] is None and b[2] != 0:
-        return a[0], a[1] / b[2], a[2] / b[2]
-    raise wrong

@@ -8,8 +8,8 @@ fifty peaks are one array operation, so compile time does not grow with their nu
 import abc
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
+from ._reported import Reported
 from ._start_grids import Box
 
 
@@ -27,14 +29,43 @@ def as_param(value: "Param | float | None") -> "Param | None":
     return value if value is None or isinstance(value, Param) else Param(value)
 
 
+Domain = dict[str, tuple[float, float]]
+"""Lowest and highest value of parameters by local name."""
+
+POSITIVE = (0.0, math.inf)
+"""The domain of what has no sign: a width, or the lifetime or rate of what only decays."""
+
+
 Params = tuple[tuple[str, Param], ...]
 """Parameters whose names are the user's, in his order."""
 
 
 def as_params(value: "Mapping[str, Param | float] | Params | None") -> Params:
     """Convert a dict of `Param` or plain starts to pairs of name and `Param`."""
+    pairs = isinstance(value, tuple) and all(isinstance(v, tuple) and len(v) == 2 for v in value)
+    if value is not None and not isinstance(value, Mapping) and not pairs:
+        raise InputError(
+            f"Parameters are a dict of starts such as {{'tau': 1.0}}, not {type(value).__name__}."
+        )
     items = value.items() if isinstance(value, Mapping) else (value or ())
     return tuple((str(k), as_param(v)) for k, v in items)  # pyright: ignore[reportReturnType]
+
+
+if TYPE_CHECKING:
+
+    class ParamField:
+        """A field that takes a `Param` or a plain start, and holds a `Param`."""
+
+        def __get__(self, instance: object, owner: Any = None) -> "Param | None": ...
+        def __set__(self, instance: object, value: "Param | float | None") -> None: ...
+
+    class ParamsField:
+        """A field that takes a dict of starts by name, and holds pairs of name and `Param`."""
+
+        def __get__(self, instance: object, owner: Any = None) -> Params: ...
+        def __set__(self, instance: object, value: Mapping[str, Any] | Params | None) -> None: ...
+else:
+    ParamField, ParamsField = Param | None, Params
 
 
 def as_fixed_param(value: "Param | float | None") -> "Param | None":
@@ -68,7 +99,19 @@ class Shared(eqx.Module):
     @property
     def parameters(self) -> dict[str, Param]:
         """Parameters by full name, `name.parameter`."""
-        return {f"{self.name}.{k}": v for k, v in fields_of(self) if isinstance(v, Param)}
+        found: dict[str, Param] = {}
+        for key, value in fields_of(self):
+            if isinstance(value, Param):
+                found[f"{self.name}.{key}"] = value
+            elif isinstance(value, tuple):
+                several = enumerate(value, 1)
+                found |= {f"{self.name}.{key}{i}": v for i, v in several if isinstance(v, Param)}
+        return found
+
+    @property
+    def domain(self) -> Domain:
+        """The ends between which its parameters have a meaning, by full name, of those that have any."""
+        return {}
 
     def local_values(self, values: Mapping[str, ArrayIn]) -> dict[str, ArrayIn]:
         """Select its values among those of a basis, by local name."""
@@ -90,6 +133,10 @@ class AbstractBasis(eqx.Module):
     # Waves of a frequency `freq` that decay by `rate`, `tau`, `fwhm` or `gaussian`: what is left out is
     # sought in the spectrum of the data.
     wave: ClassVar[bool] = False
+    # Parameters by local name that are inverses of rates, by which they are sought.
+    lifetimes: ClassVar[tuple[str, ...]] = ()
+    # Parameters by local name that are not below zero.
+    positive: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def evaluate(self, x: PyTree, values: Mapping[str, ArrayIn]) -> ArrayIn:
@@ -111,6 +158,16 @@ class AbstractBasis(eqx.Module):
                 parameters |= value.parameters
         return parameters
 
+    @property
+    def domain(self) -> Domain:
+        """The ends between which parameters have a meaning, by local name, of those that have any: their
+        bounds where the user gives none."""
+        domain: Domain = {}
+        for _, value in fields_of(self):
+            if isinstance(value, Shared):
+                domain |= value.domain
+        return domain | dict.fromkeys(self.positive, POSITIVE)
+
     def parameter_name(self, local: str) -> str:
         """Full name of a parameter: `component.parameter`; a shared parameter has it already."""
         return local if "." in local else f"{self.name}.{local}"
@@ -126,6 +183,29 @@ class AbstractBasis(eqx.Module):
         """
         raise NotImplementedError
 
+    def support(self, values: Mapping[str, ArrayIn]) -> "tuple[ArrayIn, ArrayIn] | None":
+        """Lowest and highest x (g,) between which a column is more than 1e-18 of its height, for an
+        elementwise basis that has such ends; None by default. Beyond them columns count as zero, and many
+        components cost no more than where they overlap."""
+        return None
+
+    def growing(self, x: np.ndarray, box: Mapping[str, Box]) -> dict[str, np.ndarray]:
+        """Further candidates, as in `candidates`, that are tried where those leave a structure in the
+        residual; none by default."""
+        return {}
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether a row of the columns depends on the same row of x alone, so that samples may be added or
+        left out without a change of the others. What is not known to be so is taken as it is."""
+        return self.elementwise
+
+    @property
+    def column_parameters(self) -> tuple[tuple[int, ...], ...] | None:
+        """Of each column the numbers of those of its parameters on which it depends, at most; None where
+        that is not known."""
+        return None
+
     @property
     def finds_start(self) -> bool:
         """Whether starts may be left out."""
@@ -139,12 +219,31 @@ class AbstractBasis(eqx.Module):
         """
         return self
 
+    def placed(self, x: PyTree, dtype: np.dtype) -> "AbstractBasis":
+        """Return the basis with columns that count from an x among the data where all of those are far
+        from its origin: the same columns but for factors, which its coefficients make up for."""
+        return self
+
+    def falls_by(self, values: Mapping[str, ArrayIn]) -> ArrayIn | float:
+        """The rate per unit of x at which the columns fall, of a basis that `placed` may change."""
+        return 0.0
+
+    def reported(self, values: Mapping[str, ArrayIn], coef: Sequence[ArrayIn]) -> Reported:
+        """Numbers that people report of one component, from its parameters by local name and the
+        coefficients of its columns, all scalars; none by default. `fit.derive` knows them by name."""
+        return Reported()
+
     def __add__(self, other: "AbstractBasis") -> "Sum":
+        if not isinstance(other, AbstractBasis):
+            raise InputError(
+                f"A model is a sum of bases such as vp.Exp('decay') + vp.Constant('background'); "
+                f"{other!r} is none. A function of your own goes in vp.Custom('name', function)."
+            )
         return Sum(_parts(self) + _parts(other))
 
-    def __radd__(self, other: object) -> "AbstractBasis":
+    def __radd__(self, other: int) -> "AbstractBasis":
         # The built-in `sum` starts from 0.
-        return self if other == 0 else NotImplemented
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
 
 class Sum(AbstractBasis):
@@ -179,9 +278,21 @@ class Sum(AbstractBasis):
         """The name itself: local names of a sum are full names."""
         return local
 
+    @property
+    def rowwise(self) -> bool:
+        """Whether all parts are."""
+        return all(part.rowwise for part in self.parts)
+
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Sum":
         """Prepare every part for `x`; return the sum itself if that changes none."""
         parts = tuple(part.prepared(x, dtype) for part in self.parts)
+        return self._with(parts)
+
+    def placed(self, x: PyTree, dtype: np.dtype) -> "Sum":
+        """Place every part; return the sum itself if that changes none."""
+        return self._with(tuple(part.placed(x, dtype) for part in self.parts))
+
+    def _with(self, parts: tuple[AbstractBasis, ...]) -> "Sum":
         unchanged = all(new is old for new, old in zip(parts, self.parts, strict=True))
         return self if unchanged else Sum(parts)
 

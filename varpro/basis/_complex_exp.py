@@ -1,15 +1,19 @@
 """Decaying waves of complex data: spectra in the time domain, ring-down, normal modes."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import AbstractBasis, Shared, as_fixed_param, backend, parameter
+from ._base import AbstractBasis, ParamField, Shared, as_fixed_param, backend, parameter
+from ._origin import Origin, from_origin, origin_field, reference, shape_origin, with_origin
+from ._reported import Reported
 
 
 class Receiver(Shared):
@@ -32,7 +36,7 @@ class Receiver(Shared):
     """
 
     name: str
-    phase: Param | None = parameter(0.0)
+    phase: ParamField = parameter(0.0)
     delay: "Param | None" = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
 
 
@@ -53,6 +57,12 @@ class ComplexExp(AbstractBasis):
     - `gaussian`: full width at half maximum of a Gaussian line, in the units of `freq`: a factor
         `exp(-(pi gaussian x)^2 / (4 ln 2))`. With an exponential decay the line is a Voigt profile.
     - `receiver`: a `Receiver`.
+    - `origin`: the x from which phase and decay count; 0 by default. Where that lies so far from the
+        data that amplitudes there are out of proportion, or a Gaussian factor shows nothing of its shape,
+        it is the first x, and the report says so; never with a receiver, whose `delay` is for that.
+
+    `fit.derive` knows `name.amplitude` and `name.phase`, in radians, and `name.rate`, `name.tau` and
+    `name.fwhm`, those of the exponential decay.
 
     Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
     found in the spectrum of the data (`varpro._starts.periodogram`); several waves get increasing
@@ -62,14 +72,17 @@ class ComplexExp(AbstractBasis):
     """
 
     name: str
-    freq: Param | None = parameter()
-    rate: Param | None = parameter()
-    tau: Param | None = parameter()
-    fwhm: Param | None = parameter()
-    gaussian: Param | None = parameter()
+    freq: ParamField = parameter()
+    rate: ParamField = parameter()
+    tau: ParamField = parameter()
+    fwhm: ParamField = parameter()
+    gaussian: ParamField = parameter()
     receiver: Receiver | None = eqx.field(default=None, kw_only=True)
+    origin: Origin = origin_field()
     elementwise: ClassVar[bool] = True
     wave: ClassVar[bool] = True
+    lifetimes: ClassVar[tuple[str, ...]] = ("tau",)
+    positive: ClassVar[tuple[str, ...]] = ("rate", "tau", "fwhm", "gaussian")
 
     def __post_init__(self):
         if self.freq is None:
@@ -81,7 +94,7 @@ class ComplexExp(AbstractBasis):
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         """Columns (m, g) at x (m,) for g values of each parameter."""
-        xp, x = backend(x, values)
+        xp, x = backend(from_origin(x, self.origin), values)
         shared = {} if self.receiver is None else self.receiver.local_values(values)
         x = x + shared["delay"] if "delay" in shared else x
         phase, decay = 2 * np.pi * values["freq"] * x, xp.zeros_like(x)
@@ -95,3 +108,31 @@ class ComplexExp(AbstractBasis):
         if "gaussian" in values:
             decay = decay + (np.pi * values["gaussian"] * x) ** 2 / (4 * np.log(2.0))
         return xp.exp(-decay) * (xp.cos(phase) + 1j * xp.sin(phase))
+
+    def prepared(self, x: PyTree, dtype: np.dtype) -> "ComplexExp":
+        """Place the origin of a Gaussian factor, and bring any to the precision `dtype`."""
+        if self.gaussian is not None and self.receiver is None:
+            return with_origin(self, shape_origin(x, self.origin, dtype))
+        return with_origin(self, None if self.origin is None else self.origin.astype(dtype))
+
+    def placed(self, x: PyTree, dtype: np.dtype) -> "ComplexExp":
+        """Count from the first x where all x are far from the origin."""
+        if self.gaussian is not None or self.receiver is not None:
+            return self
+        first = reference(x, self.origin, dtype)
+        return self if first is None else with_origin(self, first)
+
+    def falls_by(self, values: Mapping[str, ArrayIn]) -> ArrayIn | float:
+        """The rate of the exponential decay."""
+        if "rate" in values:
+            return values["rate"]
+        return 1.0 / values["tau"] if "tau" in values else np.pi * values.get("fwhm", 0.0)
+
+    def reported(self, values: Mapping[str, ArrayIn], coef: Sequence[ArrayIn]) -> Reported:
+        """Amplitude and phase of the coefficient; rate, lifetime and width of the line."""
+        c = jnp.asarray(coef[0])
+        own: dict[str, Any] = {"amplitude": jnp.abs(c), "phase": jnp.angle(c)}
+        if {"rate", "tau", "fwhm"} & set(values):
+            rate = self.falls_by(values)
+            own |= {"rate": rate, "tau": 1.0 / rate, "fwhm": rate / np.pi}
+        return Reported(own)

@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool, Float, Inexact
 from .._errors import InputError
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import FWHM_PER_SIGMA, as_fixed_param, parameter
+from ._base import FWHM_PER_SIGMA, POSITIVE, Domain, ParamField, as_fixed_param, parameter
+from ._dispersion import AbstractDispersed, Powers, polynomial, powers
 from ._faddeeva import filtered_decay
 from ._matrix_exponential import repeated, states
-from ._response import AbstractResponse, Causal, as_scalar, gauss_legendre, train
+from ._response import Causal, as_scalar, gauss_legendre, train
 
 # In standard deviations: nothing of a Gaussian is beyond _REACH, to 1e-15. Before _REACH the
 # integral runs over v from 0 to 2 _REACH; panels that shrink towards 0 resolve what is up to 1e7
@@ -31,7 +32,7 @@ _LATE, _LATE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _LATE_WEIGHTS = _LATE_WEIGHTS / math.sqrt(2.0 * math.pi)
 
 
-class GaussianIRF(AbstractResponse):
+class GaussianIRF(AbstractDispersed):
     """A Gaussian instrument response of unit area, given to components as `irf=`.
 
         irf = vp.GaussianIRF("irf", center=0.3, width=0.1)
@@ -53,22 +54,36 @@ class GaussianIRF(AbstractResponse):
     - `backsweep`: of a synchroscan streak camera: the beam also sweeps back, half a period later, and
         what falls on the screen is added. The formula is that of TIMP (Mullen and van Stokkum,
         J. Stat. Softw. 18(3), 2007), in which earlier excitations are not widened by the response.
+    - `center_dispersion`, `width_dispersion`: starts of the coefficients d1, d2, ... by which time zero and
+        width follow the wavelength, `center + d1 u + d2 u^2 + ...` with `u = (wavelength -
+        dispersion_center) / 100`, as in TIMP and pyglotaran; all Gaussians follow alike, and a width as it is
+        given. They are parameters `irf.center_dispersion1` and so on; `vp.Param(0.2, fixed=True)` holds one.
+    - `dispersion_center`: the wavelength at which time zero is `center`.
+    - `dispersion_in`: "wavelength" (default), or "wavenumber" for `u = 1000 / wavelength - 1000 /
+        dispersion_center`.
+    - `chirp`: a time zero that was measured, wavelengths and times (r,) each or an array (r, 2), which is
+        added to `center` along straight lines; in a configuration the file of these two columns.
+    - `wavelengths`: of the right-hand sides (k,), where the data have no labels that are numbers.
 
-    **Raises:** `InputError` if both widths or none are given, or `backsweep` without a period.
+    **Raises:** `InputError` if both widths or none are given, `backsweep` without a period, a dispersion
+    without its centre, or a chirp that is not finite. At a fit, for data without wavelengths, for a chirp
+    that does not cover them, and for polynomials of too high a degree for them.
     """
 
     name: str
-    center: Param | None = parameter()
-    width: Param | None = parameter()
-    fwhm: Param | None = parameter()
-    center2: Param | None = parameter()
-    width2: Param | None = parameter()
-    weight2: Param | None = parameter()
-    center3: Param | None = parameter()
-    width3: Param | None = parameter()
-    weight3: Param | None = parameter()
+    center: ParamField = parameter()
+    width: ParamField = parameter()
+    fwhm: ParamField = parameter()
+    center2: ParamField = parameter()
+    width2: ParamField = parameter()
+    weight2: ParamField = parameter()
+    center3: ParamField = parameter()
+    width3: ParamField = parameter()
+    weight3: ParamField = parameter()
     period: "Param | None" = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
     backsweep: bool = eqx.field(static=True, default=False, kw_only=True)
+    center_dispersion: Powers = powers()
+    width_dispersion: Powers = powers()
 
     def __check_init__(self):
         label = f"GaussianIRF '{self.name}'"
@@ -85,6 +100,18 @@ class GaussianIRF(AbstractResponse):
                     f"{label}: another Gaussian needs center{i}, width{i} and weight{i}."
                 )
 
+    @property
+    def domain(self) -> Domain:
+        """Widths are not negative."""
+        widths = (key for key in ("width", "fwhm", "width2", "width3") if getattr(self, key))
+        return {f"{self.name}.{key}": POSITIVE for key in widths}
+
+    @property
+    def polynomials(self) -> dict[str, tuple[Param, ...]]:
+        """Of time zero and of the width."""
+        some = {"center_dispersion": self.center_dispersion}
+        return some | {"width_dispersion": self.width_dispersion}
+
     def gaussians(
         self, values: Mapping[str, ArrayIn]
     ) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
@@ -92,6 +119,14 @@ class GaussianIRF(AbstractResponse):
         one."""
         v = {key: jnp.asarray(value) for key, value in values.items()}
         width = v["width"] if "width" in v else v["fwhm"] / FWHM_PER_SIGMA
+        place = self.place()
+        if place is not None:
+            later = place.delay + polynomial(v, "center_dispersion", place.distance)
+            wider = polynomial(v, "width_dispersion", place.distance)
+            wider = wider if "width" in v else wider / FWHM_PER_SIGMA
+            width = width + wider
+            v |= {key: v[key] + later for key in ("center", "center2", "center3") if key in v}
+            v |= {key: v[key] + wider for key in ("width2", "width3") if key in v}
         components = [(v["center"], width, jnp.ones_like(width))]
         for i in ("2", "3"):
             if "center" + i in v:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,10 +10,20 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError, suggestion
+from .._given.arguments import mapping, number
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import AbstractBasis, Params, as_params
+from ._base import POSITIVE, AbstractBasis, Domain, Params, ParamsField, as_params
 from ._matrix_exponential import states
+from ._origin import (
+    Origin,
+    check_begins,
+    from_origin,
+    origin_field,
+    refuse_with_response,
+    shape_origin,
+    with_origin,
+)
 from ._response import AbstractResponse
 
 _ARROW = "->"
@@ -28,8 +38,11 @@ Amounts = tuple[tuple[str, np.ndarray], ...]
 def _amounts(value: Mapping[str, float | int] | Amounts | None) -> Amounts:
     """Convert numbers by name to pairs of name and array."""
     # Arrays, so that other amounts need no other program.
-    items = value.items() if isinstance(value, Mapping) else (value or ())
-    return tuple((str(k), np.asarray(v, float)) for k, v in items)
+    if value is None or isinstance(value, tuple) and all(isinstance(v, tuple) for v in value):
+        items = value or ()  # pairs already
+    else:
+        items = mapping("initial", value, "{'A': 1.0}").items()
+    return tuple((str(k), np.asarray(number(f"initial of {k}", v))) for k, v in items)
 
 
 class Kinetics(AbstractBasis):
@@ -51,18 +64,21 @@ class Kinetics(AbstractBasis):
     - `name`: of the component.
     - `transfers`: the rates, per unit of x, by `"from->to"`; `"from->"` is lost. Compartments are in
         the order in which they appear there.
-    - `initial`: what compartments hold at x = 0, by name; by default 1 in the first and nothing in
+    - `initial`: what compartments hold at the origin, by name; by default 1 in the first and nothing in
         the others.
-    - `irf`: the response with which it is convolved; x = 0 is then where that is centred.
+    - `irf`: the response with which it is convolved; the origin is then where that is centred.
+    - `origin`: the x at which it begins; 0 by default, or the first x where all x are more than five
+        times their span away from 0, which the report says.
 
     **Raises:** `InputError` for transfers that make no scheme, for initial amounts of unknown
-    compartments, and from a fit whose x holds negative values where there is no response.
+    compartments, for both irf and origin, and from a fit with x before the origin.
     """
 
     name: str
-    transfers: Params = eqx.field(converter=as_params, default=())
+    transfers: ParamsField = eqx.field(converter=as_params, default=())
     initial: Amounts = eqx.field(converter=_amounts, default=(), kw_only=True)
     irf: AbstractResponse | None = eqx.field(default=None, kw_only=True)
+    origin: Origin = origin_field()
     # From, to (-1: lost); and which compartments hold something at first.
     arrows: tuple[tuple[int, int], ...] = eqx.field(static=True, init=False, default=())
     filled: tuple[int, ...] = eqx.field(static=True, init=False, default=())
@@ -83,6 +99,7 @@ class Kinetics(AbstractBasis):
 
     def __check_init__(self):
         label = f"Kinetics '{self.name}'"
+        refuse_with_response(label, self.origin, self.irf)
         if not self.transfers:
             raise InputError(f"{label} needs transfers, such as {{'A->B': 1.0, 'B->': 0.1}}.")
         amounts = np.array([amount for _, amount in self.initial])
@@ -100,6 +117,10 @@ class Kinetics(AbstractBasis):
             )
         return before, after
 
+    @property
+    def _pairs(self) -> Params:
+        return cast(Params, self.transfers)
+
     @staticmethod
     def _compartments(ends: list[tuple[str, str]]) -> tuple[str, ...]:
         """Names of the compartments, in the order of their first appearance."""
@@ -108,7 +129,7 @@ class Kinetics(AbstractBasis):
     @property
     def compartments(self) -> tuple[str, ...]:
         """Names of the compartments, in the order of the columns."""
-        return self._compartments([self._ends(key) for key, _ in self.transfers])
+        return self._compartments([self._ends(key) for key, _ in self._pairs])
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -119,11 +140,22 @@ class Kinetics(AbstractBasis):
     def parameters(self) -> dict[str, Param]:
         """Rates by transfer, and the parameters of the response by full name."""
         shared = {} if self.irf is None else self.irf.parameters
-        return dict(self.transfers) | shared
+        return dict(self._pairs) | shared
+
+    @property
+    def domain(self) -> Domain:
+        """Rates are not negative."""
+        shared = {} if self.irf is None else self.irf.domain
+        return shared | {key: POSITIVE for key, _ in self._pairs}
+
+    @property
+    def rowwise(self) -> bool:
+        """Every row is made of its own x, if nobody has changed the formula."""
+        return type(self).evaluate is Kinetics.evaluate
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
-        """Concentrations (m, n) at x (m,); NaN for x < 0 without a response."""
-        x = jnp.asarray(x)
+        """Concentrations (m, n) at x (m,); NaN before the origin."""
+        x = jnp.asarray(from_origin(x, self.origin))
         # By position: names are gone from a basis that is compiled.
         rates = jnp.stack([jnp.asarray(v) for key, v in values.items() if "." not in key])
         k = self.matrix(rates)
@@ -171,7 +203,7 @@ class Kinetics(AbstractBasis):
         **Raises:** `InputError` if a rate is missing, or if the scheme has no such form: with equal
         rates one after the other a concentration is no sum of decays.
         """
-        names = [key for key, _ in self.transfers]
+        names = [key for key, _ in self._pairs]
         missing = [k for k in names if k not in rates and self.parameter_name(k) not in rates]
         if missing:
             raise InputError(f"Kinetics '{self.name}': no rate for '{missing[0]}' is given.")
@@ -194,11 +226,10 @@ class Kinetics(AbstractBasis):
         return -eigenvalues[order], (vectors * np.linalg.solve(vectors, start))[:, order]
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "Kinetics":
-        """Check `x`. **Raises:** `InputError` for negative x without a response."""
-        lowest = np.min(x)
-        if self.irf is None and lowest < 0:
-            raise InputError(
-                f"Kinetics '{self.name}' begins at x = 0, but x goes down to {lowest:g}. Leave those "
-                "samples out, shift x, or give it a response, irf=."
-            )
-        return self
+        """Place the origin. **Raises:** `InputError` for x before it."""
+        if self.irf is not None:
+            return self
+        origin = shape_origin(x, self.origin, dtype)
+        remedy = "Leave those samples out, shift x, give origin=, or give it a response, irf=."
+        check_begins(f"Kinetics '{self.name}'", x, origin, remedy)
+        return with_origin(self, origin)

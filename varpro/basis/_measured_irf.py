@@ -9,15 +9,18 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import InputError
+from .._given.containers import real_numbers
 from .._parameters.param import Param
+from .._programs.program import program
 from .._types import ArrayIn
-from ._base import as_fixed_param, parameter
+from ._base import ParamField, as_fixed_param, parameter
+from ._dispersion import AbstractDispersed, Powers, polynomial, powers
 from ._driven_systems import Decays, Scheme
 from ._matrix_exponential import driven
-from ._response import AbstractResponse, Causal, as_scalar, gauss_legendre, train
+from ._response import Causal, as_scalar, gauss_legendre, train
 
-# Spacings of x may differ by this part of their mean: printed numbers are rounded.
-_UNEVEN = 1e-3
+# Positions may be off an even grid by this part of its spacing: printed numbers are rounded.
+_UNEVEN = 2e-3
 # Quadrature over cells of the grid, and over the first one, where a function begins.
 _CELL, _CELL_WEIGHTS = gauss_legendre(np.array([0.0, 1.0]), 8)
 _FIRST, _FIRST_WEIGHTS = gauss_legendre(np.r_[0.0, 4.0 ** np.arange(-10.0, 1.0)], 12)
@@ -33,7 +36,7 @@ class _Grid(NamedTuple):
     period: Float[Array, ""] | None
 
 
-class MeasuredIRF(AbstractResponse):
+class MeasuredIRF(AbstractDispersed):
     """A measured instrument response of unit area, given to components as `irf=`.
 
         irf = vp.MeasuredIRF("irf", t, prompt, shift=0.0, background="estimate")
@@ -57,6 +60,9 @@ class MeasuredIRF(AbstractResponse):
         all samples that are not above it by more than 3 standard deviations.
     - `period`: time between excitations; held unless a `Param` says otherwise. What is left of all
         earlier ones is added, and what is shifted out at one end comes in at the other.
+    - `shift_dispersion`: starts of the coefficients d1, d2, ... by which the shift follows the wavelength,
+        `shift + d1 u + d2 u^2 + ...`, parameters `irf.shift_dispersion1` and so on; `dispersion_center`,
+        `dispersion_in`, `chirp` and `wavelengths` as in `GaussianIRF`.
 
     **Raises:** `InputError` for x that is not uniform and ascending, for a response that is not
     finite or whose area is not positive, and for a period below the length of the response.
@@ -65,16 +71,17 @@ class MeasuredIRF(AbstractResponse):
     name: str
     x: Float[np.ndarray, " r"] = eqx.field(converter=lambda v: _array(v))
     y: Float[np.ndarray, " r"] = eqx.field(converter=lambda v: _array(v))
-    shift: Param | None = parameter()
+    shift: ParamField = parameter()
     background: Float[np.ndarray, ""] | str = eqx.field(
         default=0.0, converter=lambda v: v if isinstance(v, str) else _array(v), kw_only=True
     )
     period: Param | None = eqx.field(default=None, converter=as_fixed_param, kw_only=True)
+    shift_dispersion: Powers = powers()
 
     def __post_init__(self):
         self.x, self.y = _array(self.x), _array(self.y)
         if isinstance(self.background, str) and self.background == "estimate":
-            if self.y.size and np.isfinite(self.y).all():
+            if self.y.ndim == 1 and self.y.size and np.isfinite(self.y).all():
                 self.background = np.asarray(_background(self.y))
 
     def __check_init__(self):
@@ -85,7 +92,8 @@ class MeasuredIRF(AbstractResponse):
                 f"{label} needs x and y of one length, three or more, not {x.shape} and {y.shape}."
             )
         gaps = np.diff(x)
-        if not (gaps > 0).all() or np.ptp(gaps) > _UNEVEN * gaps.mean():
+        off = np.abs(x - np.linspace(x[0], x[-1], x.size)).max()
+        if not (gaps > 0).all() or not off <= _UNEVEN * gaps.mean():
             i = int(np.argmax(np.abs(gaps - np.median(gaps))))
             raise InputError(
                 f"{label} needs x uniform and ascending, but x[{i}] = {x[i]:g} is followed by "
@@ -96,6 +104,10 @@ class MeasuredIRF(AbstractResponse):
         if isinstance(self.background, str):
             raise InputError(
                 f'{label} needs background, a number or "estimate", not {self.background!r}.'
+            )
+        if np.ndim(self.background) != 0:
+            raise InputError(
+                f"{label} needs one number as background, not {self.background.shape}."
             )
         if not np.isfinite(self.background) or np.sum(y - self.background) <= 0:
             raise InputError(
@@ -108,6 +120,11 @@ class MeasuredIRF(AbstractResponse):
                     f"{x[-1] - x[0]:g}."
                 )
 
+    @property
+    def polynomials(self) -> dict[str, tuple[Param, ...]]:
+        """Of the shift."""
+        return {"shift_dispersion": self.shift_dispersion}
+
     def _grid(self, x: Array, values: Mapping[str, ArrayIn]) -> _Grid:
         """Convert the response, x (m,) and the period to cells."""
         assert not isinstance(self.background, str)
@@ -116,6 +133,11 @@ class MeasuredIRF(AbstractResponse):
         position = (x - jnp.asarray(self.x[0]).astype(x.dtype)) / step + 1.0
         if "shift" in values:
             position = position - as_scalar(values["shift"]) / step
+        place = self.place()
+        if place is not None:
+            v = {key: as_scalar(value) for key, value in values.items()}
+            later = place.delay + polynomial(v, "shift_dispersion", place.distance)
+            position = position - later / step
         period = as_scalar(values["period"]) / step if "period" in values else None
         position = position if period is None else jnp.mod(position, period)
         return _Grid(step, jnp.pad((y / jnp.sum(y)).astype(x.dtype), 1), position, period)
@@ -124,6 +146,18 @@ class MeasuredIRF(AbstractResponse):
         """Decays `exp(-rate v)` convolved with the response (m, g), at x (m, 1) for rates (g,)."""
         grid = self._grid(jnp.asarray(x)[:, 0], values)
         return _convolve(grid, Decays(jnp.ravel(jnp.asarray(rate)) * grid.step))
+
+    def differences(self, x: ArrayIn, values: Mapping[str, ArrayIn], order: int) -> Array:
+        """The response, one at its maximum, and its central differences from sample to sample (m, order), at
+        x (m,)."""
+        grid = self._grid(jnp.asarray(x), values)
+        columns = [grid.area / jnp.max(grid.area)]
+        while len(columns) < order:
+            columns.append(jnp.asarray(jnp.gradient(columns[-1])))
+        nodes = jnp.arange(grid.area.size, dtype=grid.position.dtype)
+        return jnp.stack(
+            [jnp.interp(grid.position, nodes, c, left=0.0, right=0.0) for c in columns], axis=1
+        )
 
     def convolve_states(
         self,
@@ -191,7 +225,7 @@ class MeasuredIRF(AbstractResponse):
         return _hermite(value, slope, position - phase)
 
 
-@eqx.filter_jit
+@program
 def _convolve(grid: _Grid, system: Decays | Scheme) -> Inexact[Array, "m n"]:
     """States at `grid.position`: from node to node by a recursive filter, and from there over part of a
     cell. Compiled as one, for starts are sought with it outside of any other program."""
@@ -230,7 +264,7 @@ def _hermite(
 
 def _array(value: object) -> np.ndarray:
     """Convert to an array of real numbers."""
-    return np.asarray(value, float)
+    return real_numbers("A measured response", value).astype(float)
 
 
 def _background(y: np.ndarray) -> float:

@@ -6,7 +6,7 @@ contributes its own two or three derivative columns and nothing else.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,6 +20,9 @@ from .._parameters.param import Param
 from .._types import ArrayIn
 from ._base import AbstractBasis, Shared, Sum, fields_of, without_names
 from ._custom import Offset
+from ._dependence import groups_of
+from ._origin import with_origin
+from ._reported import collected
 
 
 class Partials(NamedTuple):
@@ -32,12 +35,14 @@ class Partials(NamedTuple):
 
 
 class _Group(eqx.Module):
-    """Bases of one formula. A row of `index` for every key: positions of their parameters among all q."""
+    """Bases of one formula. A row of `index` for every key: positions of their parameters among all q;
+    `components`: their names."""
 
     formula: AbstractBasis
     keys: tuple[str, ...] = eqx.field(static=True)
     index: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     width: int = eqx.field(static=True)
+    components: tuple[str, ...] = ()
 
     def pick(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ...]:
         """Select parameters by key: (g,) for elementwise formulas, scalars otherwise."""
@@ -50,6 +55,16 @@ class _Group(eqx.Module):
         # A formula without parameters makes host arrays of host arrays.
         return jnp.asarray(self.formula.evaluate(x, dict(zip(self.keys, picked, strict=True))))
 
+    @property
+    def has_support(self) -> bool:
+        """Whether the formula tells where its columns are more than nothing."""
+        tells = type(self.formula).support is not AbstractBasis.support
+        return self.formula.elementwise and tells
+
+    def support(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ArrayIn] | None:
+        """Lowest and highest x (width,) of each column; None without such ends."""
+        return self.formula.support(dict(zip(self.keys, self.pick(values), strict=True)))
+
     def partials(self, x: PyTree, values: Float[ArrayIn, " q"], first: int) -> Iterator[Partials]:
         """Derivatives of the columns, numbered from `first`, by the q parameter values."""
         picked = self.pick(values)
@@ -59,6 +74,10 @@ class _Group(eqx.Module):
             table = jax.jacfwd(lambda v: self.evaluate(x, tuple(v)))(jnp.stack(picked))
             flat = jnp.swapaxes(table, 1, 2).reshape(table.shape[0], -1)
             yield Partials(flat, np.tile(columns, positions.size), np.repeat(positions, self.width))
+            return
+        sparse = self.formula.column_parameters
+        if sparse is not None and len(groups := groups_of(sparse, len(self.index))) < len(picked):
+            yield from self._by_groups(x, picked, first, sparse, groups)
             return
         for i, ids in enumerate(self.index):
 
@@ -71,6 +90,25 @@ class _Group(eqx.Module):
             elementwise = self.formula.elementwise
             parameter = np.array(ids) if elementwise else np.full(self.width, ids[0])
             yield Partials(tangent, columns, parameter)
+
+    def _by_groups(
+        self,
+        x: PyTree,
+        picked: tuple[ArrayIn, ...],
+        first: int,
+        sparse: Sequence[Sequence[int]],
+        groups: Sequence[Sequence[int]],
+    ) -> Iterator[Partials]:
+        """Derivatives by all parameters of a group at once, of which no column depends on two."""
+        for group in groups:
+            own = [set(row).intersection(group) for row in sparse]
+            moving = np.array([j for j, row in enumerate(own) if row], int)
+            along = tuple(
+                jnp.ones_like(v) if i in group else jnp.zeros_like(v) for i, v in enumerate(picked)
+            )
+            _, tangent = jax.jvp(lambda *v: self.evaluate(x, v), picked, along)
+            parameter = np.array([self.index[min(own[j])][0] for j in moving], int)
+            yield Partials(tangent[:, moving], first + moving, parameter)
 
 
 class Model(eqx.Module):
@@ -97,6 +135,64 @@ class Model(eqx.Module):
         if not self.offsets:
             return None
         return sum(g.evaluate(x, g.pick(values))[:, 0] for g in self.offsets)  # pyright: ignore
+
+    def reported(
+        self, values: Float[ArrayIn, " q"], coef: Inexact[ArrayIn, " n"]
+    ) -> dict[str, ArrayIn]:
+        """Numbers that people report, by full name such as "peak.area", for the coefficients in the order
+        in which the model computes columns."""
+        components, first = [], 0
+        for group in self.groups:
+            own = group.formula.elementwise
+            columns = range(first, first + group.width)
+            for j, name in enumerate(group.components):
+                local = {
+                    key: values[ids[j if own else 0]]
+                    for key, ids in zip(group.keys, group.index, strict=True)
+                }
+                mine = [coef[i] for i in ([columns[j]] if own else columns)]
+                components.append((name, group.formula.reported(local, mine)))
+            first += group.width
+        return collected(components)
+
+    def reported_names(self, components: Sequence[Sequence[str]] | None = None) -> tuple[str, ...]:
+        """The names of what `reported` returns, without computing it; `components` of each group where this
+        model has lost its names."""
+        own = [group.components for group in self.groups] if components is None else components
+        found, names = [], []
+        for group, mine in zip(self.groups, own, strict=True):
+            one = jax.ShapeDtypeStruct((), jnp.float32)
+            local = dict.fromkeys(group.keys, one)
+            count = 1 if group.formula.elementwise else group.width
+            said = jax.eval_shape(group.formula.reported, local, [one] * count)
+            for name in mine:
+                names += [f"{name}.{key}" for key in said.own]
+                names += [f"{name}.{key}" for key in said.parts]
+            found += said.means
+        return tuple(dict.fromkeys((*names, *found)))
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """Names of all numbers: parameters, coefficients in the order of the user, and what is reported."""
+        columns = (self.columns[i] for i in self.order)
+        return tuple(dict.fromkeys((*self.names, *columns, *self.reported_names())))
+
+    @property
+    def origins(self) -> dict[str, float]:
+        """The x from which columns count that do not count from 0, by name."""
+        origins, first = {}, 0
+        for group in self.groups:
+            origin = getattr(group.formula, "origin", None)
+            if isinstance(origin, np.ndarray) and origin.ndim == 0 and origin != 0:
+                names = self.columns[first : first + group.width]
+                origins |= dict.fromkeys(names, float(origin))
+            first += group.width
+        return origins
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether every row is made of its own x alone."""
+        return all(group.formula.rowwise for group in (*self.groups, *self.offsets))
 
     @property
     def interchangeable(self) -> list[tuple[tuple[int, ...], ...]]:
@@ -177,8 +273,10 @@ def build_model(basis: AbstractBasis) -> Model:
     formulas = [without_names(part) for part in parts]
     for number, (part, keys) in enumerate(zip(parts, keys_of, strict=True)):
         leaves, structure = jax.tree.flatten(formulas[number])
-        # Arrays in a formula, such as a measured response, are the same if they are one object.
-        key = (structure, keys, tuple(map(id, leaves))) if part.elementwise else number
+        # Arrays in a formula, such as a measured response, are the same if they are one object; numbers
+        # if they are equal.
+        same = tuple(id(leaf) if np.ndim(leaf) else np.asarray(leaf).tobytes() for leaf in leaves)
+        key = (structure, keys, same) if part.elementwise else number
         members_of.setdefault(key, []).append(number)
 
     groups, offsets, columns_made = [], [], []
@@ -190,11 +288,24 @@ def build_model(basis: AbstractBasis) -> Model:
         group_columns = [name for i in members for name in parts[i].column_names]
         is_offset = isinstance(parts[first], Offset)
         width = 1 if is_offset else len(group_columns)
-        group = _Group(formulas[first], keys_of[first], index_rows, width)
+        components = tuple(parts[i].name for i in members)
+        group = _Group(formulas[first], keys_of[first], index_rows, width, components)
         (offsets if is_offset else groups).append(group)
         columns_made += group_columns
     order = tuple(columns_made.index(name) for name in columns_wanted)
     return Model(tuple(groups), tuple(offsets), names, tuple(columns_made), order)
+
+
+def counted_from(basis: AbstractBasis, origins: Mapping[str, np.ndarray]) -> AbstractBasis:
+    """The same basis, the columns of which count from these origins, by name, as in `Model.origins`."""
+    parts = basis.parts if isinstance(basis, Sum) else (basis,)
+    moved = tuple(
+        with_origin(part, origins[names[0]])
+        if (names := part.column_names) and names[0] in origins
+        else part
+        for part in parts
+    )
+    return Sum(moved) if isinstance(basis, Sum) else moved[0]
 
 
 def _shared_parameters(parts: Iterable[AbstractBasis]) -> dict[str, Param]:

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -11,14 +11,18 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import InputError
+from .._given.arguments import number
+from .._given.containers import real_numbers
 from .._parameters.param import Param
 from .._types import ArrayIn
-from ._base import AbstractBasis, Params, as_params
+from ._base import AbstractBasis, Params, ParamsField, as_params
 
 
 def _start(value: Mapping[str, float] | Sequence[float]) -> np.ndarray:
     """Convert states by name, or numbers, to an array (n,)."""
-    return np.asarray(list(value.values()) if isinstance(value, Mapping) else value, float)
+    if isinstance(value, Mapping):
+        value = [number(f"start of {name}", one) for name, one in value.items()]
+    return real_numbers("start", value).astype(float)
 
 
 class ODE(AbstractBasis):
@@ -54,7 +58,7 @@ class ODE(AbstractBasis):
     name: str
     field: Callable[[Array, Array, dict[str, Array]], Array] = eqx.field(static=True)
     start: np.ndarray = eqx.field(converter=_start)
-    params: Params = eqx.field(converter=as_params, default=())
+    params: ParamsField = eqx.field(converter=as_params, default=())
     x0: float = eqx.field(static=True, default=0.0, kw_only=True)
     stiff: bool = eqx.field(static=True, default=False, kw_only=True)
     rtol: float = eqx.field(static=True, default=1e-9, kw_only=True)
@@ -64,7 +68,7 @@ class ODE(AbstractBasis):
 
     def __post_init__(self):
         start = self.start
-        names = start if isinstance(start, Mapping) else range(len(np.atleast_1d(start)))
+        names = start if isinstance(start, Mapping) else range(_start(start).size)  # pyright: ignore[reportArgumentType]
         self.states = tuple(str(state) for state in names)
 
     def __check_init__(self):
@@ -83,7 +87,7 @@ class ODE(AbstractBasis):
     @property
     def parameters(self) -> dict[str, Param]:
         """Parameters of the field by local name."""
-        return dict(self.params)
+        return dict(cast(Params, self.params))
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
         """States (m, n) at x (m,), in any order; NaN where the solver fails."""

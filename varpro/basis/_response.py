@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,21 @@ class AbstractResponse(Shared):
 
     y(x) = int_0^inf R(x - v) f(v) dv.
     """
+
+    @property
+    def disperses(self) -> bool:
+        """Whether it waits for the wavelengths of right-hand sides, of which each has another one."""
+        return False
+
+    def at_wavelengths(
+        self, wavelengths: np.ndarray | None, count: int, dtype: np.dtype
+    ) -> "AbstractResponse":
+        """Return the response that knows the wavelengths of `count` right-hand sides, those that are given
+        where it has none of its own; itself without dispersion.
+
+        **Raises:** `InputError` for wavelengths that it cannot have.
+        """
+        return self
 
     @abc.abstractmethod
     def convolve_decay(self, x: ArrayIn, rate: ArrayIn, values: Mapping[str, ArrayIn]) -> Array:
@@ -46,6 +62,41 @@ class AbstractResponse(Shared):
         self, x: Float[ArrayIn, " m"], function: Causal, values: Mapping[str, ArrayIn]
     ) -> Inexact[Array, "m g"]:
         """Convolve columns `function(v)` of any form with R, by quadrature: (m, g) at x (m,)."""
+
+
+Tree = TypeVar("Tree")
+
+
+def _responses(tree: Any) -> list[AbstractResponse]:
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, AbstractResponse))
+    return [one for one in leaves if isinstance(one, AbstractResponse)]
+
+
+def disperses(basis: Any) -> bool:
+    """Whether a response in the basis has a dispersion, for which wavelengths must be known."""
+    return any(one.disperses for one in _responses(basis))
+
+
+def at_wavelengths(
+    basis: Tree, wavelengths: np.ndarray | None, count: int, dtype: np.dtype
+) -> Tree:
+    """The same basis, whose responses know the wavelengths of `count` right-hand sides.
+
+    **Raises:** `InputError` as `AbstractResponse.at_wavelengths` does.
+    """
+    if not disperses(basis):
+        return basis
+    # One response stays one object: components that share it are evaluated together.
+    known: dict[int, AbstractResponse] = {}
+
+    def placed(node: Any) -> Any:
+        if not isinstance(node, AbstractResponse) or not node.disperses:
+            return node
+        if id(node) not in known:
+            known[id(node)] = node.at_wavelengths(wavelengths, count, dtype)
+        return known[id(node)]
+
+    return jax.tree.map(placed, basis, is_leaf=lambda node: isinstance(node, AbstractResponse))
 
 
 def as_scalar(value: ArrayIn) -> Array:

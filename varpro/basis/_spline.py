@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from .._errors import InputError
+from .._given.arguments import whole
+from .._given.containers import real_numbers
 from .._types import ArrayIn
 from ._base import AbstractBasis, backend
 
@@ -15,9 +17,13 @@ Knots = Float[np.ndarray, " b"] | None
 """Positions at which the pieces of a spline meet."""
 
 
+# The recursion over degrees is one of steps that are compiled, and every column has a name.
+_HIGHEST, _MOST = 50, 1_000_000
+
+
 def _knots(value: object) -> np.ndarray | None:
     """Convert knots to an array; None stays."""
-    return None if value is None else np.asarray(value, float)
+    return None if value is None else real_numbers("knots", value).astype(float)
 
 
 class BSpline(AbstractBasis):
@@ -45,8 +51,14 @@ class BSpline(AbstractBasis):
 
     def __check_init__(self):
         label = f"BSpline '{self.name}'"
+        whole(f"The count of {label}", self.count)
+        whole(f"The degree of {label}", self.degree)
         if self.degree < 0:
             raise InputError(f"{label} needs degree >= 0, not {self.degree}.")
+        if self.degree > _HIGHEST:
+            raise InputError(f"{label} has degree {self.degree}; give at most {_HIGHEST}.")
+        if self.count > _MOST:
+            raise InputError(f"{label} has {self.count} columns; give at most {_MOST:,}.")
         if (self.knots is None) == (self.count == 0):
             raise InputError(f"{label} needs either knots or count.")
         knots = self.knots
@@ -79,6 +91,11 @@ class BSpline(AbstractBasis):
             raise InputError(f"BSpline '{self.name}' needs two different x or more, or knots.")
         knots = np.linspace(low, high, self.count - self.degree + 1)
         return BSpline(self.name, knots=knots, degree=self.degree)
+
+    @property
+    def rowwise(self) -> bool:
+        """Every row is made of its own x, if nobody has changed the formula."""
+        return type(self).evaluate is BSpline.evaluate
 
     def evaluate(self, x: ArrayIn, values: Mapping[str, ArrayIn]) -> ArrayIn:
         """Columns (m, n) at x (m,). **Raises:** `InputError` before `prepared` has placed the knots."""

@@ -59,15 +59,16 @@ def bounded_solve(
     columns the solution is one with as many zeros as there are columns too many. NaN in gives NaN
     out.
     """
-    sets = _sets(sides)
+    sets = all_sets(sides)
     c, free = _sought(a, t, lower, upper) if sets is None else _chosen(a, t, lower, upper, sets)
     # The rule that NaN spreads: a comparison with it would leave a coefficient on a bound.
     bad = jnp.any(jnp.isnan(a), axis=(0, 1)) | jnp.any(jnp.isnan(t), axis=0)
     return jnp.where(bad, jnp.nan, c), free
 
 
-def _sets(sides: BoundedSides) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """All sets as rows (sets, n): which coefficients are free, on the lower, on the upper bound."""
+def all_sets(sides: BoundedSides) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """All sets as rows (sets, n): which coefficients are free, on the lower, on the upper bound; None where
+    they are too many to try."""
     if np.prod([1.0 + low + high for low, high in sides]) > _SETS:
         return None
     options = [(0, *([-1] if low else []), *([1] if high else [])) for low, high in sides]

@@ -86,12 +86,25 @@ def solved(factor: Cholesky, b: Sequence[Array]) -> list[Array]:
     return [v * unit for v, unit in zip(x, factor.unit, strict=True)]
 
 
-def solve(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:
+def solve(a: Float[Array, "p p"], b: Float[Array, " p"], lanes: bool = True) -> Float[Array, " p"]:
+    """`A^{-1} b`. `lanes`: of many side by side; one alone is quicker to compile with LAPACK."""
     p = b.size
-    if p > _UNROLLED:
-        return inverse(a)[0] @ b
+    if p > (_UNROLLED if lanes else 1):
+        return _by_eigenvalues(a)[0] @ b
     factor = cholesky([[a[i, j] for j in range(p)] for i in range(p)])
     return jnp.stack(solved(factor, [b[i] for i in range(p)])) if p else b
+
+
+def positive(a: Float[Array, "p p"], lanes: bool = True) -> Bool[Array, ""]:
+    """Whether a symmetric matrix is positive definite, by more than rounding."""
+    p = a.shape[0]
+    if p > (_UNROLLED if lanes else 1):
+        unit = inverse_root(jnp.diagonal(a))
+        # LAPACK leaves NaN where a pivot is not positive.
+        pivots = jnp.diagonal(jnp.linalg.cholesky(a * unit * unit[:, None]))
+        return jnp.all(pivots > (16 * p * float(jnp.finfo(a.dtype).eps)) ** 0.5)
+    factor = cholesky([[a[i, j] for j in range(p)] for i in range(p)])
+    return jnp.all(jnp.stack(factor.inverse) > 0) if p else jnp.ones((), bool)
 
 
 def inverse(a: Inexact[Array, "p p"]) -> tuple[Inexact[Array, "p p"], Bool[Array, " p"]]:

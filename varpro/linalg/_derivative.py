@@ -107,9 +107,13 @@ def _adjoint_times(t_a: Inexact[Array, "m n"], s: Inexact[Array, "m k"]) -> Inex
     system `(e, y - s^T e) = (A'^*, 0)` the product has that rule, a transpose and a derivative.
     """
 
+    # Zero, but a function of s: where s alone moves, the right-hand side of the derivative must be
+    # linear in that in both of its parts.
+    nothing = jnp.sum(s[:0])
+
     def system(ey):
         e, y = ey
-        return e, y - s.T @ e
+        return e + nothing, y - s.T @ e
 
     def forward(_, right):
         e, y = right

@@ -66,7 +66,7 @@ class AbstractFactor(eqx.Module):
 
     @abc.abstractmethod
     def attached(self, a: Inexact[Array, "m n"]) -> "AbstractFactor":
-        """The same factor as a function of its matrix `a`, differentiable to any order.
+        """This factor as a function of its matrix `a`, differentiable to any order.
 
         Its verbs can be transposed, too: derivatives in either mode are made of them.
         """

@@ -1,4 +1,4 @@
-"""The same derivative for users of lineax: its operators and its solver objects."""
+"""The derivative of a pseudoinverse solve for users of lineax: its operators and its solver objects."""
 
 import itertools
 
