@@ -6,11 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
+from .._parameters.expression import evaluated
 from .._parameters.layout import Layout, Numbers
 from .._parameters.param import Param
-from ..basis import Model
+from ..basis import Model, at_side
 from .data import Data
 from .linear_constraints import Linear
+
+
+class ZeroColumnError(InputError):
+    """No sample sees a component from the start."""
 
 
 def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> None:
@@ -22,7 +27,7 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         least = int(np.argmin(used))
         if used[least] < columns:
             raise InputError(
-                f"Right-hand side {least} (counted from 0) has {used[least]} values in use, which "
+                f"{_which(data, least)} has {used[least]} values in use, which "
                 f"cannot determine {columns} coefficients. Leave it out, or use a smaller model.",
                 argument="data",
             )
@@ -35,6 +40,12 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         )
 
 
+def _which(data: Data, j: int) -> str:
+    if data.names.columns is None:
+        return f"Right-hand side {j} (counted from 0)"
+    return f"Right-hand side {j} (counted from 0), '{data.names.column(j)}',"
+
+
 def check_distinct(
     built: Model, layout: Layout, numbers: Numbers, params: Mapping[str, Param], data: Data
 ) -> None:
@@ -45,12 +56,14 @@ def check_distinct(
     inits = [param.init for param in params.values()]
     values = np.array([inits[source] for source in layout.source], dtype=float)
     values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
+    for i, tree in layout.formulas:
+        values[i] = evaluated(tree, values, np)
     for first, second, index in built.identical_columns(values):
         column_weights = [(layout.source[i], layout.source[j]) for i, j in index]
         free = [len({i, j}.intersection(layout.free)) for i, j in column_weights if i != j]
         if 1 in free or 2 not in free:
             continue
-        phi = np.asarray(built.evaluate(data.x, jnp.asarray(values, data.real)))
+        phi = np.asarray(at_side(built, 0).evaluate(data.x, jnp.asarray(values, data.real)))
         size = np.linalg.norm(phi, axis=0)
         rank = np.linalg.matrix_rank(phi / np.where(size > 0, size, 1.0))
         at = ", ".join(f"{layout.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
@@ -77,6 +90,5 @@ def check_columns(
         what = "zero at every sample" if np.all(finite) else "not finite"
         values = dict(zip(names, np.asarray(start).tolist(), strict=True))
         at = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-        raise InputError(
-            f"Column '{column}' is {what} at the start{where} ({at}). Give other starts."
-        )
+        kind = ZeroColumnError if np.all(finite) else InputError
+        raise kind(f"Column '{column}' is {what} at the start{where} ({at}). Give other starts.")

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._parameters.layout import Layout, Numbers
 from ..basis import Model
+from .linear_constraints import Linear
 
 
 class AbstractColumns(eqx.Module):
@@ -72,15 +73,15 @@ class Opaque(AbstractColumns):
 
 
 class Assembled(AbstractColumns):
-    """A model of named bases, with the layout of its parameters. `real`: coefficients of complex data
-    are real, where no `Problem` says so (`varpro._reduced.normal_equations`)."""
+    """A model of named bases, with the layout of its parameters. `linear`: what the coefficients may do,
+    where no `Problem` says so (`varpro._reduced.normal_equations`)."""
 
     model: Model
     layout: Layout
     numbers: Numbers
     x: PyTree
     priors: tuple[int, ...] = eqx.field(static=True)
-    real: bool = eqx.field(static=True, default=False)
+    linear: Linear = Linear()
 
     def values(self, alpha: Float[Array, " p"]) -> Float[Array, " q"]:
         return self.layout.values(alpha, self.numbers)
@@ -109,7 +110,7 @@ class Assembled(AbstractColumns):
 
     def table(self, alpha):
         """Partials by free coordinate, or None where one value depends on several coordinates."""
-        if self.layout.above:
+        if self.layout.chained or self.layout.formulas:
             return None
         partials = self.model.partials(self.x, self.values(alpha))
         if partials is None:

@@ -9,6 +9,7 @@ which would lose half of the digits.
 are joined in the same way, and memory is that of two triangles and a block.
 """
 
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from jaxtyping import Array, Inexact
 
 from .._errors import InputError
+from .._given.arguments import whole
+from .._given.containers import is_array, numbers_of, truth_of
 from .._types import ArrayIn, precision
 
 # Columns of one block of what can be sliced: some times as many as rows, so that what is done again
@@ -39,7 +42,8 @@ class Compressed(eqx.Module):
     count: int
 
     def __check_init__(self):
-        if np.ndim(self.columns) != 2 or self.count < 1:
+        columns = numbers_of("columns", self.columns).values
+        if columns.ndim != 2 or whole("count", self.count) < 1:
             raise InputError(
                 f"Compressed takes columns (m, r) and their count, not shape {np.shape(self.columns)} "
                 f"and {self.count}."
@@ -67,6 +71,7 @@ def compress(
     do not fit into memory, and for many fits of the same data.
     """
     r, count, first = None, 0, None
+    mask = None if mask is None else truth_of("mask", mask).values
     for block in column_blocks(blocks):
         part = block.columns if isinstance(block, Compressed) else _checked(block, mask, count)
         if first is None:
@@ -91,56 +96,81 @@ def is_stream(y: object) -> bool:
         return isinstance(y, np.memmap) and y.ndim == 2
     if _sliceable(y):
         # An h5py dataset that lies in one piece has no chunks.
-        return bool(getattr(y, "chunks", None)) or type(y).__module__.startswith("h5py")
-    return callable(y) or (
-        isinstance(y, Iterable) and not isinstance(y, list | tuple | Compressed | Mapping)
-    )
+        lazy = getattr(y, "chunks", None) or type(y).__module__.startswith("h5py")
+        return bool(lazy) and len(y.shape) == 2  # pyright: ignore[reportAttributeAccessIssue]
+    if is_array(y) or isinstance(y, Compressed | Mapping):
+        return False
+    return callable(y) or isinstance(y, Iterable)
 
 
 def column_blocks(source: Any) -> Iterator[Any]:
-    """DataBlocks (m, k_i), one after the other."""
+    """DataBlocks (m, k_i), one after the other, as floating numbers."""
     if isinstance(source, Compressed):
         yield source
-    elif callable(source):
-        yield from source()  # pyright: ignore[reportGeneralTypeIssues]
+        return
+    if callable(source):
+        try:
+            blocks = source()
+        except TypeError as error:
+            raise InputError(
+                f"A function as data is called without arguments and returns an iterator over blocks "
+                f"(m, k_i), but {error}.",
+                argument="y",
+            ) from error
+        if not isinstance(blocks, Iterable):
+            raise InputError(
+                "A function as data returns an iterator over blocks (m, k_i), not "
+                f"{type(blocks).__name__}.",
+                argument="y",
+            )
     elif _sliceable(source):
         if len(source.shape) != 2:
             raise InputError(f"Right-hand sides have shape (m, k), not {tuple(source.shape)}.")
         m, k = source.shape
         width = int(np.clip(_TIMES * m, 1, max(_MEMORY // max(m, 1), 1)))
-        for start in range(0, k, width):
-            yield np.asarray(source[:, start : start + width])
+        # A labelled array by its positions, which its dimensions are in the order of.
+        source = getattr(source, "variable", source)
+        blocks = (source[:, first : first + width] for first in range(0, k, width))
+    elif isinstance(source, list | tuple) and (not source or any(map(_is_block, source))):
+        blocks = source
+    elif is_array(source) and not isinstance(source, numbers.Number) and source is not None:
+        blocks = [source]
     elif isinstance(source, Iterable):
-        yield from source
+        blocks = source
     else:
         raise InputError(
             f"Right-hand sides come as an array, as blocks (m, k_i), or as a function that returns an "
             f"iterator over them, not as {type(source).__name__}."
         )
+    for block in blocks:
+        if isinstance(block, Compressed):
+            yield block
+            continue
+        array = numbers_of("y", block).values
+        if array.ndim != 2:
+            raise InputError(
+                f"A block of right-hand sides must be numbers (m, k), not of shape {array.shape}."
+            )
+        yield array
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, Compressed) or hasattr(value, "shape")
 
 
 def _sliceable(y: Any) -> bool:
     return all(hasattr(y, name) for name in ("shape", "dtype", "__getitem__"))
 
 
-def _checked(block: Any, mask: np.ndarray | None, before: int) -> np.ndarray:
-    """A block as floating numbers (m, k_i), with zeros where the mask leaves samples out."""
-    block = np.asarray(block)
-    if block.ndim != 2 or block.dtype == bool or not np.issubdtype(block.dtype, np.number):
-        raise InputError(
-            f"A block of right-hand sides must be numbers (m, k), not {block.dtype} of shape "
-            f"{block.shape}."
-        )
-    if block.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
-        block = block.astype(complex if np.iscomplexobj(block) else float)
+def _checked(block: np.ndarray, mask: np.ndarray | None, before: int) -> np.ndarray:
+    """A block (m, k_i) with zeros where the mask leaves samples out, all of it finite."""
     if mask is not None:
-        if np.shape(mask) != block.shape[:1] or np.asarray(mask).dtype != bool:
+        if mask.shape != block.shape[:1]:
             raise InputError(
-                f"mask must be boolean of shape ({len(block)},), not {np.asarray(mask).dtype} of "
-                f"shape {np.shape(mask)}.",
+                f"mask must be boolean of shape ({len(block)},), not of shape {mask.shape}.",
                 argument="mask",
             )
-        block = np.where(np.asarray(mask)[:, None], block, np.zeros((), block.dtype))
+        block = np.where(mask[:, None], block, np.zeros((), block.dtype))
     bad = ~np.isfinite(block)
     if bad.any():
         i, j = np.argwhere(bad)[0]

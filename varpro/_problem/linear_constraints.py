@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float, Inexact
 
 from .._errors import InputError, suggestion
+from .._given import arguments
+from .._given.containers import real_numbers
 from .._types import ArrayIn
 from ..linalg import BoundedSides, bounded_sides_of
 
@@ -47,6 +49,10 @@ class Linear(eqx.Module):
     automatic: bool = eqx.field(static=True, default=False)
     real: bool = eqx.field(static=True, default=False)
 
+    def width(self, columns: int) -> int:
+        """How many coefficients of that many columns are sought."""
+        return columns if self.mix is None else self.mix.shape[1]
+
     @property
     def bounded(self) -> bool:
         """Whether any coefficient has a bound."""
@@ -71,7 +77,7 @@ class Linear(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class CoefficientSpec:
-    """The same in the words of the user, by names and patterns of columns."""
+    """The rules in the words of the user, by names and patterns of columns."""
 
     nonnegative: bool | str | Sequence[str] = False
     bounds: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
@@ -79,6 +85,33 @@ class CoefficientSpec:
     ridge: Penalties | None = None
     smooth: Mapping[str, Strength] | None = None
     real: bool = False
+
+    def __post_init__(self):
+        asked = self.nonnegative
+        asked = (
+            bool(asked)
+            if isinstance(asked, bool | np.bool_)
+            else arguments.names("nonnegative", asked)
+        )
+        object.__setattr__(self, "nonnegative", asked)  # frozen
+        arguments.mapping("relations", self.relations, "{'b': {'a': 0.5}}")
+        arguments.mapping("smooth", self.smooth, "{'e*': 1e-3}")
+        if isinstance(self.ridge, Mapping):
+            arguments.mapping("ridge", self.ridge, "{'e*': 1e-3}")
+        for what, given in (("ridge", self.ridge), ("smooth", self.smooth)):
+            for one in given.values() if isinstance(given, Mapping) else [given]:
+                if isinstance(one, str) and one != "gcv":
+                    message = f"{what}: expected a number or 'gcv', not {one!r}."
+                    raise InputError(message, argument=what)
+                if one is not None and not isinstance(one, str):
+                    arguments.number(what, one)
+        for name, relation in self.relations.items():
+            if isinstance(relation, str):
+                continue
+            parts = relation.values() if isinstance(relation, Mapping) else [relation]
+            for part in parts:
+                arguments.number(f"relations of '{name}'", part, "relations")
+        arguments.flag("real_coefficients", self.real)
 
     @property
     def any(self) -> bool:
@@ -103,6 +136,22 @@ class CoefficientSpec:
         real = self.real and complex_
         if not self.any:
             return Linear(real=real)
+        numbers = self._numbers(names)
+        if len(numbers) == len(names) and not (complex_ and not real):
+            # What holds all of them leaves none to be found: each is one between equal bounds.
+            box = self._box(names, k)
+            for name, number, *given in zip(numbers, numbers.values(), *box, strict=True):
+                if not (
+                    np.isfinite(number) and np.all((given[0] <= number) & (number <= given[1]))
+                ):
+                    raise InputError(
+                        f"relations: '{name}' is held at {number:g}, which is not finite, or not within its bounds.",
+                        argument="relations",
+                        name=name,
+                    )
+            ends = {name: (number, number) for name, number in numbers.items()}
+            held = dataclasses.replace(self, nonnegative=False, bounds=ends, relations={})
+            return held.rules(names, k, order, complex_)
         mix, constant, sought = self._mixed(names)
         lower, upper = self._box(names, k)
         lower, upper = _through(lower, upper, mix, constant, sought, names)
@@ -177,6 +226,16 @@ class CoefficientSpec:
             ("smooth", list(self.smooth or {})),
         ]
 
+    def _numbers(self, names: Sequence[str]) -> dict[str, float]:
+        """The coefficients that relations hold at a number."""
+        found = {
+            i: float(relation)
+            for pattern, relation in self.relations.items()
+            if not isinstance(relation, str | Mapping)
+            for i in columns(pattern, names, "relations")
+        }
+        return {names[i]: found[i] for i in sorted(found)}
+
     def _mixed(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Relations as `c_all = constant + mix c`."""
         wanted: dict[int, dict[str, float]] = {}
@@ -201,7 +260,11 @@ class CoefficientSpec:
                     )
         sought = [i for i in range(len(names)) if i not in wanted]
         if not sought:
-            raise InputError("relations: no coefficient is left to be found.", argument="relations")
+            raise InputError(
+                "relations: no coefficient is left to be found. Numbers for all of them are for real "
+                "coefficients: real_coefficients=True, or data that are real.",
+                argument="relations",
+            )
         mix = np.zeros((len(names), len(sought)))
         mix[sought, np.arange(len(sought))] = 1.0
         for i, parts in wanted.items():
@@ -221,7 +284,7 @@ class CoefficientSpec:
         """Bounds (N, 1) or (N, k) of all coefficients."""
         width = 1
         for bound in self.bounds.values():
-            width = k if any(np.ndim(side) for side in bound) else width
+            width = k if any(arguments.axes_in(side) for side in bound) else width
         lower, upper = (np.full((len(names), width), side) for side in (-np.inf, np.inf))
         if self.nonnegative is not False:
             asked = ["*"] if self.nonnegative is True else self.nonnegative
@@ -231,8 +294,11 @@ class CoefficientSpec:
             for i in columns(pattern, names, "bounds"):
                 try:
                     low, high = (
-                        np.broadcast_to(np.asarray(side, float), (width,)) for side in (low, high)
+                        np.broadcast_to(real_numbers("bounds", side).astype(float), (width,))
+                        for side in (low, high)
                     )
+                except InputError:
+                    raise
                 except ValueError as error:
                     raise InputError(
                         f"bounds of '{names[i]}': expected a number or {k} of them, one for each "
@@ -288,6 +354,14 @@ class CoefficientSpec:
 def columns(pattern: str, names: Sequence[str], where: str, one: bool = False) -> list[int]:
     """Indices of the columns that a pattern means; at least one, or an error."""
     wanted = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+    if not wanted and pattern.endswith(".area"):
+        stem = pattern.removesuffix(".area")
+        raise InputError(
+            f"{where}: '{pattern}' is no coefficient. Give the peak coefficient='area': '{stem}' is then its "
+            "area, and relations are those of areas.",
+            argument=where,
+            name=pattern,
+        )
     if not wanted or (one and len(wanted) != 1):
         raise InputError(
             f"{where}: no column '{pattern}'. {suggestion(pattern, names)}",

@@ -11,7 +11,7 @@ A new noise model is its word in `Noise` and a class in `_MODELS`, or a loss in 
 import abc
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,12 +19,28 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import InputError
+from .._given import arguments
 from .._types import ArrayIn
 
 Noise = Literal["normal", "poisson", "huber", "soft_l1", "cauchy"]
 # The least share of the mean that counts as a mean of counts: where the model has none, one count
 # must not weigh infinitely.
 _LEAST = 1e-4
+
+
+class Pointwise(NamedTuple):
+    """The cost of each sample (m,), and its derivatives by the model: the `slope` (of complex data that
+    along the residual, as a complex number), what the second is `expected` to be, the square of the
+    weight, the `curvature` that it is but not less than nothing, and what it is, `bend`. `least`: the
+    least mean where nothing was counted, as a share of the mean count; infinite where no mean has to be
+    above zero."""
+
+    cost: Float[Array, " m"]
+    slope: Inexact[Array, " m"]
+    expected: Float[Array, " m"]
+    curvature: Float[Array, " m"]
+    bend: Float[Array, " m"]
+    least: Float[Array, ""]
 
 
 class AbstractNoise(eqx.Module):
@@ -68,6 +84,44 @@ class AbstractNoise(eqx.Module):
         """The function that is minimised, whose gradient by the model is `-w^2 (y - model)`."""
 
     @abc.abstractmethod
+    def pointwise(
+        self,
+        model: Inexact[Array, " m"],
+        y: Inexact[Array, " m"],
+        given: Float[Array, " m"],
+        unit: Float[ArrayIn, ""],
+        slack: Float[ArrayIn, ""],
+    ) -> Pointwise:
+        """The cost sample by sample, and its derivatives by the model. `slack`: the share of the mean
+        count that stands for none, which keeps means above zero."""
+
+    @property
+    def robust(self) -> bool:
+        """Whether `spread` tells the variance, and not the weighted residual."""
+        return False
+
+    def spread(
+        self,
+        model: Inexact[ArrayIn, " m"],
+        y: Inexact[ArrayIn, " m"],
+        given: Float[ArrayIn, " m"],
+        unit: Float[ArrayIn, ""],
+        dof: ArrayIn | float,
+    ) -> Float[Array, ""]:
+        """What the covariance for unit noise and given weights is multiplied by; of a robust noise."""
+        raise NotImplementedError
+
+    def room(
+        self, model: Float[Array, " m"], change: Float[Array, " m"], used: Bool[Array, " m"]
+    ) -> Float[Array, ""]:
+        """The share of a change of the model that leads to the end of what this noise allows."""
+        return jnp.full((), jnp.inf, model.dtype)
+
+    def slack(self, dtype: Any) -> float:
+        """The last slack of a search in this precision; 0 where no mean has to be above zero."""
+        return 0.0
+
+    @abc.abstractmethod
     def deviance(self, fit: Any) -> float:
         """Minus twice the largest log-likelihood of a fit, without terms that all models share."""
 
@@ -85,22 +139,15 @@ class AbstractNoise(eqx.Module):
 
 def noise_model(name: str, loss_scale: float = 1.0) -> AbstractNoise:
     """The noise model of that name; `InputError` for what is none, or a scale that is not positive."""
-    if name not in get_args(Noise):
-        raise InputError(f"noise must be one of {get_args(Noise)}, not {name!r}.", argument="noise")
-    if not loss_scale > 0:
+    arguments.choice("noise", name, get_args(Noise))
+    if not 0 < arguments.number("loss_scale", loss_scale) < math.inf:
         raise InputError(f"loss_scale must be positive, not {loss_scale!r}.", argument="loss_scale")
     return Robust(name, loss_scale) if name in _LOSSES else _MODELS[name]
 
 
 def check_noise(noise: AbstractNoise, y: np.ndarray, keep: np.ndarray) -> None:
-    """Refuse data (m, k) that cannot have this noise where `keep` has them in use."""
-    if noise.follows_model and y.shape[1] > 1:
-        raise InputError(
-            f"noise={noise.name!r} weighs every value by itself, which needs one column y (m,). Fit many "
-            "curves, each for itself, with varpro.fit_many.",
-            argument="noise",
-        )
-    if sentence := noise.refusal(y[keep]):
+    """Refuse data (m, k) that cannot have this noise where `keep`, (m,) or (m, k), has them in use."""
+    if noise.refusals and (sentence := noise.refusal(y[keep])):
         raise InputError(sentence, argument="noise")
 
 
@@ -119,6 +166,12 @@ class Normal(AbstractNoise):
 
     def cost(self, model, y, given, unit):
         return 0.5 * jnp.sum(_size(jnp.where(given > 0, (y - model) * given, 0.0)) ** 2)
+
+    def pointwise(self, model, y, given, unit, slack):
+        resid = jnp.where(given > 0, y - model, 0.0)
+        cost = 0.5 * (_size(resid) * given) ** 2
+        square = given**2
+        return Pointwise(cost, -square * resid, square, square, square, _nowhere(given))
 
     def deviance(self, fit):
         return _squares_deviance(fit)
@@ -149,6 +202,33 @@ class Poisson(AbstractNoise):
         share = jnp.where(some, y * jnp.log(jnp.where(some, y, 1.0) / mean), 0.0)
         bent = jnp.where(low, (y - model) ** 2 - (y - floor) ** 2, 0.0) / (2 * floor)
         return jnp.sum(jnp.where(used, given**2 * (mean - y + share + bent), 0.0))
+
+    def pointwise(self, model, y, given, unit, slack):
+        used = given > 0
+        mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
+        mean = jnp.maximum(mean, jnp.finfo(y.dtype).tiny ** 0.25)
+        count = jnp.maximum(y, slack * mean)
+        # Below the floor, where no search ends, it goes on as the parabola that it has there.
+        floor = 1e-3 * slack * mean
+        level, below = jnp.maximum(model, floor), jnp.minimum(model - floor, 0.0)
+        slope, bend = 1.0 - count / level, count / level**2
+        cost = level - count + count * jnp.log(count / level)
+        cost = cost + slope * below + 0.5 * bend * below**2
+        square = jnp.where(used, given**2, 0.0)
+        empty = used & (y < 0.1 * mean)
+        least = jnp.min(jnp.where(empty, model, jnp.inf)) / mean
+        return Pointwise(
+            *(square * cost, square * (slope + bend * below), square / level),
+            *(square * bend, square * bend),
+            jnp.minimum(least, jnp.min(jnp.where(used, model, jnp.inf)) / mean),
+        )
+
+    def room(self, model, change, used):
+        falls = used & (model > 0) & (change < 0)
+        return jnp.min(jnp.where(falls, model / jnp.where(falls, -change, 1.0), jnp.inf))
+
+    def slack(self, dtype):
+        return float(jnp.finfo(dtype).eps) ** 0.5
 
     def deviance(self, fit):
         """How much less likely counts are under the model than under themselves; infinite where the
@@ -186,21 +266,66 @@ class Robust(AbstractNoise):
         z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
         return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_LOSSES[self.name][0](z))
 
+    def pointwise(self, model, y, given, unit, slack):
+        resid = jnp.where(given > 0, y - model, 0.0)
+        z = _size(resid) * given * (unit / self.scale)
+        loss, weight, bend = _LOSSES[self.name]
+        square = given**2 * weight(z)
+        # A little of what is expected where the loss is flat: not all samples may be outliers.
+        curvature = given**2 * jnp.maximum(bend(z), 0.05 * weight(z))
+        cost = jnp.asarray(0.5 * (self.scale / unit) ** 2 * loss(z))
+        as_is = given**2 * bend(z)
+        return Pointwise(cost, -square * resid, square, curvature, as_is, _nowhere(given))
+
+    @property
+    def robust(self):
+        return True
+
+    def spread(self, model, y, given, unit, dof):
+        # The sandwich for noise of one distribution (Huber, Robust Statistics, 1981, 7.6), with psi the
+        # derivative of the cost by the residual in units of sigma, P parameters and N data:
+        #   K^2 [sum psi^2 / (N - P)] / [mean psi']^2,      K = 1 + (P / N) var(psi') / mean(psi')^2
+        y, given, model = (jnp.asarray(a) for a in (y, given, model))
+        used = given > 0
+        size = _size(jnp.where(used, (y - model) * given, 0.0))
+        z = size * (unit / self.scale)
+        _, weight, bend = _LOSSES[self.name]
+        psi, slope, parts = weight(z) * size, bend(z), 1
+        if jnp.iscomplexobj(y):
+            # Each part of a residual that may have any phase.
+            slope, parts = 0.5 * (slope + weight(z)), 2
+        count = jnp.maximum(jnp.sum(used), 1)
+        mean = jnp.sum(jnp.where(used, slope, 0.0)) / count
+        rest = jnp.sum(jnp.where(used, (slope - mean) ** 2, 0.0)) / count
+        lost = mean <= 0
+        mean = jnp.where(lost, 1.0, mean)
+        share = 1.0 - dof / (parts * count)
+        factor = (1.0 + share * rest / mean**2) / mean
+        squares = jnp.sum(psi**2) / jnp.where(dof > 0, dof, 1)
+        return jnp.where(lost, jnp.inf, jnp.where(dof > 0, factor**2 * squares, jnp.nan))
+
     def deviance(self, fit):
         return _squares_deviance(fit)
 
 
-# `rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z, and `rho'(z) / (2 z)`.
-_LOSSES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+# `rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z; `rho'(z) / (2 z)`; and `rho''(z) / 2`.
+_Function = Callable[[Array], Array]
+_LOSSES: dict[str, tuple[_Function, _Function, _Function]] = {
     "huber": (
         lambda z: jnp.where(jnp.abs(z) <= 1.0, z**2, 2 * jnp.abs(z) - 1.0),
         lambda z: 1.0 / jnp.maximum(jnp.abs(z), 1.0),
+        lambda z: jnp.where(jnp.abs(z) <= 1.0, 1.0, 0.0),
     ),
     "soft_l1": (
         lambda z: 2 * z**2 / (jnp.sqrt(1.0 + z**2) + 1.0),
         lambda z: 1.0 / jnp.sqrt(1.0 + z**2),
+        lambda z: (1.0 + z**2) ** -1.5,
     ),
-    "cauchy": (lambda z: jnp.log1p(z**2), lambda z: 1.0 / (1.0 + z**2)),
+    "cauchy": (
+        lambda z: jnp.log1p(z**2),
+        lambda z: 1.0 / (1.0 + z**2),
+        lambda z: (1.0 - z**2) / (1.0 + z**2) ** 2,
+    ),
 }
 NORMAL = Normal()
 _MODELS: dict[str, AbstractNoise] = {"normal": NORMAL, "poisson": Poisson()}
@@ -210,6 +335,10 @@ def _floor(y: Float[Array, " m"], given: Float[ArrayIn, " m"]) -> Float[Array, "
     used = given > 0
     mean = jnp.sum(jnp.where(used, jnp.abs(y), 0.0)) / jnp.maximum(jnp.sum(used), 1)
     return jnp.maximum(_LEAST * mean, jnp.finfo(y.dtype).tiny)
+
+
+def _nowhere(given: Float[Array, " m"]) -> Float[Array, ""]:
+    return jnp.full((), jnp.inf, given.dtype)
 
 
 def _size(resid: Inexact[Array, " m"]) -> Float[Array, " m"]:

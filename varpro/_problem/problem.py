@@ -10,11 +10,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, Int
 
+from .._errors import InputError
 from .._types import ArrayIn
+from ..basis import at_side
+from ..linalg import column_scale
 from .columns import AbstractColumns
 from .linear_constraints import Linear
+from .side_groups import Groups, each_basis, scattered
 
 # Numbers of data from which on nothing of their size is made beside them.
 LARGE = 2**22
@@ -24,7 +28,9 @@ class Problem(eqx.Module):
     """Columns, data and rules; weights absorbed on the way out.
 
     `y` (m, k); `weights` (m,) or None; `linear`: what the coefficients may do. `column_weights` (m, k) are
-    weights that differ between right-hand sides, which are absorbed nowhere here but in `cost`.
+    weights that differ between right-hand sides, which are absorbed nowhere here but in `cost`. `whitener`
+    (m, m) multiplies what is weighted, where noise is correlated. `groups`: which right-hand sides have one
+    basis, where a dispersion gives them different ones; `phi` and what is made of it are those of one (`of`).
 
     A penalty adds l rows to Phi, and zeros to the data: M = m + l. Where the coefficients of complex
     data are real (`linear.real`), there are a row for the real and one for the imaginary part of
@@ -36,6 +42,44 @@ class Problem(eqx.Module):
     weights: Float[ArrayIn, " m"] | None
     linear: Linear = Linear()
     column_weights: Float[ArrayIn, "m k"] | None = None
+    whitener: Float[ArrayIn, "m m"] | None = None
+    groups: Groups = ()
+
+    def of(self, members: Int[ArrayIn, " s"]) -> "Problem":
+        """The problem of right-hand sides that have one basis, those with these numbers."""
+
+        def cut(a: ArrayIn | None) -> Array | None:
+            return None if a is None else jnp.asarray(a)[:, jnp.asarray(members)]
+
+        linear = self.linear
+        if linear.lower is not None and linear.upper is not None:
+            low, high = (b if b.shape[1] == 1 else cut(b) for b in (linear.lower, linear.upper))
+            linear = dataclasses.replace(linear, lower=low, upper=high)
+        weights, column_weights = self.weights, cut(self.column_weights)
+        if column_weights is not None and members.shape[0] == 1:
+            weights, column_weights = column_weights[:, 0], None
+        return dataclasses.replace(
+            self,
+            columns=at_side(self.columns, members[0]),
+            y=cut(self.y),
+            weights=weights,
+            column_weights=column_weights,
+            linear=linear,
+            groups=(),
+        )
+
+    def column_size(
+        self, alpha: Float[Array, " p"]
+    ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+        """Of each weighted column the norm, and the largest entry, 0 where that counts as zero; of different
+        bases the most."""
+        if self.groups:
+            found = each_basis(self.groups, lambda members: self.of(members).column_size(alpha))
+            each = [jnp.concatenate(parts) for parts in zip(*found, strict=True)]
+            return jnp.max(each[0], axis=0), jnp.max(each[1], axis=0)
+        phi = self.weighted(self.columns.phi(alpha))
+        seen = column_scale(phi) < jnp.inf
+        return jnp.linalg.norm(phi, axis=0), jnp.where(seen, jnp.max(jnp.abs(phi), axis=0), 0.0)
 
     @property
     def large(self) -> bool:
@@ -43,14 +87,27 @@ class Problem(eqx.Module):
         return self.y.size > LARGE
 
     def weighted(self, a: ArrayIn) -> Array:
-        """Row i of `a` times weight i; a sample of weight zero may hold anything, even NaN."""
+        """Row i of `a` times weight i, and then whitened; a sample of weight zero may hold anything, even
+        NaN."""
+        a = self._scaled(a)
+        if self.whitener is None:
+            return a
+        return jnp.tensordot(jnp.asarray(self.whitener).astype(a.dtype), a, 1)
+
+    def _scaled(self, a: ArrayIn) -> Array:
         if self.weights is None:
             return jnp.asarray(a)
         weights = self.weights.reshape(-1, *([1] * (a.ndim - 1)))
         return jnp.where(weights > 0, a * weights, jnp.zeros((), a.dtype))
 
+    def _weighted_back(self, a: Inexact[Array, "m j"]) -> Inexact[Array, "m j"]:
+        """What `weighted` does, transposed."""
+        if self.whitener is None:
+            return self._scaled(a)
+        return self._scaled(jnp.asarray(self.whitener).astype(a.dtype).T @ a)
+
     def weighted_columns(self, a: Inexact[Array, "r k"]) -> Inexact[Array, "r k"]:
-        """The same with weights that differ between right-hand sides; of the m rows of the data, or of
+        """This problem with weights that differ between right-hand sides; of the m rows of the data, or of
         all M."""
         if self.column_weights is None:
             return a
@@ -114,12 +171,24 @@ class Problem(eqx.Module):
         self, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]
     ) -> Inexact[Array, "m k"]:
         """The model for these coefficients, unweighted."""
+        if self.groups:
+
+            def one(members):
+                return self.of(members).curve(alpha, coef[:, members])
+
+            return scattered(self.groups, each_basis(self.groups, one), 1, coef.shape[1])
         curve = self.columns.phi(alpha) @ self.linear.all_of(coef)
         offset = self.columns.offset(alpha)
         return curve if offset is None else curve + offset[:, None]
 
     def chisq(self, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]) -> Float[Array, ""]:
         """The weighted sum of squares of the residual of the data alone."""
+        if self.groups:
+
+            def of_one(members):
+                return self.of(members).chisq(alpha, coef[:, members])
+
+            return sum(jnp.sum(part) for part in each_basis(self.groups, of_one))  # pyright: ignore
         k = self.y.shape[1]
         width = max(LARGE // self.y.shape[0], 1)
 
@@ -158,7 +227,7 @@ class Problem(eqx.Module):
         mix = self.linear.mix
         m, real = self.y.shape[0], self.linear.real
         if r is not None:
-            r = self.weighted(r[:m] + 1j * r[m : 2 * m] if real else r[:m])
+            r = self._weighted_back(r[:m] + 1j * r[m : 2 * m] if real else r[:m])
         b = b if mix is None else mix @ b
         forward, backward = self.columns.apply_derivative(alpha, b, r)
         backward = backward.real if real and backward is not None else backward
@@ -179,6 +248,11 @@ def _flush(phi: Inexact[Array, "m n"]) -> Inexact[Array, "m n"]:
     # Tails of peaks and decays underflow into denormal numbers, on which LAPACK runs ten times
     # slower. Far below the rounding of their column they change nothing. The largest of some rows is
     # no more than that of all, and XLA can work out the rest in the one pass that makes the columns.
+    if not jnp.issubdtype(phi.dtype, jnp.inexact):
+        raise InputError(
+            f"The model returns columns of {phi.dtype}, not of floats. Write it with jax.numpy (jnp), and "
+            "numbers as 1.0, not 1."
+        )
     some = phi[:: max(1, phi.shape[0] // 64)]
     floor = jnp.finfo(phi.dtype).tiny ** 0.39 * jnp.max(jnp.abs(some), axis=0, initial=0.0)
     # Written so that NaN stays NaN.

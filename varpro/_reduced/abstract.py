@@ -45,6 +45,16 @@ class AbstractReduced(eqx.Module):
         """Rank and condition number of the weighted basis (`rank`, `cond`)."""
 
 
+class AbstractResumed(AbstractReduced):
+    """A reduced problem whose evaluation is cheaper where one nearby is known."""
+
+    @abc.abstractmethod
+    def resumed(
+        self, alpha: Float[Array, " p"], point: PyTree
+    ) -> tuple[Float[Array, " M"], PyTree]:
+        """As `evaluate`; `point` is one at another alpha, or all zeros."""
+
+
 @eqx.filter_custom_jvp
 def reduced_residual(reduced: AbstractReduced, alpha: Float[Array, " p"]) -> Float[Array, " M"]:
     """The residual of `reduced` with its Jacobian as derivative rule, for any least-squares solver.

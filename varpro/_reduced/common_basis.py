@@ -42,7 +42,7 @@ class Point(eqx.Module):
 
 
 class Reduced(AbstractReduced):
-    """That of one data set: the variable projection functional."""
+    """The reduced problem of one data set: the variable projection functional."""
 
     problem: Problem
     linear_solver: AbstractPinvSolver

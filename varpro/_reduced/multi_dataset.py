@@ -19,8 +19,8 @@ from .._problem.problem import Problem
 from .._types import ArrayIn
 from ..linalg import AbstractPinvSolver
 from .abstract import AbstractReduced, Jacobian
-from .common_basis import Reduced
-from .per_column import Columnwise, reduction
+from .by_group import AnyReduced, ByGroup, reduction
+from .per_column import Columnwise
 
 
 class Stack(eqx.Module):
@@ -49,7 +49,8 @@ class Stack(eqx.Module):
 
 
 class Several(AbstractReduced):
-    """The reduced problems of all data sets as one."""
+    """The reduced problems of all data sets as one. `apart`: with right-hand sides one by one, whether or
+    not they have a basis in common."""
 
     stacks: tuple[Stack, ...]
     layout: Layout
@@ -57,6 +58,7 @@ class Several(AbstractReduced):
     priors: tuple[int, ...] = eqx.field(static=True)
     linear_solver: AbstractPinvSolver
     jacobian_kind: Jacobian = eqx.field(static=True)
+    apart: bool = eqx.field(static=True, default=False)
 
     def values(self, alpha: Float[Array, " p"]) -> Float[Array, " q"]:
         """All parameter values."""
@@ -64,10 +66,15 @@ class Several(AbstractReduced):
 
     def restricted(
         self, stack: Stack, problem: Problem, v: Float[Array, " q"]
-    ) -> tuple[Reduced | Columnwise, Float[Array, " f"]]:
+    ) -> tuple[AnyReduced, Float[Array, " f"]]:
         """The reduced problem of one data set, and its coordinates where its values are v."""
         at = eqx.tree_at(lambda it: it.columns.numbers.start, problem, v)
-        return reduction(at, self.linear_solver, self.jacobian_kind), v[np.array(stack.free, int)]
+        how = self.linear_solver, self.jacobian_kind
+        if self.apart:
+            kind = ByGroup(at, *how, apart=True) if at.groups else Columnwise(at, *how)
+        else:
+            kind = reduction(at, *how)
+        return kind, v[np.array(stack.free, int)]
 
     def evaluate(
         self, alpha: Float[Array, " p"]

@@ -19,8 +19,14 @@ imaginary parts as data side by side; everything else is as written.
 
 Weights that follow the model (`AbstractNoise`) are made anew at every alpha, with the coefficients
 that the last ones give there, and the cost is the function that they minimise: Fisher scoring.
+
+Coefficients that follow others are a product with what is sought: Phi is then that of the sought ones,
+while derivatives stay those of all columns. Penalties are rows of Phi without data. A coefficient on
+its bound does not move, so that its column is a known term: its row and column of G are those of the
+unit matrix.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,9 +37,12 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import REAL_DATA, InputError
 from .._problem.columns import Assembled
+from .._problem.linear_constraints import Linear
 from .._problem.noise import NORMAL, AbstractNoise
 from .._types import ArrayIn
-from ..linalg._cholesky import cholesky, dot, inverse, products, solved
+from ..linalg._active_set import all_sets, bounded_solve
+from ..linalg._bounded_normal import bounded_normal
+from ..linalg._cholesky import cholesky, dot, inverse, inverse_root, products, solved, squared
 
 # Columns and coordinates up to which products are unrolled.
 UNROLLED = 8
@@ -42,13 +51,32 @@ UNROLLED = 8
 class Curve(NamedTuple):
     """One problem, or many with a first axis: data (m,), about one in size; weights (m,); the number
     by which the data were divided; what divides a prior's residual, for it has the data's unit; and
-    bounds (p,). Of weights and bounds there may be none."""
+    bounds of parameters (p,) and, in the unit of the data, of coefficients that are sought (n,); and
+    positions (m,) of its own. Of weights, bounds and positions there may be none."""
 
     y: Inexact[ArrayIn, "*b m"]
     weights: Float[ArrayIn, "*b m"] | None
     unit: Float[ArrayIn, "*b"]
     lower: Float[ArrayIn, "*b p"] | None
     upper: Float[ArrayIn, "*b p"] | None
+    coef_lower: Float[ArrayIn, "*b n"] | None = None
+    coef_upper: Float[ArrayIn, "*b n"] | None = None
+    x: Float[ArrayIn, "*b m"] | None = None
+
+    def placed(self, columns: Assembled) -> Assembled:
+        """The columns at the positions of this curve."""
+        return columns if self.x is None else dataclasses.replace(columns, x=jnp.asarray(self.x))
+
+    def common(self) -> dict[str, ArrayIn]:
+        """Of many problems the rows that all have in common, by name."""
+        rows = ("weights", "lower", "upper", "coef_lower", "coef_upper")
+        return {k: a for k in rows if (a := getattr(self, k)) is not None and a.ndim == 1}
+
+    def coef_box(self) -> tuple[Array, Array] | None:
+        """Bounds of coefficients for the data as they are searched."""
+        if self.coef_lower is None or self.coef_upper is None:
+            return None
+        return jnp.asarray(self.coef_lower) / self.unit, jnp.asarray(self.coef_upper) / self.unit
 
 
 class PreviousWeights(NamedTuple):
@@ -63,9 +91,10 @@ class PreviousWeights(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What is known at one alpha: coefficients, the cost, its gradient, J^T J with and without the
-    last term, G and Phi^T F; the model (m,) where weights follow it; and how far, relative to the
-    cost, the last weights moved the coefficients. A prior is in all but the residual's squares."""
+    """What is known at one alpha: coefficients that are sought, the cost, its gradient, J^T J with and
+    without the last term, G and Phi^T F; the model (m,) where weights follow it; how far, relative to the
+    cost, the last weights moved the coefficients; and which of these are off their bounds. A prior
+    and a penalty are in all but the residual's squares."""
 
     coef: Inexact[Array, " n"]
     squares: Float[Array, ""]
@@ -77,6 +106,7 @@ class Moments(NamedTuple):
     cross: Inexact[Array, "n p"]
     model: Inexact[Array, " _"]
     drift: Float[Array, ""]
+    free: Bool[Array, " n"]
 
 
 def moments(
@@ -85,12 +115,15 @@ def moments(
     curve: Curve,
     noise: AbstractNoise = NORMAL,
     before: PreviousWeights | None = None,
+    held: Inexact[Array, " n"] | None = None,
 ) -> Moments:
     """All that one alpha tells of one curve; `before` is where weights that follow the model come
-    from."""
-    phi, offset = columns.phi(alpha), columns.offset(alpha)
-    partials, column, coordinate = _derivatives(columns, alpha, offset is not None)
-    y, weights, real = jnp.asarray(curve.y), curve.weights, columns.real
+    from, and `held` are coefficients to take in place of those of least squares."""
+    columns = curve.placed(columns)
+    linear, box = columns.linear, curve.coef_box()
+    phi, offset = sought_columns(columns, alpha)
+    partials, column, coordinate = _derivatives(columns, alpha, bool(columns.model.offsets))
+    y, weights = jnp.asarray(curve.y), curve.weights
     if jnp.iscomplexobj(phi) and not jnp.iscomplexobj(y):
         raise InputError(REAL_DATA)
     # Real columns may meet complex data.
@@ -100,7 +133,7 @@ def moments(
         given = jnp.ones_like(y).real if weights is None else jnp.asarray(weights)
         assert before is not None
         old = noise.weights(before.model, y, given, curve.unit)
-        guess = _coefficients(phi, y if offset is None else y - offset, old, real)
+        guess = _coefficients(phi, y if offset is None else y - offset, old, linear, box)
         guess = before.coef + before.share * (guess - before.coef)
         weights = noise.weights(_model(phi, guess, offset), y, given, curve.unit)
         weights = jnp.where(before.scoring, weights, given)
@@ -111,15 +144,23 @@ def moments(
         # A sample of weight zero may hold anything, even NaN.
         a = [jnp.where(weights > 0, v * weights, 0.0) for v in a]
         target = jnp.where(weights > 0, target * weights, 0.0)
-    narrow = max(n, p) <= UNROLLED
-    parts = (_unrolled if narrow else _by_matrices)(a, target, column, coordinate, p, real)
+    if linear.rows is not None:
+        a, target = _penalised(a, target, linear)
+    narrow = max(n, p) <= UNROLLED and len(columns.model.columns) <= UNROLLED
+    made = _unrolled if narrow else _by_matrices
+    parts = made(a, target, (column, coordinate, p), linear, (box, guess, held))
     coef, squares, gradient = parts.coef, parts.squares, parts.gradient
     cost, model = 0.5 * squares, jnp.zeros((0,), y.dtype)
+    taken = _penalty(linear, coef)
+    squares = squares if taken is None else jnp.maximum(squares - taken, 0.0)
     if guess is not None and given is not None and before is not None:
         step = coef - guess
         coef = jnp.where(before.scoring, guess + before.share * step, coef)
         model = _model(phi, coef, offset)
-        cost = jnp.where(before.scoring, noise.cost(model, y, given, curve.unit), cost)
+        own = noise.cost(model, y, given, curve.unit)
+        taken = _penalty(linear, coef)
+        own = own if taken is None else own + 0.5 * taken
+        cost = jnp.where(before.scoring, own, cost)
         moved = jnp.sum((jnp.sum(parts.gram * step, axis=1) * step.conj()).real)
         drift = 0.5 * moved / jnp.where(cost > 0, cost, 1.0)
     matrices = (parts.full, parts.kaufman)
@@ -142,6 +183,7 @@ def moments(
         parts.cross,
         model,
         drift,
+        parts.free,
     )
 
 
@@ -149,7 +191,8 @@ def frozen_weights(
     columns: Assembled, alpha: Float[Array, " p"], coef: Inexact[Array, " n"]
 ) -> PreviousWeights:
     """Weights as this alpha and these coefficients make them, which stay as they are."""
-    model = _model(columns.phi(alpha), coef, columns.offset(alpha))
+    phi, offset = sought_columns(columns, alpha)
+    model = _model(phi, coef, offset)
     return PreviousWeights(model, coef, jnp.ones((), bool), jnp.zeros((), alpha.dtype))
 
 
@@ -170,17 +213,25 @@ class _Parts(NamedTuple):
     kaufman: Float[Array, "p p"]
     gram: Inexact[Array, "n n"]
     cross: Inexact[Array, "n p"]
+    free: Bool[Array, " n"]
+
+
+# Of each derivative its column among all and its coordinate, and how many coordinates there are.
+_Places = tuple[tuple[int, ...], tuple[int, ...], int]
+# Bounds of coefficients, coefficients that tell which are on them, and those to take as they are.
+_Given = tuple[tuple[Array, Array] | None, Array | None, Array | None]
 
 
 def _unrolled(
     a: Sequence[Array],
     target: Inexact[Array, " m"],
-    column: tuple[int, ...],
-    coordinate: tuple[int, ...],
-    p: int,
-    real: bool,
+    places: _Places,
+    linear: Linear,
+    given: _Given,
 ) -> _Parts:
     """Number by number: what XLA fuses best, as long as the numbers are few."""
+    (column, coordinate, p), (box, known, held), real = places, given, linear.real
+    known = known if held is None else held
     d, dtype = len(column), target.real.dtype if real else target.dtype
     n = len(a) - d
     pairs = [(i, j) for i in range(n + d) for j in range(i + 1)]
@@ -188,33 +239,62 @@ def _unrolled(
     full = [[jnp.zeros((), dtype)] * (n + d) for _ in range(n + d)]
     for (i, j), value in zip(pairs, sums, strict=False):
         full[i][j], full[j][i] = value, value.conj()
-    factor = cholesky([row[:n] for row in full[:n]])
-    coef = solved(factor, sums[len(pairs) :])
+    gram = [row[:n] for row in full[:n]]
+    right, off = list(sums[len(pairs) :]), [jnp.ones((), bool)] * n
+    if box is not None and n:
+        ends = [list(end.astype(dtype)) for end in box]
+        coef, off = _in_box(gram, right, *ends, linear, known, a[:n], target)
+        gram = _without_held(gram, off)
+    factor = cholesky(gram)
+
+    def inverse_of(b: Sequence[Array]) -> list[Array]:
+        if box is not None:
+            b = [jnp.where(one, v, 0.0) for one, v in zip(off, b, strict=True)]
+        return solved(factor, b)
+
+    if box is None:
+        coef = inverse_of(right)
     resid = target
     for v, c in zip(a[:n], coef, strict=True):
         resid = resid - v * c
     sums = products([(resid, resid)] + [(v, resid) for v in a], real)
-    change = solved(factor, sums[1 : n + 1])
+    change = inverse_of(sums[1 : n + 1])
     squares = sums[0] - jnp.real(dot(_conj(sums[1 : n + 1]), change))
     coef = [c + e for c, e in zip(coef, change, strict=True)]
+    if box is not None and n:
+        coef = [jnp.clip(c, *pair) for c, pair in zip(coef, zip(*ends, strict=True), strict=True)]
+    coef = coef if held is None else [held[i] for i in range(n)]
     u = [
         value - dot([full[n + j][i] for i in range(n)], change)
         for j, value in enumerate(sums[n + 1 :])
     ]
     # From derivatives of columns to derivatives by coordinates, coefficients held; an offset has one.
-    size = [coef[c] if c >= 0 else jnp.ones((), dtype) for c in column]
+    every = coef if linear.mix is None else list(linear.all_of(jnp.stack(coef)))
+    size = [every[c] if c >= 0 else jnp.ones((), dtype) for c in column]
     of = [[i for i in range(d) if coordinate[i] == j] for j in range(p)]
     zero = jnp.zeros((), dtype)
     cross = [
         [sum((full[i][n + k] * size[k] for k in of[j]), zero) for j in range(p)] for i in range(n)
     ]
     gathered = [
-        [sum((u[k] for k in of[j] if column[k] == i), zero) for j in range(p)] for i in range(n)
+        [sum((u[k] for k in of[j] if column[k] == i), zero) for j in range(p)]
+        for i in range(len(every))
     ]
+    if linear.mix is not None:
+        # Of what is sought, through that which follows it.
+        mix = jnp.asarray(linear.mix)
+        gathered = [
+            [sum((mix[i, q] * row[j] for i, row in enumerate(gathered)), zero) for j in range(p)]
+            for q in range(n)
+        ]
+    if box is not None:
+        cross = [
+            [jnp.where(one, v, zero) for v in row] for one, row in zip(off, cross, strict=True)
+        ]
     plain, bent = [], []
     for j in range(p):
-        towards = solved(factor, [row[j] for row in cross])
-        back = solved(factor, [row[j] for row in gathered])
+        towards = inverse_of([row[j] for row in cross])
+        back = inverse_of([row[j] for row in gathered])
         line, more = [], []
         for i in range(p):
             inner = sum(
@@ -232,41 +312,104 @@ def _unrolled(
         gradient[:p],
         _matrix(bent, p, p, gradient.dtype),
         _matrix(plain, p, p, gradient.dtype),
-        _matrix([row[:n] for row in full[:n]], n, n, dtype),
+        _matrix(gram, n, n, dtype),
         _matrix(cross, n, p, dtype),
+        jnp.stack(off) if n else jnp.zeros((0,), bool),
     )
+
+
+def _in_box(
+    gram: Sequence[Sequence[Array]],
+    right: Sequence[Array],
+    lower: Sequence[Array],
+    upper: Sequence[Array],
+    linear: Linear,
+    known: Array | None,
+    columns: Sequence[Array],
+    target: Array,
+) -> tuple[list[Array], list[Array]]:
+    """Coefficients in their box, and which are off their bounds; `known` are coefficients that tell it."""
+    n = len(right)
+    if known is not None:
+        off = [(known[i] > lower[i]) & (known[i] < upper[i]) for i in range(n)]
+        fixed = [jnp.where(off[i], 0.0, known[i]) for i in range(n)]
+        rest = [jnp.where(off[i], right[i] - dot(gram[i], fixed), 0.0) for i in range(n)]
+        found = solved(cholesky(_without_held(gram, off)), rest)
+        return [jnp.where(*three) for three in zip(off, found, fixed, strict=True)], off
+    if all_sets(linear.sides) is not None:
+        return bounded_normal(gram, right, lower, upper, linear.sides)
+    whole, t = jnp.stack(columns, axis=1), target
+    if jnp.iscomplexobj(whole):  # coefficients with bounds are real
+        whole, t = (jnp.concatenate([v.real, v.imag]) for v in (whole, target))
+    scale = jnp.stack([inverse_root(gram[i][i].real) for i in range(n)])
+    q, r = jnp.linalg.qr(whole * scale)
+    ends = [jnp.stack(list(end)) / jnp.where(scale > 0, scale, 1.0) for end in (lower, upper)]
+    c, off = bounded_solve(
+        r[:, :, None], (q.T @ t)[:, None], *(end[:, None] for end in ends), linear.sides
+    )
+    return list(c[:, 0] * scale), list(off[:, 0])
+
+
+def _without_held(gram: Sequence[Sequence[Array]], off: Sequence[Array]) -> list[list[Array]]:
+    """G, with rows and columns of the unit matrix for coefficients on their bounds."""
+    n = len(off)
+    return [
+        [
+            jnp.where(off[i], gram[i][i], 1.0)
+            if i == j
+            else jnp.where(off[i] & off[j], gram[i][j], 0.0)
+            for j in range(n)
+        ]
+        for i in range(n)
+    ]
 
 
 def _by_matrices(
     a: Sequence[Array],
     target: Inexact[Array, " m"],
-    column: tuple[int, ...],
-    coordinate: tuple[int, ...],
-    p: int,
-    real: bool,
+    places: _Places,
+    linear: Linear,
+    given: _Given,
 ) -> _Parts:
-    """The same for many columns or coordinates."""
+    """The normal equations of many columns or coordinates."""
+    (column, coordinate, p), (box, known, held), real = places, given, linear.real
+    known = known if held is None else held
     n = len(a) - len(column)
     whole = jnp.stack(list(a), axis=1)
     if real:
         whole, target = (jnp.concatenate([v.real, v.imag]) for v in (whole, target))
     full = whole.conj().T @ whole
-    gram = full[:n, :n]
+    gram, off = full[:n, :n], jnp.ones((n,), bool)
+    right = whole[:, :n].conj().T @ target
+    if box is not None:
+        rows = [[gram[i, j] for j in range(n)] for i in range(n)]
+        ends = (list(end.astype(right.dtype)) for end in box)
+        found, chosen = _in_box(
+            rows, list(right), *ends, linear, known, [whole[:, i] for i in range(n)], target
+        )
+        start, off = jnp.stack(found), jnp.stack(chosen)
+        gram = jnp.where(off[:, None] & off, gram, jnp.eye(n, dtype=gram.dtype))
     back, _ = inverse(gram)
-    coef = back @ (whole[:, :n].conj().T @ target)
+    # What is on its bound stays there.
+    back = jnp.where(off[:, None] & off, back, 0.0)
+    coef = back @ right if box is None else start
     resid = target - whole[:, :n] @ coef
     e = whole.conj().T @ resid
     change = back @ e[:n]
     squares = (resid.conj() @ resid - e[:n].conj() @ change).real
     coef, u = coef + change, e[n:] - full[n:, :n] @ change
+    coef = coef if box is None else jnp.clip(coef, *box)
+    coef = coef if held is None else held
+    every = linear.all_of(coef)
     of, where = np.array(column, int), np.array(coordinate, int)
     # One where a derivative is one by this coordinate; an offset has no column.
     chosen = jnp.asarray(np.eye(p)[where], target.dtype).reshape(len(of), p)
-    size = jnp.where(of >= 0, coef[np.maximum(of, 0)], 1.0)
+    size = jnp.where(of >= 0, every[np.maximum(of, 0)], 1.0)
     towards = size[:, None] * chosen
-    cross = full[:n, n:] @ towards
-    linear = of >= 0
-    bent = jnp.zeros((n, p), target.dtype).at[of[linear], where[linear]].add(u[linear])
+    cross = jnp.where(off[:, None], full[:n, n:] @ towards, 0.0)
+    own = of >= 0
+    bent = jnp.zeros((every.size, p), target.dtype).at[of[own], where[own]].add(u[own])
+    bent = bent if linear.mix is None else jnp.asarray(linear.mix).T @ bent
     kaufman = (towards.conj().T @ full[n:, n:] @ towards - cross.conj().T @ back @ cross).real
     return _Parts(
         coef,
@@ -276,6 +419,7 @@ def _by_matrices(
         kaufman,
         gram,
         cross,
+        off,
     )
 
 
@@ -283,12 +427,41 @@ def _conj(a: Sequence[Array]) -> list[Array]:
     return [v.conj() for v in a]
 
 
-def _coefficients(phi: Array, target: Array, weights: Array, real: bool) -> Inexact[Array, " n"]:
+def sought_columns(columns: Assembled, alpha: Array) -> tuple[Inexact[Array, "m n"], Array | None]:
+    """The columns of coefficients that are sought, and what the model adds to them, or None."""
+    phi, offset, linear = columns.phi(alpha), columns.offset(alpha), columns.linear
+    if linear.constant is not None:
+        held = phi @ linear.constant.astype(phi.dtype)
+        offset = held if offset is None else held + offset
+    return phi if linear.mix is None else phi @ jnp.asarray(linear.mix).astype(phi.dtype), offset
+
+
+def _penalised(
+    a: Sequence[Array], target: Array, linear: Linear
+) -> tuple[list[Array], Inexact[Array, " M"]]:
+    """Columns, their derivatives and data with the rows of a penalty, in which the data are zero."""
+    rows = jnp.asarray(linear.rows)
+    count, n = rows.shape
+    more = [rows[:, i] if i < n else jnp.zeros((count,)) for i in range(len(a))]
+    longer = [jnp.concatenate([v, e.astype(v.dtype)]) for v, e in zip(a, more, strict=True)]
+    return longer, jnp.concatenate([target, jnp.zeros((count,), target.dtype)])
+
+
+def _penalty(linear: Linear, coef: Array) -> Float[Array, ""] | None:
+    """The squares of the penalty, or None without one."""
+    return None if linear.rows is None else jnp.sum(squared(jnp.asarray(linear.rows) @ coef))
+
+
+def _coefficients(
+    phi: Array, target: Array, weights: Array, linear: Linear, box: tuple[Array, Array] | None
+) -> Inexact[Array, " n"]:
     """The coefficients alone, for these weights."""
-    n = phi.shape[1]
+    n, real = phi.shape[1], linear.real
     a = [jnp.where(weights > 0, phi[:, i] * weights, 0.0) for i in range(n)]
     b = jnp.where(weights > 0, target * weights, 0.0)
-    if n > UNROLLED:
+    if linear.rows is not None:
+        a, b = _penalised(a, b, linear)
+    if n > UNROLLED and box is None:
         whole = jnp.stack(a, axis=1)
         if real:
             whole, b = (jnp.concatenate([v.real, v.imag]) for v in (whole, b))
@@ -298,7 +471,11 @@ def _coefficients(phi: Array, target: Array, weights: Array, real: bool) -> Inex
     full = [[sums[0]] * n for _ in range(n)]
     for (i, j), value in zip(pairs, sums, strict=False):
         full[i][j], full[j][i] = value, value.conj()
-    return jnp.stack(solved(cholesky(full), sums[len(pairs) :]))
+    right = list(sums[len(pairs) :])
+    if box is None:
+        return jnp.stack(solved(cholesky(full), right))
+    ends = (list(end.astype(right[0].dtype)) for end in box)
+    return jnp.stack(_in_box(full, right, *ends, linear, None, a, b)[0])
 
 
 def _model(phi: Array, coef: Array, offset: Array | None) -> Array:

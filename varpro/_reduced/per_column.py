@@ -10,6 +10,7 @@ kept: nothing of the size m k p exists. Under common weights all of it happens w
 Phi and its derivatives, in whose coordinates there are as many rows as those have columns.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -34,6 +35,7 @@ from ..linalg import (
     masked,
     solution_derivative,
 )
+from . import own_weights
 from .abstract import AbstractReduced, Jacobian, real_rows
 from .common_basis import Reduced
 
@@ -127,9 +129,19 @@ class Columnwise(AbstractReduced):
 
         args = (top, lower, upper) + (() if weights is None else (weights,))
         size = LANES if weights is None else int(np.clip(_MEMORY // max(a.size, 1), 8, LANES))
-        coef, free = in_blocks(solve, args, size)
+        if self._by_products(a):
+            near, sound = own_weights.coefficients(a, top, jnp.asarray(weights))
+            coef, free = jax.lax.cond(
+                sound,
+                lambda: (near, jnp.ones(lower.shape, bool)),
+                lambda: in_blocks(solve, args, size),
+            )
+        else:
+            coef, free = in_blocks(solve, args, size)
         coef = coef / scale[:, None]
         if linear.bounded:
+            # What is held is not free, also where no sample sees its column.
+            free = free & (lower < upper)
             # Exactly on the bound, whatever the scaling has made of it.
             for bound, side in ((linear.lower, lower), (linear.upper, upper)):
                 on = ~free & (coef * scale[:, None] == side)
@@ -153,6 +165,54 @@ class Columnwise(AbstractReduced):
         self, alpha: Float[Array, " p"], point: ColumnPoint
     ) -> tuple[Float[Array, "N p"], Float[Array, " N"]]:
         rows, p = self.rows(alpha), alpha.size
+        one_by_one = lambda: self._triangle(rows, point, p)  # noqa: E731
+        if rows.weights is not None and self._by_products(rows.phi, rows.tangents.shape[1] + p):
+            jac, head, sound = self._triangle_by_products(rows, point, p)
+            jac, head = jax.lax.cond(sound, lambda: (jac, head), one_by_one)
+        else:
+            jac, head = one_by_one()
+        prior = self.problem.columns.prior(alpha)
+        return self._with_prior(alpha, jac), jnp.concatenate(
+            [head, *([] if prior is None else [prior])]
+        )
+
+    def _by_products(self, phi: Array, derivatives: int = 0) -> bool:
+        """Whether all right-hand sides are handled at once (`varpro._reduced.own_weights`)."""
+        weights = self.problem.column_weights
+        if weights is None or self.problem.linear.bounded or jnp.iscomplexobj(self.problem.y):
+            return False
+        return own_weights.serves(phi, jnp.asarray(weights), derivatives)
+
+    def _triangle_by_products(self, rows: Rows, point: ColumnPoint, p: int):
+        linear, coef = self.problem.linear, point.coef
+        assert rows.weights is not None
+        d, k = len(rows.column), coef.shape[1]
+        moving, coordinate = rows.tangents, rows.coordinate
+        size = linear.all_of(coef)[rows.column]
+        if rows.moved is not None:
+            moving = jnp.concatenate([moving, rows.moved], axis=1)
+            coordinate = np.concatenate([coordinate, np.arange(p)])
+            size = jnp.concatenate([size, jnp.full((p, k), -1.0, size.dtype)])
+
+        def back(seen):
+            return self._within(rows, seen[:d], p)
+
+        return own_weights.triangle(
+            *(rows.phi, moving, coordinate, size, rows.target - rows.phi @ coef, rows.weights, p),
+            None if self.jacobian_kind == "kaufman" else back,
+        )
+
+    def _within(self, rows: Rows, terms: Inexact[Array, "d l"], p: int) -> Inexact[Array, "n p l"]:
+        """`Phi'^H r` of some right-hand sides, by the derivatives of single columns times r."""
+        mix = self.problem.linear.mix
+        wide = rows.phi.shape[1] if mix is None else len(mix)
+        w = jnp.zeros((wide, p, terms.shape[1]), terms.dtype)
+        w = w.at[rows.column, rows.coordinate].add(terms)
+        return w if mix is None else jnp.einsum("Nn,Npl->npl", mix, w)
+
+    def _triangle(
+        self, rows: Rows, point: ColumnPoint, p: int
+    ) -> tuple[Float[Array, "p+1 p"], Float[Array, " p+1"]]:
         size = rows.lanes
         args = self._lanes(rows, point)
         k = point.coef.shape[1]
@@ -179,9 +239,7 @@ class Columnwise(AbstractReduced):
             found, _ = jax.lax.scan(
                 triangle, start, jax.tree.map(column_weights, (jnp.ones((k,), bool), *args))
             )
-        jac = self._with_prior(alpha, found[:, :p])
-        prior = self.problem.columns.prior(alpha)
-        return jac, jnp.concatenate([found[:, p], *([] if prior is None else [prior])])
+        return found[:, :p], found[:, p]
 
     def rows(self, alpha: Float[Array, " p"], compress: bool = True) -> Rows:
         """The problem, under common weights in the coordinates of what its columns span."""
@@ -218,11 +276,7 @@ class Columnwise(AbstractReduced):
         if self.jacobian_kind != "kaufman":
             back = r if weights is None else _times(r, weights)
             terms = rows.tangents.conj().T @ back
-            wide = len(linear.mix) if linear.mix is not None else coef.shape[0]
-            w = jnp.zeros((wide, p, coef.shape[1]), terms.dtype)
-            w = w.at[rows.column, rows.coordinate].add(terms)
-            if linear.mix is not None:
-                w = jnp.einsum("Nn,Npl->npl", linear.mix, w)
+            w = self._within(rows, terms, p)
         _, t_resid = solution_derivative(factor, v, w)
         return t_resid, r
 
@@ -252,13 +306,29 @@ class Columnwise(AbstractReduced):
         return {"rank": point.factor.rank, "cond": point.factor.cond}
 
 
-def reduction(
+def one_basis(
     problem: Problem, linear_solver: AbstractPinvSolver, jacobian: Jacobian
 ) -> Reduced | Columnwise:
-    """The reduced problem in the form that its rules allow."""
+    """The reduced problem of right-hand sides of one basis, in the form that its rules allow."""
     if problem.column_weights is not None or problem.linear.bounded:
         return Columnwise(problem, linear_solver, jacobian)
     return Reduced(problem, linear_solver, jacobian)
+
+
+def with_coefficients(
+    reduced: Reduced | Columnwise, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]
+) -> tuple[Reduced | Columnwise, PyTree]:
+    """The reduced problem and its point at alpha with coefficients that are not those of its weights."""
+    if isinstance(reduced, Reduced) and coef.shape[1] > 1:
+        # Many have their residuals compressed by the coefficients of least squares.
+        reduced = Columnwise(reduced.problem, reduced.linear_solver, reduced.jacobian_kind)
+    _, point = reduced.evaluate(alpha)
+    if not isinstance(point, ColumnPoint):
+        return reduced, dataclasses.replace(point, coef=coef, rotated=coef)
+    free, linear = jnp.ones(coef.shape, bool), reduced.problem.linear
+    if linear.lower is not None and linear.upper is not None:
+        free = (coef > jnp.asarray(linear.lower)) & (coef < jnp.asarray(linear.upper))
+    return reduced, dataclasses.replace(point, coef=coef, free=free)
 
 
 def _times(a: Array, weights: Array) -> Array:

@@ -23,6 +23,8 @@ from ..linalg._cholesky import inverse_root, solve, squared
 
 # The reduction that least squares may still promise where scoring begins.
 _LOOSE = 1e-3
+# Size of a residual, in units of the precision of the data, that rounding alone may leave.
+_ROUNDING = 1024.0
 
 
 class Limits(eqx.Module):
@@ -76,6 +78,7 @@ def _initial_state(
         jnp.zeros((n, p), types.coef),
         jnp.zeros((m,), types.data),
         zero,
+        jnp.ones((n,), bool),
     )
     damping, growth = jnp.asarray(damping, dtype), jnp.full((), 2.0, dtype)
     scoring = jnp.zeros((), bool)
@@ -152,14 +155,19 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     # Where a step is lost in the rounding of alpha nothing more can be had.
     stationary = jnp.all(jnp.abs(trial - alpha) <= eps * jnp.abs(alpha)) & settled
     exact = current.cost <= (eps**2) * jnp.sum(squared(y))
+    # What is left is that of rounding in x or in the columns, and has no gradient to speak of.
+    rounding = current.cost <= (_ROUNDING * eps) ** 2 * jnp.sum(squared(y))
     cosine = jnp.max(
         jnp.where(free, jnp.abs(current.gradient), 0.0) * inverse_root(diagonal), initial=0.0
     ) * inverse_root(2 * current.cost)
     status = jnp.full((), CurveStatus.WAITING, jnp.int32)
     for test, code in (
         (state.steps + 1 >= limits.max_steps, CurveStatus.MAX_STEPS),
-        ((stationary | (damping > 1 / eps)) & (cosine > eps**0.4), CurveStatus.STUCK),
-        ((stationary | (damping > 1 / eps)) & (cosine <= eps**0.4), CurveStatus.FLOOR),
+        (stationary | (damping > 1 / eps), CurveStatus.STUCK),
+        (
+            (stationary | (damping > 1 / eps)) & ((cosine <= eps**0.4) | rounding),
+            CurveStatus.FLOOR,
+        ),
         ((reduction <= limits.ftol) & settled | exact, CurveStatus.SUCCESSFUL),
         ((first & ~finite) | (bad >= 20), CurveStatus.NONFINITE),
     ):
@@ -191,7 +199,8 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
 def _free(alpha, gradient, curve: Curve) -> Array:
     if curve.lower is None or curve.upper is None:
         return jnp.ones(alpha.shape, bool)
-    outward = (alpha <= curve.lower) & (gradient > 0) | (alpha >= curve.upper) & (gradient < 0)
+    # At the end of a width the slope may vanish: it is even there.
+    outward = (alpha <= curve.lower) & (gradient >= 0) | (alpha >= curve.upper) & (gradient <= 0)
     return ~(outward | (curve.lower == curve.upper))
 
 
@@ -251,14 +260,13 @@ def search_lanes(
 ) -> LaneOptima:
     """The optimum of every problem. Weights and bounds are one row for all or one for each."""
     b, m = curves.y.shape
-    n = len(columns.model.columns)
+    n = columns.linear.width(len(columns.model.columns))
     num_model = m if limits.noise.follows_model else 0
-    types = _Types(start.dtype if columns.real else curves.y.dtype, curves.y.dtype)
+    types = _Types(start.dtype if columns.linear.real else curves.y.dtype, curves.y.dtype)
     initial_states = jax.vmap(
         lambda alpha: _initial_state(alpha, n, num_model, limits.damping, types)
     )
-    rows = ("weights", "lower", "upper")
-    common = {k: a for k in rows if (a := getattr(curves, k)) is not None and a.ndim == 1}
+    common = curves.common()
     separate = curves._replace(**dict.fromkeys(common))
 
     def problems_of(index):

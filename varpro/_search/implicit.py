@@ -7,7 +7,7 @@ implicit function theorem gives
     (dg / d alpha) alpha' = -g'        c' as in `linalg.solution_derivative`, along alpha' and the problem's
 
 Both derivatives of g see the coefficients move, by the rule of `linalg.pinv_solve`. A coordinate on a
-bound follows the bound.
+bound follows the bound. Where the search has failed there is no optimum to be followed: NaN.
 """
 
 import equinox as eqx
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._problem.problem import Problem
 from .._reduced.common_basis import Reduced
+from .._status import RESULTS
 from ..linalg import column_scale, pinv_solve
 from .minimise import Search, locate
 
@@ -33,6 +34,7 @@ def optimum(problem: Problem, bounds: PyTree, alpha0: Float[Array, " p"], *, how
 @optimum.def_jvp
 def _optimum_jvp(primals, tangents, *, how: Search):
     problem, bounds, alpha0 = primals
+    # An argument that does not move has no tangent; the start has none that matters.
     t_problem, t_bounds, _ = tangents
     alpha, coef, outcome = optimum(problem, bounds, alpha0, how=how)
     t_outcome = jax.tree.map(lambda _: None, outcome)
@@ -43,6 +45,8 @@ def _optimum_jvp(primals, tangents, *, how: Search):
         y = y.astype(jnp.result_type(phi, y))
         return pinv_solve(phi / scale, y, how.linear_solver) / scale[:, None]
 
+    if alpha.size == 0 and all(leaf is None for leaf in _leaves(t_problem)):
+        return (alpha, coef, outcome), (None, jnp.zeros_like(coef), t_outcome)
     if alpha.size == 0:
         _, t_coef = eqx.filter_jvp(lambda p: coefficients(alpha, p), (problem,), (t_problem,))
         return (alpha, coef, outcome), (None, t_coef, t_outcome)
@@ -60,14 +64,23 @@ def _optimum_jvp(primals, tangents, *, how: Search):
     for on, t_bound in zip((on_lower, on_upper), t_bounds, strict=True):
         if t_bound is not None:
             t_alpha = jnp.where(on, t_bound, t_alpha)
-    _, t_gradient = eqx.filter_jvp(lambda p: gradient(alpha, p), (problem,), (t_problem,))
+    t_gradient = jnp.zeros_like(alpha)
+    moves = any(leaf is not None for leaf in _leaves(t_problem))
+    if moves:
+        _, t_gradient = eqx.filter_jvp(lambda p: gradient(alpha, p), (problem,), (t_problem,))
     hessian = jax.jacfwd(gradient)(alpha, problem)
     # Rows of coordinates on a bound state t_alpha = (tangent of the bound).
     right = jnp.where(moving, -t_gradient, t_alpha)
     left = jnp.where(moving[:, None], hessian, jnp.eye(alpha.size, dtype=hessian.dtype))
     t_alpha = _solve_scaled(left, right)
+    # A factor, so that NaN comes back from the way in reverse, too.
+    t_alpha = t_alpha * jnp.where(outcome.result == RESULTS.successful, 1.0, jnp.nan)
     _, t_coef = eqx.filter_jvp(coefficients, (alpha, problem), (t_alpha, t_problem))
     return (alpha, coef, outcome), (t_alpha, t_coef, t_outcome)
+
+
+def _leaves(tangent: PyTree) -> list[Array | None]:
+    return jax.tree.leaves(tangent, is_leaf=lambda leaf: leaf is None)
 
 
 def _solve_scaled(a: Float[Array, "p p"], b: Float[Array, " p"]) -> Float[Array, " p"]:

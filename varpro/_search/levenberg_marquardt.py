@@ -12,7 +12,7 @@ a step s is z = D s, its model is `1/2 || R D^-1 z + b ||^2`, and lengths are co
 implementation and theory, Lecture Notes in Mathematics 630 (1978).
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._errors import InputError
+from .._given.arguments import number
 from .._status import STOP
 from .trust_region import newton_step, next_trial, norm_of, reciprocal, triangle
 
@@ -173,16 +174,33 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     `data_norm`, the norm of the data if the residual is what a model leaves of them: rounding makes the
     residual uncertain by the precision of the data, not by its own; and `rounding_factor`, the relative
     uncertainty of the cost in units of that precision if it is more; `history`, an integer: the cost
-    after each of so many first steps, that of the start first, comes back in `stats["costs"]`.
+    after each of so many first steps, that of the start first, comes back in `stats["costs"]`; `resume`,
+    `(y, aux, args) -> (residual, aux)` in place of the function, with the aux of the last accepted point,
+    zeros at first, for functions that are cheaper to evaluate near a known point.
 
     Optimistix's `rtol`, `atol` and `norm` exist because its interface asks for them: `rtol` is
     `xtol`, `atol` is zero (nothing absolute is compared) and `norm` is not used.
     """
 
-    ftol: float = 1e-14
+    ftol: float = 1e-16
     xtol: float = 1e-10
     gtol: float = 1e-10
     factor: float = 0.1
+
+    if TYPE_CHECKING:
+        # The abstract fields of optimistix look to type checkers like further arguments.
+        def __init__(
+            self, ftol: float = 1e-16, xtol: float = 1e-10, gtol: float = 1e-10, factor: float = 0.1
+        ) -> None: ...
+
+    def __check_init__(self):
+        for name in ("ftol", "xtol", "gtol", "factor"):
+            value = getattr(self, name)
+            if isinstance(value, float | int | str | None):
+                if not number(name, value, "solver") >= 0:
+                    raise InputError(
+                        f"{name} must not be negative, but is {value}.", argument="solver"
+                    )
 
     @property
     def rtol(self):
@@ -233,7 +251,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     def step(self, fn, y, args, options, state, tags):
         old, first, step = state.model, state.first, state.trial.step
         x, unravel = jax.flatten_util.ravel_pytree(y)
-        out, aux = fn(unravel(state.trial.x), args)
+        resume, there = options.get("resume"), unravel(state.trial.x)
+        out, aux = fn(there, args) if resume is None else resume(there, state.aux, args)
         eps = max(float(jnp.finfo(a.dtype).eps) for a in jax.tree.leaves((y, out)))
 
         # Residuals in units in which the first is about one, so that squares neither overflow nor
@@ -357,7 +376,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         free = jnp.ones(x.shape, bool)
         lower, upper = _bounds(options, y, x)
         if lower is not None:
-            outward = ((x <= lower) & (slope > 0)) | ((x >= upper) & (slope < 0))
+            # At the end of a width the slope may vanish: it is even there.
+            outward = ((x <= lower) & (slope >= 0)) | ((x >= upper) & (slope <= 0))
             free = ~(outward | (lower == upper))
         newton = newton_step(tri, head, free)
         image = tri @ newton

@@ -1,19 +1,22 @@
 """How to search for the optimum of a reduced problem, by one call of optimistix."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from .._errors import InputError
-from .._reduced.abstract import AbstractReduced, Jacobian, reduced_residual
+from .._given.arguments import choice, shown, whole
+from .._reduced.abstract import AbstractReduced, AbstractResumed, Jacobian, reduced_residual
 from .._status import RESULTS
-from ..linalg import SVD, AbstractPinvSolver
+from ..linalg import QR, SVD, AbstractPinvSolver
+from .iterate import iterate
 from .levenberg_marquardt import LevenbergMarquardt
 
 Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
@@ -35,17 +38,40 @@ def search(
     max_steps: int | None = None,
 ) -> Search:
     """The search with defaults filled in."""
-    jacobian = "auto" if jacobian is None else jacobian
-    if jacobian not in get_args(Jacobian):
-        raise InputError(f"jacobian must be one of {get_args(Jacobian)}, not {jacobian!r}.")
-    steps = 256 if max_steps is None else max_steps
-    if steps < 1:
-        raise InputError(f"max_steps must be at least 1, not {steps}.")
-    return Search(
-        LevenbergMarquardt() if solver is None else solver,
-        SVD() if linear_solver is None else linear_solver,
-        jacobian,
-        steps,
+    kind = choice("jacobian", "auto" if jacobian is None else jacobian, get_args(Jacobian))
+    steps = whole("max_steps", 256 if max_steps is None else max_steps, 1)
+    return Search(_solver(solver), _linear_solver(linear_solver), kind, steps)
+
+
+def _solver(solver: Any) -> Solver:
+    if solver is None:
+        return LevenbergMarquardt()
+    if isinstance(solver, optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser):
+        return solver
+    if isinstance(solver, tuple) and hasattr(solver, "init") and hasattr(solver, "update"):
+        hint = "An optimiser of optax goes in optimistix.OptaxMinimiser(optimiser, rtol, atol)."
+    elif isinstance(solver, type) and issubclass(solver, optx.AbstractIterativeSolver):
+        hint = f"That is a class: give one of it, {solver.__name__}(...)."
+    else:
+        hint = "Give vp.LevenbergMarquardt(), or a least-squares solver or minimiser of optimistix."
+    raise InputError(f"solver={shown(solver)} is none. {hint}", argument="solver")
+
+
+# Solvers of lineax by those that do the same here, and have the derivatives of variable projection.
+_OF_LINEAX = {lx.QR: QR, lx.SVD: SVD}
+
+
+def _linear_solver(solver: Any) -> AbstractPinvSolver:
+    if solver is None:
+        return SVD()
+    if type(solver) in _OF_LINEAX:
+        return _OF_LINEAX[type(solver)]()
+    if isinstance(solver, AbstractPinvSolver):
+        return solver
+    raise InputError(
+        f"linear_solver={shown(solver)} is none. Give vp.linalg.SVD(), QR(), PivotedQR() or another one "
+        "of vp.linalg.",
+        argument="linear_solver",
     )
 
 
@@ -62,32 +88,36 @@ def locate(
     alpha0: Float[Array, " p"],
     how: Search,
     history: int = 0,
+    inverted: tuple[int, ...] = (),
 ) -> tuple[Float[Array, " p"], SearchEnd, PyTree]:
     """The optimal alpha, how it was found, and what the last evaluation knows. Not to be
-    differentiated. `history`: of how many steps the cost is kept, where our solver steps."""
+    differentiated. `history`: of how many steps the cost is kept, where our solver steps; `inverted`:
+    places of coordinates in alpha by the inverse of which it steps."""
     lower, upper = bounds
     if alpha0.size == 0:
         alpha, stats, result = alpha0, {"num_steps": jnp.array(0)}, RESULTS.successful
         _, point = reduced.evaluate(alpha0)
     elif isinstance(how.solver, LevenbergMarquardt):
-        options = {"lower": lower, "upper": upper, "jacobian": _jacobian}
+        options: dict[str, Any] = {"jacobian": _jacobian}
         options |= {"data_norm": reduced.data_norm(alpha0)}
         options |= {"history": history} if history else {}
+        options |= {"resume": _resume} if isinstance(reduced, AbstractResumed) else {}
         rounding_factor = reduced.rounding_factor(alpha0)
         if rounding_factor is not None:
             options["rounding_factor"] = rounding_factor
-        solution = optx.least_squares(
+        inverses = _Inverses(inverted)
+        options |= dict(zip(("lower", "upper"), inverses.bounds(lower, upper, alpha0), strict=True))
+        end, result, point, stats = iterate(
             _evaluate,
             how.solver,
-            alpha0,
-            args=reduced,
-            options=options,
-            has_aux=True,
-            max_steps=how.max_steps,
-            throw=False,
+            inverses.of(alpha0),
+            (reduced, inverses),
+            options,
+            how.max_steps,
         )
-        alpha, stats, result = solution.value, solution.stats, RESULTS.promote(solution.result)
-        point = solution.aux
+        alpha, result = inverses.of(end), RESULTS.promote(result)
+        if inverted and lower is not None and upper is not None:
+            alpha = inverses.inside(alpha, lower, upper)
     else:
         if lower is not None or upper is not None:
             raise InputError(
@@ -108,12 +138,76 @@ def locate(
     return alpha, SearchEnd(result, stats | reduced.quality(point)), point
 
 
-def _evaluate(alpha, reduced):
-    return reduced.evaluate(alpha)
+# How many times its start a lifetime that may not change its sign can become.
+_LONGEST = 1e8
 
 
-def _jacobian(alpha, resid, point, reduced):
-    return reduced.rotated(alpha, point)
+class _Inverses(eqx.Module):
+    """Coordinates alpha (p,) with the inverse in some places: 1 / tau, in which a decay is straighter than
+    in tau, and passes through 0 where it neither decays nor grows."""
+
+    places: tuple[int, ...] = eqx.field(static=True)
+
+    def of(self, alpha: Float[Array, " p"]) -> Float[Array, " p"]:
+        """The coordinates with those inverses, and from them alpha. The inverse of 0 is infinite."""
+        if not self.places:
+            return alpha
+        at = np.array(self.places)
+        return alpha.at[at].set(1.0 / alpha[at])
+
+    def slopes(self, there: Float[Array, " p"]) -> Float[Array, " p"]:
+        """Derivative of alpha by the coordinates `there`, which may be multiplied by what is zero where it is
+        infinite."""
+        at, slopes = np.array(self.places), jnp.ones_like(there)
+        tiny = float(jnp.finfo(there.dtype).tiny) ** 0.25
+        return slopes.at[at].set(-1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2)
+
+    def inside(self, alpha: Float[Array, " p"], lower: Array, upper: Array) -> Float[Array, " p"]:
+        """alpha that came back from its inverse, which is rounded: inside its bounds, and exactly on one that
+        it has reached, for there it counts as held."""
+        at, eps = np.array(self.places), float(jnp.finfo(alpha.dtype).eps)
+        for bound in (lower[at], upper[at]):
+            reached = jnp.isfinite(bound) & (jnp.abs(alpha[at] - bound) <= 4 * eps * jnp.abs(bound))
+            alpha = alpha.at[at].set(jnp.where(reached, bound, alpha[at]))
+        return jnp.clip(alpha, lower, upper)
+
+    def bounds(
+        self, lower: Array | None, upper: Array | None, alpha0: Array
+    ) -> tuple[Array | None, Array | None]:
+        """Bounds of the coordinates, from bounds of alpha that are of one sign or both infinite.
+
+        Of one sign alpha stays finite, up to `_LONGEST` times its start: at infinity a decay is a constant,
+        and beside another one the model would lose a column there, and say nothing of what it was near it.
+        """
+        if not self.places or lower is None or upper is None:
+            return lower, upper
+        at = np.array(self.places)
+        longest = _LONGEST * jnp.abs(alpha0[at])
+        low, high = lower[at], upper[at]
+        every = jnp.isinf(low) & jnp.isinf(high)
+        far, near = jnp.minimum(high, longest), jnp.maximum(low, -longest)
+        new_low = jnp.where(high == 0, -jnp.inf, 1.0 / jnp.where(high == 0, 1.0, far))
+        new_high = jnp.where(low == 0, jnp.inf, 1.0 / jnp.where(low == 0, 1.0, near))
+        return (
+            lower.at[at].set(jnp.where(every, low, new_low)),
+            upper.at[at].set(jnp.where(every, high, new_high)),
+        )
+
+
+def _evaluate(there, args):
+    reduced, inverses = args
+    return reduced.evaluate(inverses.of(there))
+
+
+def _resume(there, point, args):
+    reduced, inverses = args
+    return reduced.resumed(inverses.of(there), point)
+
+
+def _jacobian(there, resid, point, args):
+    reduced, inverses = args
+    jac, turned = reduced.rotated(inverses.of(there), point)
+    return (jac * inverses.slopes(there) if inverses.places else jac), turned
 
 
 def typed(how: Search, real: np.dtype) -> Search:

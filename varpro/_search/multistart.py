@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import InputError
+from .._given.arguments import flag, whole
 from .._parameters.layout import Coordinates
 from .._reduced.abstract import AbstractReduced
 from .._status import RESULTS
@@ -32,7 +33,10 @@ class Multistart(eqx.Module):
     compress: bool | None = None
 
     def __check_init__(self):
-        if self.starts < 1:
+        whole("seed", self.seed, 0)
+        if self.compress is not None:
+            flag("compress", self.compress)
+        if whole("starts", self.starts) < 1:
             raise InputError(f"starts must be at least 1, not {self.starts}.", argument="starts")
 
     def points(self, coordinates: Coordinates) -> np.ndarray:
@@ -73,13 +77,18 @@ def _spread_points(unit: np.ndarray, start: float, lower: float, upper: float) -
 
 
 def best_of(
-    reduced: AbstractReduced, points: Array, limits: tuple[Array | None, Array | None], how: Search
+    reduced: AbstractReduced,
+    points: Array,
+    limits: tuple[Array | None, Array | None],
+    how: Search,
+    inverted: tuple[int, ...] = (),
 ) -> tuple[Array, SearchEnd, PyTree, Array]:
-    """The optimum of least cost over all starts, and the costs where each of them ended."""
+    """The optimum of least cost over all starts, and the costs where each of them ended; `inverted` as in
+    `locate`."""
 
     def search_from(point):
         num_costs = min(how.max_steps, _HISTORY)
-        alpha, ends, point_values = locate(reduced, limits, point, how, num_costs)
+        alpha, ends, point_values = locate(reduced, limits, point, how, num_costs, inverted)
         return alpha, ends, point_values, reduced.cost(alpha, point_values)
 
     if len(points) == 1:

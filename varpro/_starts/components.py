@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from ..basis import AbstractBasis, without_names
+from .damped_steps import improved
 
 Box = tuple[float, float]
 Values = dict[str, float]
@@ -41,7 +42,8 @@ def on_host(part: AbstractBasis, x: np.ndarray, values: Mapping[str, np.ndarray]
 
 class Components:
     """Components that are sought, `slots`, with the rows `x` (m,), their weights `scale` (m,), known
-    columns `q` (m, l) orthonormal, and data `y` (m, k) free of them.
+    columns `q` (m, l) orthonormal, and data `y` (m, k) free of them. `growth`: whether what grows is among
+    the candidates.
 
     An estimate is a list of values by local name, one entry for every slot, None for one that is
     empty. `grids` holds the candidates of every slot by local name.
@@ -54,6 +56,7 @@ class Components:
         scale: np.ndarray,
         q: np.ndarray,
         y: np.ndarray,
+        growth: bool = False,
     ):
         self.slots, self.x, self.scale, self.q, self.y = slots, x, scale, q, y
         self.total = float(np.sum(np.abs(y) ** 2))
@@ -63,9 +66,18 @@ class Components:
         for i, slot in enumerate(slots):
             families.setdefault(slot.formula, []).append(i)
             if slot.kind not in grids:
-                grids[slot.kind] = slot.part.candidates(np.unique(x), slot.box)
+                at = np.unique(x)
+                grid = slot.part.candidates(at, slot.box)
+                more = slot.part.growing(at, slot.box) if growth else {}
+                grids[slot.kind] = {k: np.r_[more.get(k, []), v] for k, v in grid.items()}
         self.families = tuple(families.values())
         self.grids = [grids[slot.kind] for slot in slots]
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether there are candidates that grow."""
+        at = np.unique(self.x)
+        return any(slot.part.growing(at, slot.box) for slot in self.slots)
 
     def weighted(self, part: AbstractBasis, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Weighted columns (m, g) for values (g,) by local name; they may not be finite."""
@@ -91,9 +103,12 @@ class Components:
                 columns[:, positions] = self.weighted(self.slots[members[0]].part, values)
         return self.free_of_known(columns)
 
-    def refined(self, estimate: list[Values | None]) -> tuple[list[Values | None], float]:
+    def refined(
+        self, estimate: list[Values | None], steps: int = _STEPS, gain: float = _GAIN
+    ) -> tuple[list[Values | None], float]:
         """Improve all values by some steps of Levenberg-Marquardt with Kaufman's Jacobian (1975), on
-        the interval of the candidates; return them and the sum of squares that is left."""
+        the interval of the candidates, until one has a relative `gain` below; return them and the sum of
+        squares that is left."""
         free = [
             (i, k)
             for i, v in enumerate(estimate)
@@ -124,12 +139,7 @@ class Components:
             rotated = q.conj().T @ self.y
             return self.total - float(np.sum(np.abs(rotated) ** 2)), (phi, q, r, rotated)
 
-        cost, state = evaluate(alpha)
-        if state is None or not free:
-            return estimate, cost
-        damping = 1e-3
-        for _ in range(_STEPS):
-            assert state is not None
+        def equations(alpha: np.ndarray, state) -> tuple[np.ndarray, np.ndarray]:
             phi, q, r, rotated = state
             step = 1e-6 * np.maximum(np.abs(alpha), 1e-3 * (high - low))
             derivatives = np.empty((self.x.size, len(free)), phi.dtype)
@@ -140,17 +150,7 @@ class Components:
             coef = np.linalg.solve(r, rotated)[owner]
             derivatives = derivatives - q @ (q.conj().T @ derivatives)
             normal = ((derivatives.conj().T @ derivatives) * (coef.conj() @ coef.T)).real
-            slope = np.sum((derivatives.conj().T @ self.y) * coef.conj(), axis=1).real
-            scale = np.maximum(np.diag(normal), 1e-300)
-            before = cost
-            for _ in range(4):
-                delta = np.linalg.lstsq(normal + damping * np.diag(scale), slope, rcond=None)[0]
-                trial = np.clip(alpha + delta, low, high)
-                new, new_state = evaluate(trial)
-                if new < cost:
-                    alpha, cost, state, damping = trial, new, new_state, damping / 10
-                    break
-                damping *= 10
-            if not cost < before * (1 - _GAIN):
-                break
+            return normal, np.sum((derivatives.conj().T @ self.y) * coef.conj(), axis=1).real
+
+        alpha, cost = improved(alpha, low, high, evaluate, equations, steps, gain)
         return values_at(alpha), cost

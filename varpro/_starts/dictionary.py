@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .components import Components, Values
+from .maxima import at_maxima, is_sought_peak
 
 Estimate = list[Values | None]
 
@@ -26,6 +27,11 @@ _PAIRS, _ROUNDS, _BATCHES = 160, 3, 12
 _LEAST_LEFT_DECAYS, _LEAST_LEFT = 1e-6, 0.01
 # A residual has structure if a further column explains this many times what one of noise would.
 _STRUCTURE = 25.0
+# The same where no more than other starts are at stake.
+_HINT = 10.0
+# Steps of a refinement to the end, and the least gain of one; overlap of two columns from which other
+# starts are tried, and from which they are nearly one.
+_TO_THE_END, _END_GAIN, _SUSPECT, _ONE = 40, 1e-5, 0.7, 0.995
 # How many unlike candidates are tried as the first of a pair, and their largest overlap (squared).
 _FIRSTS, _OVERLAP = 24, 0.7
 
@@ -34,8 +40,12 @@ class DictionarySearch:
     """A search for the candidates of all slots that explain the data best.
 
     Candidates are unit columns with the known ones projected out (m, G); each slot may choose from its
-    own, as `mask` (slots, G) says. `solve` returns values by local name for every slot.
+    own, as `mask` (slots, G) says. `solve` returns values by local name for every slot, and leaves in
+    `cost` the sum of squares that remains and in `open` whether that has structure.
     """
+
+    cost: float
+    open: bool
 
     def __init__(self, components: Components):
         self.components = components
@@ -85,7 +95,30 @@ class DictionarySearch:
             other = (
                 self._exchange_pairs(self._build_one_by_one(nothing, sign)) if sign else estimate
             )
-        return self._fill_empty(min(estimate, other, key=lambda f: self._residual(f)[3]))
+        best = min(estimate, other, key=lambda f: self._residual(f)[3])
+        best = self._unless_maxima_are_better(best)
+        self.cost, self.open = self._residual(best)[3], self._has_structure(best)
+        return self._fill_empty(best)
+
+    def _unless_maxima_are_better(self, estimate: Estimate) -> Estimate:
+        """The estimate, or one with peaks where the data have maxima if that leaves less, both refined to
+        the end; one whose components run together leaves nothing that counts."""
+        if not any(is_sought_peak(slot.box) for slot in self.components.slots):
+            return estimate
+        end = self.components.refined(estimate, _TO_THE_END, _END_GAIN)
+        if not (self._crowded(end[0], _SUSPECT) or self._has_structure(end[0], _HINT)):
+            return estimate
+        trials = [self._build_one_by_one(t) for t in at_maxima(self.components, estimate)]
+        refined = [end, *(self.components.refined(t, _TO_THE_END, _END_GAIN) for t in trials)]
+        best = min(range(len(refined)), key=lambda i: (self._crowded(refined[i][0]), refined[i][1]))
+        return refined[best][0] if best else estimate
+
+    def _crowded(self, estimate: Estimate, overlap_from: float = _ONE) -> bool:
+        """Whether two columns of the estimate overlap that much; by default, so that they are nearly one."""
+        phi = self.components.columns(estimate)
+        phi = phi / np.maximum(np.linalg.norm(phi, axis=0), 1e-300)
+        overlap = np.abs(phi.conj().T @ phi) - np.eye(phi.shape[1])
+        return bool(overlap.size and overlap.max() > overlap_from)
 
     def _candidate(self, i: int, j: int) -> Values:
         """Values by local name of column `j` for slot `i`."""
@@ -214,12 +247,12 @@ class DictionarySearch:
             gain[j] = 0.0
         return indices
 
-    def _has_structure(self, estimate: Estimate) -> bool:
+    def _has_structure(self, estimate: Estimate, times: float = _STRUCTURE) -> bool:
         """Whether a further column explains much more of the residual than one of noise would."""
         correlation, _, left, cost = self._residual(estimate)
         new = left > 0.05
         gain = np.sum(np.abs(correlation[new]) ** 2, axis=1) / left[new]
-        return bool(gain.size and gain.max() * self.components.x.size > _STRUCTURE * cost)
+        return bool(gain.size and gain.max() * self.components.x.size > times * cost)
 
     def _majority_sign(self, estimate: Estimate) -> int:
         """The sign of most coefficients if they differ in sign, else 0; 0 for several columns of Y."""

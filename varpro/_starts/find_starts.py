@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from .._errors import InputError
+from .._given.containers import is_labelled
 from .._parameters.param import Param
 from .._problem.data import prepare_data
-from .._problem.options import Constraints, Weighting
+from .._problem.model_like import takes_vectors
+from .._problem.options import Constraints, NanPolicy, Weighting
 from .._types import precision
 from ..basis import AbstractBasis
 from .declare import declare
@@ -18,13 +20,16 @@ from .guess import guess_starts
 def find_starts(
     model: AbstractBasis,
     x: PyTree,
-    y: np.ndarray,
+    y: ArrayLike | None = None,
     *,
+    dim: str | None = None,
     init: Mapping[str, Param | float] | None = None,
     bounds: Mapping[str, tuple] | None = None,
     order: Sequence[Sequence[str]] = (),
-    sigma: np.ndarray | float | None = None,
-    mask: np.ndarray | None = None,
+    sigma: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    nan: NanPolicy = "raise",
 ) -> dict[str, float]:
     """Starts of all nonlinear parameters, those that `varpro.fit` would begin with.
 
@@ -36,8 +41,11 @@ def find_starts(
     **Raises:** `InputError` for data that cannot be right, and for a parameter of which no start can
     be found, such as one of a function of your own.
     """
+    if y is None and is_labelled(x):
+        x, y = None, x
     constraints = Constraints(init=init, bounds=bounds, order=order)
-    data = prepare_data(x, y, Weighting(sigma=sigma, mask=mask))
+    weighting = Weighting(sigma, weights, mask, nan=nan)
+    data = prepare_data(x, y, weighting, dim=dim, flat=takes_vectors(model))
     with precision(data.real):
         declared = declare(model, data, constraints.init)
         params = guess_starts(declared.basis, declared.params(constraints), data, constraints)

@@ -8,28 +8,41 @@ which parameters lack a start, their intervals by bounds, ties and order, and wh
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._parameters.layout import expand
 from .._parameters.param import Param
-from .._parameters.tie import Tie, followed
+from .._parameters.tie import Tie, resolved
 from .._problem.data import Data
 from .._problem.options import NONE, Constraints
+from .._programs.program import program
 from .._types import ArrayIn
-from ..basis import AbstractBasis, Constant, Offset, Polynomial, Sum, without_names
+from ..basis import (
+    AbstractBasis,
+    Constant,
+    Offset,
+    Polynomial,
+    Sum,
+    at_side,
+    sides_in,
+    without_names,
+)
 from .components import Box, Components, SoughtComponent, Values, on_host
 from .dictionary import DictionarySearch
 from .periodogram import WaveSearch
 
 # Samples are averaged into at most about this many rows, right-hand sides condensed into this many.
 _ROWS, _COLUMNS = 600, 12
+# What growth must leave of the sum of squares that decays leave.
+_MUCH_LESS = 0.8
 
 Chains = Sequence[Sequence[str]]
 
 
+# Candidates may lie anywhere; those whose columns are not finite are dropped.
+@np.errstate(all="ignore")
 def guess_starts(
     basis: AbstractBasis,
     params: Mapping[str, Param],
@@ -43,8 +56,10 @@ def guess_starts(
     of the user's, and if ties cannot be followed, which is refused later.
     """
     params, order = dict(params), constraints.order
+    if sides_in(basis):
+        basis, data = _without_dispersion(basis, params, data)
     try:
-        targets = followed(constraints.tie, tuple(params))
+        targets = resolved(constraints.tie, tuple(params)).ties
     except InputError:
         return params  # refused later
     missing = {target.name for target in targets.values() if params[target.name].init is None}
@@ -54,9 +69,10 @@ def guess_starts(
     if not isinstance(data.x, np.ndarray) or data.x.ndim != 1 or np.iscomplexobj(data.x):
         return params
     boxes = _boxes(params, targets, order)
+    allowed = dict(boxes)
     if any(lower > upper for lower, upper in boxes.values()):
         return params
-    parts = basis.parts if isinstance(basis, Sum) else (basis,)
+    parts = _parts_of(basis)
     sought = [
         part
         for part in parts
@@ -100,11 +116,63 @@ def guess_starts(
         if not shared:
             break
     starts = {name: candidates[name][0] for name in missing if candidates[name]}
+    _set_apart(starts, allowed)
     _increase(starts, params, boxes, order)
     for name, start in starts.items():
         param = params[name]
         params[name] = dataclasses.replace(param, init=start)
     return params
+
+
+def _without_dispersion(
+    basis: AbstractBasis, params: Mapping[str, Param], data: Data
+) -> tuple[AbstractBasis, Data]:
+    """The basis of the right-hand side in the middle of a dispersion, and data with the time zero of all of
+    them moved to its."""
+    part = next(one for one in _parts_of(basis) if sides_in(one))
+    (sides, *_) = sides_in(part)
+    later = np.asarray(sides.delay, float).copy()
+    for key in part.parameters:
+        name, _, power = key.rpartition(".")[2].rpartition("_dispersion")
+        if name in ("center", "shift") and power.isdigit():
+            start = params[part.parameter_name(key)].init or 0.0
+            later += start * np.asarray(sides.distance, float) ** int(power)
+    middle = int(np.argmin(np.abs(later - np.median(later))))
+    if isinstance(data.x, np.ndarray) and data.x.ndim == 1 and not np.iscomplexobj(data.x):
+        order = np.argsort(data.x, kind="stable")
+        x, y = data.x[order], data.y[order]
+        moved = [
+            np.interp(data.x + delay - later[middle], x, y[:, j]) for j, delay in enumerate(later)
+        ]
+        data = dataclasses.replace(data, y=np.stack(moved, axis=1).astype(data.y.dtype))
+    return at_side(basis, middle), data
+
+
+def _parts_of(basis: AbstractBasis) -> tuple[AbstractBasis, ...]:
+    return basis.parts if isinstance(basis, Sum) else (basis,)
+
+
+def _set_apart(starts: dict[str, float], boxes: Mapping[str, tuple[float, float]]) -> None:
+    """Components that would start on one spot, such as two whose best values lie beyond one bound, begin
+    beside each other: from there no search could part them."""
+    components: dict[str, dict[str, float]] = {}
+    for name, start in starts.items():
+        component, _, local = name.rpartition(".")
+        components.setdefault(component, {})[local] = start
+    seen: list[dict[str, float]] = []
+    for component, values in components.items():
+        if "center" in values:  # peaks are where they are, as wide as they may be
+            values = {"center": values["center"]}
+        while values in seen:
+            local = next(iter(values))
+            low, high = boxes[f"{component}.{local}"]
+            value = values[local]
+            below, above = value - 0.1 * abs(value), value + 0.1 * abs(value)
+            moved = below if below >= low else above if above <= high else 0.5 * (low + high)
+            if not np.isfinite(moved) or moved == value:
+                break
+            values[local] = starts[f"{component}.{local}"] = moved
+        seen.append(dict(values))
 
 
 def _sought_values(
@@ -132,12 +200,25 @@ def _sought_values(
         if group:
             new = WaveSearch(group_slots, group_rows.x, group_rows.scale, *known_part).solve()
         else:
-            new = DictionarySearch(
-                Components(group_slots, group_rows.x, group_rows.scale, *known_part)
-            ).solve()
+            new = _chosen(group_slots, group_rows, *known_part)
         for i, values in zip(groups[group], new, strict=True):
             estimate[i] = values
     return estimate
+
+
+def _chosen(
+    slots: Sequence[SoughtComponent], rows: "_Rows", q: np.ndarray, y: np.ndarray
+) -> list[Values | None]:
+    """Values for every slot from candidates that decay or are peaks, and with those that grow where that
+    leaves much less."""
+    components = Components(slots, rows.x, rows.scale, q, y)
+    search = DictionarySearch(components)
+    new = search.solve()
+    if not (search.open and components.may_grow):
+        return new
+    growth = DictionarySearch(Components(slots, rows.x, rows.scale, q, y, growth=True))
+    other = growth.solve()
+    return other if growth.cost < _MUCH_LESS * search.cost else new
 
 
 def _tied_value(tie: Tie, value: float | None) -> float | None:
@@ -254,7 +335,7 @@ def _known_columns(
     return q, _condensed(y - q @ (q.conj().T @ y))
 
 
-@eqx.filter_jit
+@program
 def _evaluate(part: AbstractBasis, x: PyTree, values: dict[str, ArrayIn]) -> PyTree:
     """Evaluate a component under jit: columns (m, n) for one value of each parameter."""
     return part.evaluate(x, values)

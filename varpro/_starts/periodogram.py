@@ -15,6 +15,7 @@ import numpy as np
 
 from ..basis import AbstractBasis
 from .components import SoughtComponent, Values
+from .damped_steps import improved
 
 # Steps of a refinement at most, and the gain in the sum of squares below which there is no further one.
 _STEPS, _GAIN = 12, 1e-3
@@ -302,18 +303,19 @@ class WaveSearch:
         free = (low < high) & ~held
         alpha = np.array([v for wave in estimate if wave is not None for v in wave])
 
-        def waves_of(alpha: np.ndarray) -> list[_Wave | None]:
-            waves = list(estimate)
+        def waves_of(values: np.ndarray) -> list[_Wave | None]:
+            full, waves = alpha.copy(), list(estimate)
+            full[free] = values
             for j, i in enumerate(chosen):
-                waves[i] = _Wave(float(alpha[2 * j]), float(alpha[2 * j + 1]))
+                waves[i] = _Wave(float(full[2 * j]), float(full[2 * j + 1]))
             return waves
 
-        cost, residual, state = self._project(estimate)
-        damping = 1e-3
-        for _ in range(_STEPS if free.any() else 0):
-            if state is None:
-                break
-            blocks, q, coef = state
+        def evaluate(values: np.ndarray):
+            cost, residual, state = self._project(waves_of(values))
+            return cost, None if state is None else (residual, *state)
+
+        def equations(values: np.ndarray, state) -> tuple[np.ndarray, np.ndarray]:
+            residual, blocks, q, coef = state
             derivatives, first = [], 0
             for column, by_freq, by_decay in blocks:
                 wave_coef = coef[first : first + column.shape[1]]
@@ -322,24 +324,9 @@ class WaveSearch:
             jac = np.stack(derivatives, axis=-1)[..., free]
             flat = jac.reshape(len(jac), -1)
             jac = (flat - q @ (q.conj().T @ flat)).reshape(-1, int(free.sum()))
-            normal = np.real(jac.conj().T @ jac)
-            slope = np.real(jac.conj().T @ residual.reshape(-1))
-            scale, before = np.maximum(np.diag(normal), 1e-300), cost
-            for _ in range(5):
-                step = np.linalg.lstsq(normal + damping * np.diag(scale), slope, rcond=None)[0]
-                trial = alpha.copy()
-                trial[free] = np.clip(alpha[free] + step, low[free], high[free])
-                new, new_residual, new_state = self._project(waves_of(trial))
-                if new < cost:
-                    alpha, cost, residual, state, damping = (
-                        trial,
-                        new,
-                        new_residual,
-                        new_state,
-                        damping / 10,
-                    )
-                    break
-                damping *= 10
-            if not cost < before * (1 - 1e-2 * _GAIN):
-                break
-        return waves_of(alpha), cost
+            return np.real(jac.conj().T @ jac), np.real(jac.conj().T @ residual.reshape(-1))
+
+        values, cost = improved(
+            alpha[free], low[free], high[free], evaluate, equations, _STEPS, 1e-2 * _GAIN
+        )
+        return waves_of(values), cost

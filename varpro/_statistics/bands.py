@@ -9,6 +9,7 @@ along (h, -G h) for a row h of the root of cov(alpha), plus that of Phi e_j. No 
 the answer is made, and no m x m one. Bates and Watts, Nonlinear Regression Analysis (1988), 2.3.
 """
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -18,12 +19,18 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError
+from .._given.containers import real_numbers
 from .._problem.columns import Assembled
+from .._problem.padding import filled_positions
+from .._problem.side_groups import Groups, each_basis, laid_out, scattered
+from .._programs.program import program
 from .._types import ArrayIn, precision
-from ..basis import without_names
+from ..basis import at_side, without_names
+from .covariance import CovarianceBlocks
 from .joint_covariance import Optimum
-from .quantities import check_level, noise_variance, quantile
+from .quantities import noise_variance, quantile
 from .record import Fitted
+from .student import check_level
 
 BandKind = Literal["confidence", "prediction"]
 # Of a change of the curve by all parameters, the share (squared) by what the data leave open from
@@ -47,6 +54,17 @@ class Band(eqx.Module):
     level: float
     kind: BandKind
 
+    def __repr__(self) -> str:
+        """Its level and kind, and the range of its half width."""
+        half = np.abs(self.upper - self.lower) / 2
+        shape = " x ".join(map(str, half.shape)) or "1"
+        text = f"{100 * self.level:g} % {self.kind} band of {shape} values"
+        known = half[np.isfinite(half)]
+        if not known.size:
+            return f"{text}, not determined by the data"
+        low, high = float(known.min()), float(known.max())
+        return f"{text}: +/- {low:.2g}" + (f" to {high:.2g}" if high > low else "")
+
 
 def band(
     fit: Fitted,
@@ -58,23 +76,32 @@ def band(
 ) -> Band:
     """The fitted curve at `x` with a pointwise band; described in `FitResult.predict`."""
     check_level(level, "band")
+    x, single = (None, False) if x is None else fit.positions(x)
     value, variance = _spread(fit, x, apart=False)
     value, variance = value[0], variance[0]
     if kind == "prediction":
         variance = variance + _new_noise(fit, x, sigma, value.shape[0])
-    return _band(fit, value, variance, level, kind)
+    return _only(_band(fit, value, variance, level, kind), single)
+
+
+def _only(band: Band, single: bool) -> Band:
+    """The band of the only position of a number."""
+    return (
+        jax.tree.map(lambda a: a[0] if isinstance(a, np.ndarray) else a, band) if single else band
+    )
 
 
 def component_bands(fit: Fitted, x: PyTree = None, *, level: float = 0.95) -> dict[str, Band]:
     """The contribution of each column at `x` with a pointwise confidence band, by name."""
     check_level(level, "band")
+    x, single = (None, False) if x is None else fit.positions(x)
     value, variance = _spread(fit, x, apart=True)
     names = [fit.model.columns[i] for i in fit.model.order]
     rows = list(fit.model.order)
     if value.shape[0] > len(rows):
         names, rows = [*names, "offset"], [*rows, len(rows)]
     return {
-        name: _band(fit, value[i], variance[i], level, "confidence")
+        name: _only(_band(fit, value[i], variance[i], level, "confidence"), single)
         for name, i in zip(names, rows, strict=True)
     }
 
@@ -122,7 +149,7 @@ def _new_noise(fit: Fitted, x: PyTree, sigma: np.ndarray | float | None, m: int)
             )
         with np.errstate(divide="ignore"):
             return (1.0 / fit.weights.reshape(m, -1)) ** 2
-    given = np.asarray(sigma, float)
+    given = real_numbers("sigma", sigma).astype(float)
     if given.shape not in ((), (m,)) or not np.all(given > 0):
         raise InputError(
             f"sigma must be one positive number or an array ({m},) of them, one per position; it "
@@ -139,25 +166,48 @@ def _spread(fit: Fitted, x: PyTree, apart: bool) -> tuple[np.ndarray, np.ndarray
     order = np.argsort(fit.model.order)  # to the order in which the model computes columns
     coef = fit.coef.reshape(len(fit.columns), -1)[order]
     with precision(dtype):
-        x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-        columns = Assembled(
-            without_names(fit.model), without_names(fit.layout), optimum.numbers, x, ()
-        )
+        model, groups = laid_out(fit.model, fit.layout, fit.alpha)
+        x, m = filled_positions(model, x)
+        columns = Assembled(without_names(model), without_names(fit.layout), optimum.numbers, x, ())
         lost = bool(np.any(optimum.blocks.lost_alpha) or np.any(optimum.blocks.lost_coef))
-        out = _variance(columns, optimum, coef, apart, lost)
-    return np.asarray(out[0]), np.asarray(out[1])
+        value, variance = _variance.on_host(columns, optimum, coef, groups, apart, lost)
+    return value[:, :m], variance[:, :, :m]
 
 
-@eqx.filter_jit
+@program
 def _variance(
     columns: Assembled,
     optimum: Optimum,
     coef: Inexact[ArrayIn, "n k"],
+    groups: Groups,
     apart: bool,
     lost: bool,
 ) -> tuple[Array, Array]:
     blocks = jax.tree.map(jnp.asarray, optimum.blocks)
     alpha, coef = jnp.asarray(optimum.alpha), jnp.asarray(coef)
+    if not groups:
+        return _variance_of_one(columns, alpha, blocks, coef, apart, lost)
+
+    def one(members):
+        of_each = ("gram_inv", "sensitivity", "null_coef", "unit_coef", "lost_coef", "held_coef")
+        own = {key: getattr(blocks, key)[members] for key in of_each}
+        mine = dataclasses.replace(blocks, **own), coef[:, members]
+        return _variance_of_one(at_side(columns, members[0]), alpha, *mine, apart, lost)
+
+    value, variance = zip(*each_basis(groups, one), strict=True)
+    count = coef.shape[1]
+    return scattered(groups, value, 2, count), scattered(groups, variance, 3, count)
+
+
+def _variance_of_one(
+    columns: Assembled,
+    alpha: Float[Array, " p"],
+    blocks: CovarianceBlocks,
+    coef: Inexact[Array, "n k"],
+    apart: bool,
+    lost: bool,
+) -> tuple[Array, Array]:
+    """The same of right-hand sides that have one basis."""
 
     def curves(alpha, coef):
         phi, offset = columns.phi(alpha), columns.offset(alpha)

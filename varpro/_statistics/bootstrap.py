@@ -15,8 +15,9 @@ more observation, drawn about the fitted value with its own standard deviation. 
 Bootstrap Methods and their Application (1997), 6.2, 6.3 and 7.6; Wu, Ann. Statist. 14 (1986) 1261.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,18 +26,25 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Int, PyTree, UInt
 
 from .._errors import InputError
+from .._given.arguments import whole
 from .._problem.columns import Assembled
 from .._problem.problem import Problem
-from .._reduced.per_column import reduction
+from .._programs.program import program
+from .._reduced.by_group import reduction
+from .._reduced.multi_dataset import Several
 from .._search.minimise import locate
 from .._status import Status
 from .._types import ArrayIn, precision
 from .bands import leverage
-from .constrained_refit import RefitProblem, lanes, needs_optimum, refit_problem
+from .constrained_refit import all_coefficients
+from .derivation import Derivation
+from .derived import values_along
 from .intervals import Intervals
 from .joint_covariance import Quantity
-from .quantities import check_choice, check_level, noise_variance, quantities, values
-from .record import Fitted
+from .quantities import check_choice, drawn, noise_variance, quantities, values
+from .record import AbstractLeastSquares, Fitted
+from .refit_problem import RefitProblem, lanes, needs_optimum, placed_problem
+from .student import check_level
 
 BootstrapKind = Literal["residual", "wild", "case", "poisson"]
 LimitKind = Literal["percentile", "basic"]
@@ -49,23 +57,29 @@ _LEAST = 1e-3
 class Bootstrap(eqx.Module):
     """The replicates of a bootstrap, and what follows from them.
 
-    **Fields:** `fit`; `kind`; `alpha` (b, q), `coef` (b, n) or (b, n, k), `cost` (b,) and `status`
-    (b,), names of `RESULTS`, of all b replicates, in the order of the fit. Statistics leave out the
+    **Fields:** `fit`; `kind`; `alpha` (b, q), `coef` (b, n) or (b, n, k), of several data sets a dict of
+    these, `cost` (b,) and `status` (b,), names of `RESULTS`, of all b replicates, in the order of the fit. Statistics leave out the
     replicates that did not converge: `ok` (b,) marks the others, `failed` counts them.
     """
 
-    fit: Fitted
+    fit: AbstractLeastSquares
     kind: BootstrapKind
     alpha: np.ndarray
-    coef: np.ndarray
+    coef: np.ndarray | dict[str, np.ndarray]
     cost: np.ndarray
     status: np.ndarray
 
     @property
     def ok(self) -> np.ndarray:
         finite = np.isfinite(self.alpha).all(axis=1)
-        finite &= np.isfinite(self.coef.reshape(len(self.coef), -1)).all(axis=1)
+        for coef in self._coefs:
+            finite &= np.isfinite(coef.reshape(len(coef), -1)).all(axis=1)
         return finite & (self.status == "successful")
+
+    @property
+    def _coefs(self) -> list[np.ndarray]:
+        """The coefficients of each data set."""
+        return list(self.coef.values()) if isinstance(self.coef, dict) else [self.coef]
 
     @property
     def failed(self) -> int:
@@ -80,9 +94,10 @@ class Bootstrap(eqx.Module):
 
     @property
     def covariance(self) -> np.ndarray:
-        """Joint covariance of the replicates, in the order of `FitResult.cov_names`."""
-        free = [self.fit.names[i] for i in self.fit.layout.free]
-        chosen = quantities(self.fit, [*free, *self.fit.columns], 0)
+        """Joint covariance of the replicates, in the order of `fit.cov_names`."""
+        asked = [self.fit.names[i] for i in self.fit.layout.free]
+        asked += self.fit.columns if isinstance(self.fit, Fitted) else ()
+        chosen = quantities(self.fit, asked, 0)
         return np.atleast_2d(np.cov(self._samples(chosen), rowvar=False))
 
     @property
@@ -99,10 +114,10 @@ class Bootstrap(eqx.Module):
     def _by_name(self, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict:
         self._enough()
         fit = self.fit
-        found = [
-            *zip(fit.names, statistic(self.alpha[self.ok], fit.alpha), strict=True),
-            *zip(fit.columns, statistic(self.coef[self.ok], fit.coef), strict=True),
-        ]
+        found = [*zip(fit.names, statistic(self.alpha[self.ok], fit.alpha), strict=True)]
+        for (key, one), coef in zip(fit.parts.items(), self._coefs, strict=True):
+            names = [f"{key}{column}" for column in one.columns]
+            found += zip(names, statistic(coef[self.ok], one.coef), strict=True)
         return {name: a.item() if np.ndim(a) == 0 else a for name, a in found}
 
     def _enough(self) -> None:
@@ -145,17 +160,29 @@ class Bootstrap(eqx.Module):
             labels, at, lower, upper, level, "bootstrap", none, none, failed=self.failed
         )
 
+    def derive(self, what: Derivation, level: float = 0.95) -> Intervals:
+        """Percentile intervals of numbers that follow from a fit, as `FitResult.derive` takes them: also
+        where these are far from linear, such as a ratio whose denominator is badly known.
+
+        **Raises:** `InputError` as there, and for several right-hand sides.
+        """
+        check_level(level)
+        self._enough()
+        ok, fit = self.ok, self.fit
+        if isinstance(fit, Fitted) and fit.coef.ndim > 1:
+            raise InputError("derive is for one right-hand side.")
+        names, drawn = values_along(fit, what, self.alpha[ok], [c[ok] for c in self._coefs])
+        at_fit = [one.coef[None] for one in fit.parts.values()]
+        _, at = values_along(fit, what, fit.alpha[None], at_fit)
+        tail = 0.5 * (1.0 - level)
+        lower, upper = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
+        none = ("",) * len(names)
+        return Intervals(
+            names, at[0], lower, upper, level, "bootstrap", none, none, failed=self.failed
+        )
+
     def _samples(self, chosen: Sequence[Quantity]) -> np.ndarray:
-        place = {i: j for j, i in enumerate(self.fit.model.order)}
-        coef = self.coef.reshape(*self.coef.shape[:2], -1)
-        columns = []
-        for one in chosen:
-            if one.rhs is None:
-                columns.append(self.alpha[:, one.index])
-            else:
-                drawn = coef[:, place[one.index], one.rhs]
-                columns.append(np.imag(drawn) if one.imag else np.real(drawn))
-        return np.stack(columns, axis=1)[self.ok] if columns else np.zeros((self.ok.sum(), 0))
+        return drawn(self.fit, chosen, self.alpha, self._coefs)[self.ok]
 
     def __str__(self) -> str:
         text = f"{self.kind} bootstrap of {len(self.ok)} replicates"
@@ -165,41 +192,88 @@ class Bootstrap(eqx.Module):
 
 
 class _Source(NamedTuple):
-    """What replicates are drawn from: the fitted curve (m, k), residuals for unit noise (m, k), the
-    indices of the samples in use, the values that priors are drawn about and the noise for them."""
+    """What replicates of a data set are drawn from: the fitted curve (m, k), residuals for unit noise (m, k),
+    the indices of the `count` samples in use, with m behind them."""
 
     fitted: Inexact[ArrayIn, "m k"]
     resid: Inexact[ArrayIn, "m k"]
-    used: Int[ArrayIn, " u"]
+    used: Int[ArrayIn, " m"]
+    count: Int[ArrayIn, ""]
+
+
+class _Priors(NamedTuple):
+    """The values (q,) that priors are drawn about, and the noise for them."""
+
     values: Float[ArrayIn, " q"]
     noise: Float[ArrayIn, ""]
 
 
-def bootstrap(fit: Fitted, n: int, kind: BootstrapKind, key: int | Array) -> Bootstrap:
+def bootstrap(
+    fit: AbstractLeastSquares, n: int, kind: BootstrapKind, key: int | Array
+) -> Bootstrap:
     """Described in `FitResult.bootstrap`."""
-    if n < 1:
+    if whole("n", n) < 1:
         raise InputError(f"n={n} replicates were asked for; give 1 or more, such as 1000.")
+    n, key = int(n), random_key(key)
     needs_optimum(fit, "bootstrap")
-    source, repeat = _source(fit, kind), refit_problem(fit)
+    parts, alone = list(fit.parts.values()), isinstance(fit, Fitted)
+    if kind != "poisson" and not (fit.dof > 0 and fit.chisq > 0):
+        raise InputError(
+            "There are no residuals to draw from: the fit has no degrees of freedom, or is perfect."
+        )
+    drawn_from = [_source(one, kind) for one in parts]
+    repeat, places = placed_problem(fit, filled=not alone)
+    several = repeat.problem
+    if isinstance(several, Several):
+        sources, ranks = [], []
+        for s, stack in enumerate(several.stacks):
+            members = sorted((j, i) for i, (t, j) in enumerate(places) if t == s)
+            m = stack.problem.y.shape[1]
+            mine = [_longer(drawn_from[i], m) for _, i in members]
+            sources.append(jax.tree.map(lambda *a: np.stack(a), *mine))
+            ranks.append(np.array([parts[i].rank for _, i in members]))
+    else:
+        sources, ranks = drawn_from, [np.array(parts[0].rank)]
+    priors = _Priors(fit.alpha, np.asarray(noise_variance(fit), fit.alpha.dtype))
     width = lanes(repeat.problem, _LANES)
     with precision(fit.alpha.dtype):
         key = jax.random.key(key) if isinstance(key, int) else key
-        parts = []
+        found = []
         for first in range(0, n, width):
             # The last ones beyond n are for nothing: the program has one shape.
             lane = np.arange(first, first + width, dtype=np.uint32)
-            out = _replicates(repeat, source, fit.optimum.alpha, key, lane, fit.rank, kind)
-            parts.append(jax.device_get(out))
-    alpha, coef, cost, status = (np.concatenate(a)[:n] for a in zip(*parts, strict=True))
-    coef = coef[:, list(fit.model.order)]
-    return Bootstrap(
-        fit,
-        kind,
-        alpha,
-        coef[..., 0] if fit.coef.ndim == 1 else coef,
-        cost,
-        Status.names(status),
-    )
+            out = _replicates(
+                *(repeat, tuple(sources), priors, fit.optimum.alpha, key, lane, tuple(ranks), kind)
+            )
+            found.append(jax.device_get(out))
+    alpha, coefs, cost, status = jax.tree.map(lambda *a: np.concatenate(a)[:n], *found)
+    coef = {}
+    for (key_, one), (s, j) in zip(fit.parts.items(), places, strict=True):
+        mine = coefs[s] if alone else coefs[s][:, j]
+        mine = mine[:, list(one.model.order)]
+        coef[key_.removesuffix(".")] = mine[..., 0] if one.coef.ndim == 1 else mine
+    return Bootstrap(fit, kind, alpha, coef[""] if alone else coef, cost, Status.names(status))
+
+
+def _longer(source: _Source, m: int) -> _Source:
+    """The same for m samples, the last ones of weight zero."""
+    more = m - len(source.fitted)
+
+    def filled(a: Any) -> np.ndarray:
+        return np.concatenate([a, np.zeros((more, *a.shape[1:]), a.dtype)])
+
+    used = np.full(m, m, np.int32)
+    used[: int(source.count)] = np.asarray(source.used)[: int(source.count)]
+    return _Source(filled(source.fitted), filled(source.resid), used, source.count)
+
+
+def random_key(key: Any) -> Any:
+    """A seed, or a key of `jax.random`."""
+    if isinstance(key, jax.Array) and (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32
+    ):
+        return key
+    return whole("key", key, 0)
 
 
 def _source(fit: Fitted, kind: BootstrapKind) -> _Source:
@@ -208,25 +282,27 @@ def _source(fit: Fitted, kind: BootstrapKind) -> _Source:
             "There is no bootstrap of a fit whose right-hand sides have weights of their own. Use "
             "intervals by covariance."
         )
+    if fit.whitener is not None:
+        raise InputError(
+            "There is no bootstrap of correlated noise: its residuals cannot change places. Use intervals by "
+            "covariance or profile."
+        )
     m, dtype = len(fit.y), fit.alpha.dtype
-    y, fitted = fit.y.reshape(m, -1), fit.fitted.reshape(m, -1)
+    y, fitted = fit.y_in_use.reshape(m, -1), fit.fitted.reshape(m, -1)
     weights = np.ones(m, dtype) if fit.weights is None else fit.weights
     used = np.flatnonzero(weights > 0)
     if kind == "poisson":
         _check_counts(y[used], fitted[used])
         resid = np.zeros_like(fitted)
     else:
-        if not (fit.dof > 0 and fit.chisq > 0):
-            raise InputError(
-                "There are no residuals to draw from: the fit has no degrees of freedom, or is "
-                "perfect."
-            )
         resid = (y - fitted) * weights[:, None]
         resid /= np.sqrt(np.maximum(1.0 - leverage(fit), _LEAST))
         if kind == "residual":
             resid -= resid[used].mean(axis=0)
-    noise = np.asarray(noise_variance(fit), dtype)
-    return _Source(fitted, resid.astype(fit.y.dtype), used.astype(np.int32), fit.alpha, noise)
+    places = np.full(m, m, np.int32)
+    places[: used.size] = used
+    count = np.asarray(used.size, np.int32)
+    return _Source(fitted, resid.astype(fit.y.dtype), places, count)
 
 
 def _check_counts(y: np.ndarray, fitted: np.ndarray) -> None:
@@ -241,78 +317,146 @@ def _check_counts(y: np.ndarray, fitted: np.ndarray) -> None:
         )
 
 
-@eqx.filter_jit
+def _entries(
+    refit_problem: RefitProblem,
+    sources: tuple[_Source, ...],
+    priors: _Priors,
+    alpha: ArrayIn,
+    key: PyTree,
+    lane: ArrayIn,
+    *_: object,
+) -> float:
+    """Numbers that one evaluation of all replicates makes: columns, derivatives and residuals."""
+    problem, total = refit_problem.problem, 0.0
+    for one in problem.stacks if isinstance(problem, Several) else (None,):
+        at = problem if one is None else one.problem
+        assert isinstance(at, Problem) and isinstance(at.columns, Assembled)
+        width = sum(group.width for group in at.columns.model.groups)
+        rows = at.y.size / at.y.shape[-1]
+        total += rows * (width + np.shape(alpha)[0] + at.y.shape[-1])
+    return float(total * np.shape(lane)[0])
+
+
+@program(entries=_entries)
 def _replicates(
     refit_problem: RefitProblem,
-    source: _Source,
+    sources: tuple[_Source, ...],
+    priors: _Priors,
     alpha: Float[ArrayIn, " p"],
     key: PyTree,
     lane: UInt[ArrayIn, " l"],
-    rank: int,
+    ranks: tuple[ArrayIn, ...],
     kind: BootstrapKind,
-) -> tuple[Array, Array, Array, Array]:
-    """Parameter values, coefficients, cost and status of the replicates with these numbers."""
+) -> tuple[Array, list[Array], Array, Array]:
+    """Parameter values, coefficients of each stack, cost and status of the replicates with these numbers."""
     problem, limits, how = refit_problem
-    columns = problem.columns
-    assert isinstance(columns, Assembled)
     alpha = jnp.asarray(alpha)
 
     def one(number):
-        y, weights, means = draw(problem, source, jax.random.fold_in(key, number), kind)
-        numbers = eqx.tree_at(lambda at: at.prior_mean, columns.numbers, means)
-        drawn = Problem(
-            eqx.tree_at(lambda at: at.numbers, columns, numbers), y, weights, problem.linear
-        )
-        reduced = reduction(drawn, how.linear_solver, how.jacobian)
+        key_ = jax.random.fold_in(key, number)
+        if isinstance(problem, Several):
+            reduced, samples = _redrawn(problem, sources, priors, key_, kind)
+            layout, values = problem.layout, reduced.values
+        else:
+            columns = problem.columns
+            assert isinstance(columns, Assembled)
+            y, weights = draw(problem, sources[0], key_, kind)
+            numbers, priors_of = columns.numbers, columns.priors
+            means = _prior_means(numbers, priors_of, priors, jax.random.split(key_)[1])
+            numbers = eqx.tree_at(lambda at: at.prior_mean, numbers, means)
+            columns = eqx.tree_at(lambda at: at.numbers, columns, numbers)
+            drawn = Problem(columns, y, weights, problem.linear, groups=problem.groups)
+            reduced = reduction(drawn, how.linear_solver, how.jacobian)
+            samples = _samples(y, weights)
+            layout, values = columns.layout, columns.values
         best, found, point = locate(reduced, limits, alpha, how)
-        if columns.layout.exchange:
-            best = columns.layout.sorted_components(best)
+        if layout.exchange:
+            best = layout.sorted_components(best)
             _, point = reduced.evaluate(best)
         status = Status.of(found.result, found.stats).result
+        known: Any = point
+        points = [at for at, _ in known] if isinstance(problem, Several) else [known]
         # Too few distinct samples leave open what the fit had determined.
-        samples = y.shape[0] if weights is None else jnp.sum(weights > 0)
-        parts = 2 if jnp.iscomplexobj(y) else 1
-        linear = point.coef.size * (2 if jnp.iscomplexobj(point.coef) else 1)
-        few = samples * y.shape[1] * parts < alpha.size + linear
-        few = few | (point.factor.rank < rank)
+        linear = sum(at.coef.size * (2 if jnp.iscomplexobj(at.coef) else 1) for at in points)
+        few = samples < alpha.size + linear
+        for at, rank in zip(points, ranks, strict=True):
+            few = few | jnp.any(at.factor.rank < rank)
         status = jnp.where(few, Status.code("singular"), status)
-        coef = jnp.asarray(problem.linear.all_of(point.coef))
-        return columns.values(best), coef, reduced.cost(best, point), status
+        coefs = all_coefficients(problem, [at.coef for at in points])
+        return values(best), coefs, reduced.cost(best, point), status
 
     return jax.vmap(one)(lane)
 
 
+def _redrawn(
+    several: Several,
+    sources: tuple[_Source, ...],
+    priors: _Priors,
+    key: PyTree,
+    kind: BootstrapKind,
+) -> tuple[Several, Array]:
+    """Data sets drawn anew, each for itself, and how many real observations they have."""
+    stacks, samples, first = [], jnp.zeros((), jnp.int32), 0
+    for stack, source in zip(several.stacks, sources, strict=True):
+
+        def one(problem, source, number):
+            return draw(problem, source, jax.random.fold_in(key, number), kind)
+
+        numbers = jnp.arange(first, first + len(stack.picks), dtype=jnp.uint32)
+        first += len(stack.picks)
+        y, weights = stack.each(one, jax.tree.map(jnp.asarray, source), numbers)
+        problem = dataclasses.replace(stack.problem, y=y, weights=weights)
+        stacks.append(dataclasses.replace(stack, problem=problem))
+        each = jax.vmap(_samples)(y, weights) if weights is not None else _samples(y[0], None)
+        samples = samples + jnp.sum(each) * (1 if weights is not None else len(stack.picks))
+    prior_key = jax.random.split(key)[1]
+    means = _prior_means(several.numbers, several.priors, priors, prior_key)
+    numbers = eqx.tree_at(lambda at: at.prior_mean, several.numbers, means)
+    return dataclasses.replace(several, stacks=tuple(stacks), numbers=numbers), samples
+
+
+def _samples(y: Array, weights: Array | None) -> Any:
+    """How many real observations carry weight."""
+    samples = y.shape[0] if weights is None else jnp.sum(weights > 0)
+    return samples * y.shape[1] * (2 if jnp.iscomplexobj(y) else 1)
+
+
 def draw(
     problem: Problem, source: _Source, key: PyTree, kind: BootstrapKind
-) -> tuple[Array, Array | None, Array]:
-    """Data (m, k), weights and means of priors (q,) of one replicate."""
-    data_key, prior_key = jax.random.split(key)
+) -> tuple[Array, Array | None]:
+    """Data (m, k) and weights of one replicate of a data set."""
+    data_key = jax.random.split(key)[0]
     y = jnp.asarray(problem.y)
     weights = None if problem.weights is None else jnp.asarray(problem.weights)
     fitted, used = jnp.asarray(source.fitted), jnp.asarray(source.used)
     m = fitted.shape[0]
     if kind in ("residual", "case"):
-        index = used[jax.random.randint(data_key, used.shape, 0, used.size, jnp.int32)]
+        place = jax.random.randint(data_key, used.shape, 0, source.count, jnp.int32)
+        # Of the draws, as many are taken as there are samples in use.
+        index = jnp.where(jnp.arange(m) < source.count, used[place], m)
     if kind == "residual":
-        resid = jnp.zeros_like(y).at[used].set(source.resid[index])
+        chosen = jnp.asarray(source.resid)[jnp.minimum(index, m - 1)]
+        resid = jnp.zeros_like(y).at[used].set(chosen, mode="drop")
         y = fitted + _unweighted(resid, weights)
     elif kind == "wild":
         sign = jax.random.rademacher(data_key, (m, 1), fitted.dtype)
         y = fitted + _unweighted(sign * source.resid, weights)
     elif kind == "case":
-        count = jnp.zeros((m,), source.values.dtype).at[index].add(1.0)
+        count = jnp.zeros((m,), fitted.real.dtype).at[index].add(1.0, mode="drop")
         weights = jnp.sqrt(count) * (1.0 if weights is None else weights)
     else:
         counts = jax.random.poisson(data_key, jnp.maximum(fitted, 0.0), dtype=jnp.int32)
         y = counts.astype(y.dtype)
-    columns = problem.columns
-    assert isinstance(columns, Assembled)
-    numbers = columns.numbers
-    if not columns.priors:
-        return y, weights, jnp.asarray(numbers.prior_mean)
-    sd = jnp.sqrt(source.noise) * jnp.where(jnp.isfinite(numbers.prior_sd), numbers.prior_sd, 0.0)
-    shift = sd * jax.random.normal(prior_key, sd.shape, sd.dtype)
-    return y, weights, jnp.asarray(source.values + shift)
+    return y, weights
+
+
+def _prior_means(numbers: Any, observed: tuple[int, ...], priors: _Priors, key: PyTree) -> Array:
+    """Means of priors (q,), drawn about what the fit has found."""
+    if not observed:
+        return jnp.asarray(numbers.prior_mean)
+    sd = jnp.sqrt(priors.noise) * jnp.where(jnp.isfinite(numbers.prior_sd), numbers.prior_sd, 0.0)
+    shift = sd * jax.random.normal(key, sd.shape, sd.dtype)
+    return jnp.asarray(priors.values + shift)
 
 
 def _unweighted(resid: Array, weights: Array | None) -> Array:

@@ -18,18 +18,21 @@ with a coefficient on a bound; Phi is then that of the others, another for each 
 A penalty counts as data, as a prior does.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
 from .._problem.linear_constraints import Linear
 from .._problem.problem import Problem
+from .._problem.side_groups import scattered
+from .._reduced.by_group import AnyReduced, ByGroup, GroupPoint
 from .._reduced.common_basis import Point, Reduced
 from .._reduced.per_column import ColumnPoint, Columnwise
 from ..linalg import SVD, Balanced, column_scale, in_blocks, solution_derivative
-
-AnyReduced = Reduced | Columnwise
 
 # A parameter of which more than this fraction (squared) lies outside the row space is undetermined.
 _LOST = 1e-6
@@ -67,6 +70,14 @@ class CoefficientCovariance(eqx.Module):
     rank: Int[Array, ""]
     cond: Float[Array, ""]
     count: Float[Array, ""]
+
+    @classmethod
+    def none(cls, p: int) -> "CoefficientCovariance":
+        """That of no coefficient beside p coordinates."""
+        zero, empty = np.zeros(()), np.zeros((1, 0, 0))
+        flags = np.zeros((1, 0), bool)
+        numbers = (empty, np.zeros((1, 0, p)), empty, np.zeros((1, 0)), flags, flags)
+        return cls(*numbers, np.zeros((), int), zero + 1.0, zero)  # pyright: ignore
 
 
 class CovarianceBlocks(ParameterCovariance, CoefficientCovariance):
@@ -116,6 +127,13 @@ def without_rounding_coefficients(
 ) -> tuple[AnyReduced, PyTree]:
     """The reduced problem with Kaufman's Jacobian and its point at alpha, without what is noise: a
     coefficient that is rounding says nothing about the parameters of its column."""
+    if isinstance(reduced, ByGroup):
+        clean = dataclasses.replace(reduced, linear_solver=SVD(), jacobian_kind="kaufman")
+        assert isinstance(point, GroupPoint)
+        found = reduced.each(
+            lambda one, members, at: without_rounding_coefficients(one, alpha, at)[1], point.points
+        )
+        return clean, clean.point(tuple(found), point.squares)
     problem, phi = reduced.problem, reduced.problem.phi(alpha)
     data_norm = problem.weighted_columns(problem.target(alpha))
     if isinstance(reduced, Columnwise):
@@ -164,6 +182,8 @@ def coefficient_covariance(
     reduced: AnyReduced, alpha: Float[Array, " p"], point: PyTree, on_bound: Bool[Array, " p"]
 ) -> CoefficientCovariance:
     """How the coefficients follow alpha and what they spread besides; from what `without_rounding_coefficients` returns."""
+    if isinstance(reduced, ByGroup):
+        return _by_basis(reduced, alpha, point, on_bound)
     if isinstance(reduced, Columnwise):
         found = _one_by_one(reduced, alpha, point, on_bound)
     else:
@@ -257,6 +277,23 @@ def _one_by_one(
         point.factor.cond,
         jnp.sum(used),
     )
+
+
+def _by_basis(
+    reduced: ByGroup, alpha: Float[Array, " p"], point: GroupPoint, on_bound: Bool[Array, " p"]
+) -> CoefficientCovariance:
+    """For right-hand sides that are gathered by basis."""
+    groups, k = reduced.problem.groups, point.coef.shape[1]
+    found = reduced.each(
+        lambda one, members, at: coefficient_covariance(one, alpha, at, on_bound), point.points
+    )
+    of_each = ("gram_inv", "sensitivity", "null_coef", "unit_coef", "lost_coef", "held_coef")
+    joined = {
+        key: scattered(groups, [getattr(part, key) for part in found], 0, k) for key in of_each
+    }
+    count = jnp.sum(jnp.concatenate([part.count for part in found]))
+    rank, cond = point.factor
+    return CoefficientCovariance(**joined, rank=rank, cond=cond, count=count)
 
 
 def _taken_by_penalty(linear: Linear, gram_inv: Inexact[Array, "g n n"]) -> Float[Array, " g"]:

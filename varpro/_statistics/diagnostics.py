@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import equinox as eqx
 import numpy as np
 
+from .._parameters.inequality import Inequality
 from .._text import listed
-from .record import Fitted
+from .record import AbstractLeastSquares, Fitted
 from .residual_tests import chisq_tail, lag_test, ordered_residuals, runs_test
 
 # The level of the tests of randomness: one good fit in a thousand raises a false alarm, or fewer.
@@ -58,7 +59,8 @@ def _weighted_columns(fit: Fitted) -> np.ndarray:
     # Of weights that differ between right-hand sides, their root mean square.
     weights = np.sqrt(np.mean(fit.weights.reshape(len(phi), -1) ** 2, axis=1))
     used = weights > 0
-    return phi[used] * weights[used, None]
+    phi = np.where(used[:, None], phi, 0.0) * weights[:, None]
+    return fit.whitened(phi)[used]
 
 
 def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
@@ -69,6 +71,13 @@ def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
             "no standard error can be given.",
         )
     bound = tuple(name for name, on in zip(fit.names, fit.at_bound, strict=True) if on)
+    within = (
+        tuple(n for n in bound if fit[n].value not in (fit[n].lower, fit[n].upper))
+        if fit.layout.inequalities
+        else ()
+    )
+    bound = tuple(n for n in bound if n not in within)
+    yield from inequalities_met(fit, within)
     if bound:
         notes = [next(n for n in fit[b].notes if n.startswith("on its")) for b in bound]
         if len(bound) == 1:
@@ -79,6 +88,31 @@ def _errors_withheld(fit: Fitted) -> Iterator[Finding]:
         yield Finding(
             "bound", f"{says} withheld (NaN), and those of the others hold it fixed there.", bound
         )
+
+
+def inequalities_met(
+    fit: AbstractLeastSquares, without_error: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Which inequalities hold as equalities, and the parameters in them that have no error."""
+    met = [text for text in fit.layout.inequalities if _is_met(fit, text)]
+    if not met:
+        return
+    says = f"{listed([repr(text) for text in met])} {'holds' if len(met) == 1 else 'hold'} as an equality"
+    if without_error:
+        one = "the standard error of" if len(without_error) == 1 else "the standard errors of"
+        is_ = "is" if len(without_error) == 1 else "are"
+        says += f": {one} {listed(without_error)} {is_} withheld (NaN), and those of the others keep to it"
+    yield Finding("bound", f"{says}.", without_error)
+
+
+def _is_met(fit: AbstractLeastSquares, text: str) -> bool:
+    """Whether an inequality holds as an equality, to rounding."""
+    for one in Inequality.parse(text, fit.names):
+        parts = [v * float(fit.alpha[fit.names.index(name)]) for name, v in one.slopes.items()]
+        size = max(abs(one.limit), *map(abs, parts))
+        if abs(sum(parts) - one.limit) <= 100 * float(np.finfo(fit.alpha.dtype).eps) * size:
+            return True
+    return False
 
 
 def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
@@ -119,8 +153,15 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             )
     elif fit.cond > 10:  # two unit columns of cosine 0.999 alone make it 44
         cosine = np.abs(np.triu(unit.conj().T @ unit, 1))
-        pairs = np.argwhere(cosine > PARALLEL)
-        if len(pairs):
+        moved = dict(zip(fit.columns, _moved_by(fit), strict=True))
+        # Those of one component that nothing moves, as powers of x, are a basis that was asked for.
+        pairs = [
+            (i, j)
+            for i, j in np.argwhere(cosine > PARALLEL)
+            if moved[names[i]] or moved[names[j]] or _component(names[i]) != _component(names[j])
+        ]
+        if pairs:
+            pairs = np.array(pairs)
             pairs = pairs[np.argsort(-cosine[tuple(pairs.T)])]
             said = [f"{names[i]} and {names[j]} ({cosine[i, j]:.6f})" for i, j in pairs]
             yield Finding(
@@ -176,7 +217,7 @@ def _flat(fit: Fitted) -> Iterator[str]:
     free, linear = fit.layout.free, fit.linear
     plain = not linear.sought and linear.penalty is None and not linear.bounded
     large = [i for i in free if np.abs(fit.alpha[i]) < fit.alpha_stderr[i] < np.inf]
-    if not large or not plain or many(fit) or fit.layout.above or fit.layout.tied:
+    if not large or not plain or many(fit) or fit.layout.chained or fit.layout.tied:
         return
     variance = 1.0 if fit.absolute_sigma else fit.redchi
     # The others are those with an error: on a bound, or not determined at all, a parameter has none.
@@ -200,10 +241,11 @@ def _flat(fit: Fitted) -> Iterator[str]:
 def _squares(fit: Fitted, alpha: np.ndarray) -> float:
     """Chi-square at other nonlinear parameters, with the best coefficients."""
     phi, offset = fit._evaluate(fit.x, alpha)
-    y = fit.y if offset is None else fit.y - offset
+    y = fit.y_in_use if offset is None else fit.y_in_use - offset
     if fit.weights is not None:
         used = fit.weights > 0
-        phi, y = phi[used] * fit.weights[used, None], y[used] * fit.weights[used]
+        phi = np.where(used[:, None], phi, 0.0) * fit.weights[:, None]
+        phi, y = (fit.whitened(a)[used] for a in (phi, y * fit.weights))
     if not np.isfinite(phi).all():
         return np.nan
     return float(np.sum(np.abs(y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]) ** 2))
@@ -218,9 +260,19 @@ def strong_pairs(fit: Fitted, above: float) -> list[tuple[str, str, float]]:
     shown = fit.num_free if many(fit) else len(fit.cov_names)
     r = r.reshape(-1, *r.shape[-2:])[0, :shown, :shown]
     lower = np.abs(np.tril(r, -1))
+    # What follows another by a relation of the user's own is no finding.
+    asked = {fit.model.columns[i] for i in fit.linear.sought} or set(fit.columns)
+    own = np.array([n in asked or _part_of(n) in asked for n in fit.cov_names[:shown]], bool)
+    own[: fit.num_free] = True
+    lower *= own[:, None] & own
     found = np.argwhere(np.nan_to_num(lower) > above)
     found = found[np.argsort(-lower[tuple(found.T)], kind="stable")]
     return [(fit.cov_names[i], fit.cov_names[j], float(r[i, j])) for i, j in found]
+
+
+def _part_of(name: str) -> str:
+    """The column of which this is the real or the imaginary part."""
+    return name.removesuffix(".real").removesuffix(".imag")
 
 
 def many(fit: Fitted) -> bool:
@@ -229,7 +281,14 @@ def many(fit: Fitted) -> bool:
 
 
 def _correlated(fit: Fitted) -> Iterator[Finding]:
-    pairs = strong_pairs(fit, CORRELATED)
+    moved = dict(zip(fit.columns, _moved_by(fit), strict=True))
+    apart = lambda name: moved.get(name, frozenset()) or name in fit.names  # noqa: E731
+    # Powers of x far from zero are correlated, and no reader takes them one by one.
+    pairs = [
+        pair
+        for pair in strong_pairs(fit, CORRELATED)
+        if apart(pair[0]) or apart(pair[1]) or _component(pair[0]) != _component(pair[1])
+    ]
     if pairs:
         said = [f"{a} and {b} ({r:+.4f})" for a, b, r in pairs]
         yield Finding(
@@ -242,17 +301,10 @@ def _correlated(fit: Fitted) -> Iterator[Finding]:
 def _components(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
     """Components that are lost in the noise, and those that cancel each other."""
     n = len(fit.columns)
-    coef, stderr = fit.coef.reshape(n, -1), fit.coef_stderr.reshape(n, -1)
-    # Under no contribution each |c / stderr|^2 has mean 1 and variance 2 (1 if complex).
-    k = coef.shape[1]
-    against = np.sum(np.abs(coef / stderr) ** 2, axis=1)
-    weak = [
-        name
-        for name, t, own in zip(fit.columns, against, _moving(fit), strict=True)
-        if own and t < k + 2 * (2 * k) ** 0.5
-    ]
+    coef = fit.coef.reshape(n, -1)
+    weak = _weak(fit)
     if weak:
-        few = [f"{w} ({fit[w].rounded[0]} +/- {fit[w].rounded[1]})" for w in weak if k == 1]
+        few = [f"{w} ({fit[w].rounded[0]} +/- {fit[w].rounded[1]})" for w in weak if not many(fit)]
         yield Finding(
             "vanishing",
             f"Not distinguishable from zero: {listed(few or weak)}. Is the component needed? Its "
@@ -271,15 +323,38 @@ def _components(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
         )
 
 
-def _moving(fit: Fitted) -> list[bool]:
-    """Whether each column has free nonlinear parameters."""
+def _weak(fit: Fitted) -> list[str]:
+    """Columns of the components that are lost in the noise as a whole: of a wave sine and cosine."""
+    n = len(fit.columns)
+    coef, stderr = fit.coef.reshape(n, -1), fit.coef_stderr.reshape(n, -1)
+    # Under no contribution each |c / stderr|^2 has mean 1 and variance 2 (1 if complex).
+    against = np.sum(np.abs(coef / stderr) ** 2, axis=1)
+    moved_by = _moved_by(fit)
+    together: dict[tuple, list[int]] = {}
+    for i, name in enumerate(fit.columns):
+        together.setdefault((_component(name), moved_by[i]), []).append(i)
+    weak = []
+    for (_, moving), members in together.items():
+        k = coef.shape[1] * len(members)
+        if moving and against[members].sum() < k + 2 * (2 * k) ** 0.5:
+            weak += members
+    return [fit.columns[i] for i in sorted(weak)]
+
+
+def _component(column: str) -> str:
+    """The name of the component that a column belongs to: "o" of "o.sin"."""
+    return column.rsplit(".", 1)[0]
+
+
+def _moved_by(fit: Fitted) -> list[frozenset[int]]:
+    """The free nonlinear parameters on which each column depends."""
     found, first = {}, 0
     for group in fit.model.groups:
         for j in range(group.width):
             one = group.formula.elementwise
             ids = {i for key in group.index for i in (key[j : j + 1] if one else key)}
-            sources = {fit.layout.source[i] for i in ids}
-            found[fit.model.columns[first + j]] = bool(sources & set(fit.layout.free))
+            sources = {root for i in ids for root in fit.layout.roots(i)}
+            found[fit.model.columns[first + j]] = frozenset(sources & set(fit.layout.free))
         first += group.width
     return [found[name] for name in fit.columns]
 
@@ -303,7 +378,7 @@ def _randomness(fit: Fitted) -> Iterator[Finding]:
             f"Neighbouring residuals are correlated by {lag.correlation:.2f} (Durbin-Watson "
             f"{lag.durbin_watson:.2f}, p = {lag.p:.1g}). {misses}".strip(),
         )
-    if fit.absolute_sigma and fit.dof > 0:
+    if fit.absolute_sigma and fit.dof > 0 and _has_chisq(fit):
         p = chisq_tail(fit.chisq, fit.dof)
         if p < LEVEL or p > 1 - LEVEL:
             side = "large" if p < LEVEL else "small"
@@ -313,3 +388,12 @@ def _randomness(fit: Fitted) -> Iterator[Finding]:
                 f"The reduced chi-square {fit.redchi:.3g} is too {side} for absolute standard "
                 f"deviations: sigma is {why}.",
             )
+
+
+def _has_chisq(fit: Fitted) -> bool:
+    """Whether chi-square has the distribution of that name. Not under a robust loss, whose weights are
+    smaller than those of sigma; and of counts only where few means are small (Cochran, Ann. Math. Stat.
+    23 (1952) 315: no more than a fifth of them below five)."""
+    if fit.noise == "poisson":
+        return bool(np.mean(fit.fitted[fit.weights_of_all > 0] < 5.0) <= 0.2)
+    return fit.spread is None

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import equinox as eqx
 import numpy as np
 
+from .._errors import InputError
 from .._text import rounded
 
 
@@ -14,19 +15,41 @@ class Estimate(eqx.Module):
     **Fields:** `value` and `stderr` (floats; arrays (k,) for a coefficient of k right-hand sides),
     `init`, `lower`, `upper`, `fixed`, `at_bound` (nonlinear parameters), `tied_to` what it follows,
     such as "a.center" or "2 * a.center + 3.1", and `kind`. A `stderr` is NaN on a bound, infinite where the data do
-    not determine the parameter, and zero for a fixed one.
+    not determine the parameter, and zero for a fixed one. `origin`: the x at which a coefficient is the
+    amplitude, where its column counts from another one than 0.
     """
 
     name: str
-    kind: Literal["nonlinear", "linear"]
-    value: float | complex | np.ndarray
-    stderr: float | np.ndarray
+    kind: Literal["nonlinear", "linear", "derived"]
+    value: Any
+    stderr: Any
     init: float | None = None
     lower: float = -np.inf
     upper: float = np.inf
     fixed: bool = False
     at_bound: bool | np.ndarray = False
     tied_to: str | None = None
+    origin: float | None = None
+
+    def __repr__(self) -> str:
+        """As people write it: "slow.tau = 3.98 +/- 0.12", and what is special about it."""
+        value, error = self.rounded
+        text = f"{self.name} = {value}" + (f" +/- {error}" if error else "")
+        return text + (f" ({', '.join(self.notes)})" if self.notes else "")
+
+    def __float__(self) -> float:
+        """The value, where it is one real number."""
+        if np.size(self.value) != 1 or np.iscomplexobj(self.value):
+            raise InputError(
+                f"'{self.name}' is {np.size(self.value)} numbers, real or complex: take its .value."
+            )
+        return float(np.asarray(self.value).item())
+
+    def __complex__(self) -> complex:
+        """The value, where it is one number."""
+        if np.size(self.value) != 1:
+            raise InputError(f"'{self.name}' is {np.size(self.value)} numbers: take its .value.")
+        return complex(np.asarray(self.value).item())
 
     @property
     def relative(self) -> float | np.ndarray:
@@ -63,6 +86,8 @@ class Estimate(eqx.Module):
             side = "lower " if self.value == self.lower else "upper "
             side = side if self.value in (self.lower, self.upper) else ""
             found.append(f"on its {side}bound")
+        if self.origin is not None:
+            found.append(f"at x = {self.origin:.10g}")
         if np.size(self.value) > 1:
             found.append(f"{np.size(self.value)} right-hand sides")
         lost = int(np.sum(np.isinf(self.stderr)))

@@ -11,7 +11,8 @@ terms that are the same for all models of the same data and weights,
     AICc = AIC + 2 K' (K' + 1) / (N - K' - 1)           (Hurvich and Tsai 1989)
     BIC  = that + K ln N                                (Schwarz 1978)
 
-AIC and BIC leave the fitted noise variance out of K, as lmfit does: it would add a constant.
+AIC and BIC leave the fitted noise variance out of K, as lmfit does: it would add a constant. lmfit has
+the first line alone, also with `scale_covar=False`.
 In the correction it is no constant, so K' = K + 1 there when the variance is fitted (Burnham and
 Anderson, Model Selection and Multimodel Inference, 2002, sections 2.2 and 2.4) and K' = K otherwise.
 Priors are not part of the likelihood.
@@ -59,4 +60,9 @@ def bic(fit: Counted) -> float:
 
 
 def _deviance(fit: Counted) -> float:
-    return noise_model(getattr(fit, "noise", "normal")).deviance(fit)
+    noise = noise_model(getattr(fit, "noise", "normal"))
+    sets = getattr(fit, "sets", None)
+    # Of counts in several data sets the likelihood is the product of theirs.
+    if noise.variance_known and sets:
+        return sum(noise.deviance(one) for one in sets.values())
+    return noise.deviance(fit)

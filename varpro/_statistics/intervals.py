@@ -1,6 +1,5 @@
-"""Confidence intervals: what they are, and those of the covariance."""
+"""Confidence intervals: what they are."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import equinox as eqx
@@ -8,13 +7,11 @@ import numpy as np
 
 from .._errors import InputError, suggestion
 from .._text import text_table
-from .quantities import covariance, quantile, quantities, values
-from .record import Fitted
 
 if TYPE_CHECKING:
     import pandas
 
-Method = Literal["covariance", "profile", "bootstrap"]
+Method = Literal["covariance", "profile", "bootstrap", "posterior"]
 # What a limit is, other than the place that the level asks for.
 NOTES = {
     "": "",
@@ -92,6 +89,9 @@ class Intervals(eqx.Module):
         columns |= {"lower_note": self.lower_notes, "upper_note": self.upper_notes}
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="name"))
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         rows = []
         for name in self.names:
@@ -116,18 +116,3 @@ class Intervals(eqx.Module):
         if self.failed:
             text += f"\n{self.failed} replicates did not converge and are left out."
         return text
-
-
-def covariance_intervals(
-    fit: Fitted,
-    level: float,
-    names: str | Sequence[str] | None,
-    rhs: int | Sequence[int] | None,
-) -> Intervals:
-    """`value +/- quantile * stderr`; NaN where the standard error is withheld."""
-    chosen = quantities(fit, names, rhs)
-    at = values(fit, chosen)
-    half = quantile(fit, level) * np.sqrt(np.diag(covariance(fit, chosen)))
-    notes = tuple("bound" if np.isnan(h) and fit.dof > 0 else "" for h in half)
-    labels = tuple(one.label for one in chosen)
-    return Intervals(labels, at, at - half, at + half, level, "covariance", notes, notes)

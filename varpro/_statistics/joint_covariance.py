@@ -38,49 +38,77 @@ class Optimum(eqx.Module):
 class Quantity(NamedTuple):
     """One real number of a fit: a parameter value, or a (part of a) coefficient.
 
-    `index` counts the q parameters if `rhs` is None, else the n columns as the model computes them.
+    `index` counts the q parameters if `rhs` is None, else the n columns of data set `part` as its model
+    computes them.
     """
 
     label: str
     index: int
     rhs: int | None = None
     imag: bool = False
+    part: int = 0
 
 
-def gradient(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
-    """Derivatives (r, p) of the quantities by alpha, coefficients following as they must."""
-    rows = np.zeros((len(chosen), optimum.alpha.size))
-    values, linear, index, rhs, phase = _sorted(chosen)
-    rows[values] = np.asarray(optimum.transform)[[chosen[i].index for i in values]]
-    rows[linear] = -np.real(phase[:, None] * np.asarray(optimum.blocks.sensitivity)[rhs, index])
+def roots(
+    optimum: Optimum, chosen: Sequence[Quantity], parts: Sequence[Optimum] | None = None
+) -> np.ndarray:
+    """Rows (r, s) whose products are the covariances of the quantities by way of alpha, for unit noise,
+    coefficients following as they must; columns are those of the rows of `blocks.half`, which are the same
+    directions in all data sets. `parts`: the optimum of each data set, this one if it is the only one."""
+    parts = (optimum,) if parts is None else parts
+    half = np.asarray(optimum.blocks.half, float)
+    rows = np.zeros((len(chosen), len(half)))
+    transform = np.asarray(optimum.transform)
+    for i, one in enumerate(chosen):
+        if one.rhs is None:
+            rows[i] = transform[one.index] @ half.T
+        else:
+            blocks = parts[one.part].blocks
+            slope = np.asarray(blocks.sensitivity)[one.rhs, one.index]
+            rows[i] = -np.real(_phase(one) * slope) @ np.asarray(blocks.half, float).T
     return rows
 
 
-def unit_covariance(optimum: Optimum, chosen: Sequence[Quantity]) -> np.ndarray:
+def unit_covariance(
+    optimum: Optimum, chosen: Sequence[Quantity], parts: Sequence[Optimum] | None = None
+) -> np.ndarray:
     """Joint covariance (r, r) of the quantities for unit noise: infinite variances of what the data
-    do not determine, NaN for what depends on a coordinate that is on its bound."""
-    blocks = optimum.blocks
-    values, linear, index, rhs, phase = _sorted(chosen)
-    rows = gradient(optimum, chosen) @ np.asarray(blocks.half, float).T
+    do not determine, NaN for what depends on a coordinate that is on its bound. `parts` as in `roots`."""
+    parts = (optimum,) if parts is None else parts
+    rows = roots(optimum, chosen, parts)
     joint = rows @ rows.T
-    # E[Re(a e) Re(b e)] = Re(a G b*) for circular e of covariance 2 G; a = -i for imaginary parts.
-    gram_inv = np.asarray(blocks.gram_inv)
-    own = rhs if len(gram_inv) > 1 else np.zeros_like(rhs)
-    share = np.real(phase[:, None] * gram_inv[own[:, None], index[:, None], index] * phase.conj())
-    joint[np.ix_(linear, linear)] += share * (rhs[:, None] == rhs)
-    moves = np.asarray(optimum.transform)[[chosen[i].index for i in values]] != 0
-    leans = np.asarray(blocks.sensitivity)[rhs, index] != 0
+    transform = np.asarray(optimum.transform)
     lost, bound = np.zeros(len(chosen), bool), np.zeros(len(chosen), bool)
-    lost[values] = moves @ np.asarray(blocks.lost_alpha)
-    bound[values] = moves @ np.asarray(blocks.on_bound)
-    # A coefficient that leans on an undetermined parameter is undetermined too.
-    lost[linear] = np.asarray(blocks.lost_coef)[own, index] | (
-        leans @ np.asarray(blocks.lost_alpha)
-    )
-    bound[linear] = np.asarray(blocks.held_coef)[own, index]
+    together: dict[tuple[int, int], list[int]] = {}
+    for i, one in enumerate(chosen):
+        if one.rhs is None:
+            moves = transform[one.index] != 0
+            lost[i] = moves @ np.asarray(optimum.blocks.lost_alpha)
+            bound[i] = moves @ np.asarray(optimum.blocks.on_bound)
+            continue
+        together.setdefault((one.part, one.rhs), []).append(i)
+        blocks = parts[one.part].blocks
+        own = one.rhs if len(np.asarray(blocks.gram_inv)) > 1 else 0
+        # A coefficient that leans on an undetermined parameter is undetermined too.
+        leans = np.asarray(blocks.sensitivity)[one.rhs, one.index] != 0
+        lost[i] = np.asarray(blocks.lost_coef)[own, one.index] | (
+            leans @ np.asarray(blocks.lost_alpha)
+        )
+        bound[i] = np.asarray(blocks.held_coef)[own, one.index]
+    for (part, rhs), some in together.items():
+        # E[Re(a e) Re(b e)] = Re(a G b*) for circular e of covariance 2 G; a = -i for imaginary parts.
+        gram_inv = np.asarray(parts[part].blocks.gram_inv)
+        gram_inv = gram_inv[rhs if len(gram_inv) > 1 else 0]
+        index, phase = [chosen[i].index for i in some], np.array([_phase(chosen[i]) for i in some])
+        share = np.real(phase[:, None] * gram_inv[np.ix_(index, index)] * phase.conj())
+        joint[np.ix_(some, some)] += share
     joint[np.diag_indices(len(chosen))] = np.where(lost, np.inf, np.diag(joint))
     joint[bound] = joint[:, bound] = np.nan
     return joint
+
+
+def _phase(one: Quantity) -> complex:
+    return -1j if one.imag else 1.0
 
 
 def scaled(variance: np.ndarray, scale: float) -> np.ndarray:
@@ -90,12 +118,3 @@ def scaled(variance: np.ndarray, scale: float) -> np.ndarray:
     """
     scale = scale if scale > 0 else np.nan
     return np.where(np.isinf(variance), np.inf, variance * scale)
-
-
-def _sorted(chosen: Sequence[Quantity]) -> tuple[np.ndarray, ...]:
-    """Places of parameter values and of coefficients; index, right-hand side and phase of these."""
-    values = np.array([i for i, one in enumerate(chosen) if one.rhs is None], int)
-    linear = np.array([i for i, one in enumerate(chosen) if one.rhs is not None], int)
-    index = np.array([chosen[i].index for i in linear], int)
-    rhs = np.array([chosen[i].rhs for i in linear], int)
-    return values, linear, index, rhs, np.where([chosen[i].imag for i in linear], -1j, 1.0)

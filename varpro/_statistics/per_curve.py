@@ -10,20 +10,26 @@ from ..linalg._cholesky import inverse
 
 
 def noise_variance(
+    columns: Assembled,
     moments: Moments,
     prior: Float[Array, " s"] | None,
     counted: Int[Array, ""],
     inside: Bool[Array, " l"],
     precise: Float[Array, ""],
     known: bool,
-) -> tuple[Int[Array, ""], Float[Array, ""]]:
+) -> tuple[Int[Array, ""] | Float[Array, ""], Float[Array, ""]]:
     """Degrees of freedom of a curve of `counted` real numbers, and the variance of its noise in units of
-    the data as they were searched; NaN where neither is `known` nor degrees are left.
+    the data as they were searched; NaN where neither is `known` nor degrees are left. A coefficient on
+    a bound takes none, and of those with a penalty only what the data determine counts.
 
     `prior` are residuals in units of the data, each one more observation; `inside`: which parameters of
     its own are off their bounds; `precise`: the variance in those units of noise that is known.
     """
-    coefficients = moments.coef.size * (2 if jnp.iscomplexobj(moments.coef) else 1)
+    coefficients = jnp.sum(moments.free)
+    if (rows := columns.linear.rows) is not None:
+        inverted = jnp.where(moments.free, inverse(moments.gram)[0], 0.0)
+        coefficients = coefficients - jnp.sum((rows @ inverted) * rows).real
+    coefficients = coefficients * (2 if jnp.iscomplexobj(moments.coef) else 1)
     dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - coefficients
     squares = moments.squares
     squares = squares if prior is None else squares + jnp.sum(prior**2) / precise
@@ -44,16 +50,25 @@ def variances(
     """Variances of the parameter values and of the coefficients of one curve.
 
     `covariance` of alpha is finite, `noise` the variance that adds to the coefficients. What depends on
-    alpha that is `lost` is infinite, and values of one that is `withheld` are NaN; coefficients do not
-    move with one `on_bound`.
+    alpha that is `lost` is infinite, and values of one that is `withheld` are NaN, as coefficients on their
+    bounds are; coefficients do not move with a parameter `on_bound`.
     """
     gram, lost_coef = inverse(moments.gram)
+    gram = jnp.where(moments.free, gram, 0.0)
     sensitivity = gram @ jnp.where(on_bound, 0.0, moments.cross)
     transform = jax.jacfwd(columns.values)(alpha)
     moves = transform != 0
     values = jnp.sum((transform @ covariance) * transform, axis=1)
     values = jnp.where(moves @ lost, jnp.inf, values)
     values = jnp.where(moves @ withheld, jnp.nan, values)
+    held = ~moments.free
+    if columns.linear.mix is not None:
+        mix = jnp.asarray(columns.linear.mix)
+        leans = mix != 0
+        gram, sensitivity = mix @ gram @ mix.T, mix @ sensitivity
+        held = jnp.any(leans, axis=1) & ~jnp.any(leans & moments.free, axis=1)
+        lost_coef = jnp.any(leans & lost_coef, axis=1)
     moved = jnp.sum((sensitivity @ covariance) * sensitivity.conj(), axis=1).real
     coef = coef_variance(gram) * noise + moved
-    return values, jnp.where(lost_coef | ((sensitivity != 0) @ lost), jnp.inf, coef)
+    coef = jnp.where(lost_coef | ((sensitivity != 0) @ lost), jnp.inf, coef)
+    return values, jnp.where(held, jnp.nan, coef)

@@ -18,11 +18,14 @@ import equinox as eqx
 import numpy as np
 
 from .._errors import InputError
-from .constrained_refit import SLACK, constrained_refits, needs_optimum
+from .._given.arguments import number, whole
+from .constrained_refit import SLACK, AbstractRefits, constrained_refits
 from .intervals import Intervals
 from .joint_covariance import Quantity
-from .quantities import check_level, noise_variance, quantile
-from .record import Fitted
+from .quantities import noise_variance, quantile
+from .record import AbstractLeastSquares, Fitted
+from .refit_problem import needs_optimum
+from .student import check_level
 
 # Standard errors from which on a limit that is not found counts as infinite.
 _FAR = 1e6
@@ -37,8 +40,8 @@ class Profile(eqx.Module):
 
     **Fields:** `name`; `value` (s,) at which it is held, ascending; `tau` (s,), the signed root of
     the rise of chi-square over the variance of the noise; `chisq` (s,), with priors; the traces
-    `alpha` (s, q) and `coef` (s, n) or (s, n, k) of all parameters; `ok` (s,), whether each refit
-    converged.
+    `alpha` (s, q) and `coef` (s, n) or (s, n, k) of all parameters, of several data sets a dict of these;
+    `ok` (s,), whether each refit converged.
     """
 
     name: str
@@ -46,7 +49,7 @@ class Profile(eqx.Module):
     tau: np.ndarray
     chisq: np.ndarray
     alpha: np.ndarray
-    coef: np.ndarray
+    coef: np.ndarray | dict[str, np.ndarray]
     ok: np.ndarray
 
 
@@ -66,26 +69,32 @@ class Contour(eqx.Module):
     ok: np.ndarray
 
 
-def profile(fit: Fitted, one: Quantity, points: int, span: float) -> Profile:
+def profile(fit: AbstractLeastSquares, one: Quantity, points: int, span: float) -> Profile:
     """`points` values from `-span` to `span` standard errors."""
     needs_optimum(fit, "profile")
-    if points < 2 or not span > 0:
+    if whole("points", points) < 2 or not 0 < number("span", span) < np.inf:
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
     held = constrained_refits(fit, [[one]])
     delta = np.linspace(-span, span, points)
     target = held.start[0] + delta[:, None] * held.unit[0]
     out = held.refit(np.zeros(points, int), target, None)
     tau = np.sign(out.held[:, 0] - held.start[0, 0]) * _tau(fit, out.chisq)
-    coef = out.coef[..., 0] if fit.coef.ndim == 1 else out.coef
-    return Profile(one.label, out.held[:, 0], tau, out.chisq, out.values, coef, out.ok)
+    coef = {
+        key.removesuffix("."): c[..., 0] if part.coef.ndim == 1 else c
+        for (key, part), c in zip(fit.parts.items(), out.coefs, strict=True)
+    }
+    traces = coef[""] if isinstance(fit, Fitted) else coef
+    return Profile(one.label, out.held[:, 0], tau, out.chisq, out.values, traces, out.ok)
 
 
-def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: float) -> Contour:
+def contour(
+    fit: AbstractLeastSquares, pair: tuple[Quantity, Quantity], points: int, span: float
+) -> Contour:
     """A grid of `points` x `points` over `span` standard errors either way."""
     from scipy.special import chdtr, fdtr
 
     needs_optimum(fit, "profile")
-    if points < 2 or not span > 0:
+    if whole("points", points) < 2 or not 0 < number("span", span) < np.inf:
         raise InputError(f"points={points} must be 2 or more, and span={span} positive.")
     if pair[0] == pair[1]:
         raise InputError(f"A contour is of two different numbers, not of '{pair[0].label}' twice.")
@@ -104,12 +113,19 @@ def contour(fit: Fitted, pair: tuple[Quantity, Quantity], points: int, span: flo
     return Contour(names, first, second, chisq, level.reshape(shape), out.ok.reshape(shape))
 
 
-def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -> Intervals:
-    """Both limits of every quantity, all in the same lanes of one program."""
+def profile_intervals(
+    fit: AbstractLeastSquares, level: float, chosen: tuple[Quantity, ...]
+) -> Intervals:
+    """Both limits of every quantity."""
     check_level(level)
     needs_optimum(fit, "profile")
-    r, threshold = len(chosen), quantile(fit, level)
-    held = constrained_refits(fit, [[one] for one in chosen])
+    return limits_of(constrained_refits(fit, [[one] for one in chosen]), level)
+
+
+def limits_of(held: AbstractRefits, level: float) -> Intervals:
+    """Both limits of everything that is held, all in the same lanes of one program."""
+    fit, r = held.fit, len(held.labels)
+    threshold = quantile(fit, level)
     # Lane i < r goes down from quantity i, lane r + i goes up.
     which, sign = np.tile(np.arange(r), 2), np.repeat([-1.0, 1.0], r)
     start, unit = held.start[which, 0], held.unit[which, 0]
@@ -117,9 +133,10 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
     give = 100.0 * float(np.finfo(fit.alpha.dtype).eps) ** (2 * SLACK)
     searches = {lane: _limit(threshold, precision, give) for lane in range(2 * r)}
     trial = np.array([next(search) for search in searches.values()])
-    # The outermost point inside: the next refit starts from there, moved as the covariance says.
-    low, alpha = np.zeros(2 * r), np.repeat(np.asarray(fit.optimum.alpha)[None], 2 * r, axis=0)
-    lower, upper = np.asarray(fit.optimum.lower), np.asarray(fit.optimum.upper)
+    # The outermost point inside that is not at infinity: the next refit starts from there, moved as the
+    # covariance says.
+    low, alpha = np.zeros(2 * r), np.repeat(held.origin[None], 2 * r, axis=0)
+    lower, upper = held.limits
     limit, notes = np.full(2 * r, np.nan), [""] * (2 * r)
     better, least = None, 2.0 * fit.cost
     while searches:
@@ -130,13 +147,13 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
         out = held.refit(which[lanes], target[:, None], begin)
         delta = sign[lanes] * (out.held[:, 0] - start[lanes]) / unit[lanes]
         f = np.where(np.isfinite(out.chisq), _tau(fit, out.chisq) - threshold, np.nan)
-        bound = np.any((out.alpha <= lower) | (out.alpha >= upper), axis=1)
+        bound = np.any((out.alpha <= lower) | (out.alpha >= upper), axis=1) | out.beyond
         for i, lane in enumerate(lanes.tolist()):
             chisq = float(out.chisq[i])
             if _lower(fit, chisq) and chisq < least:
                 least = chisq
                 better = dict(zip(fit.names, out.values[i].tolist(), strict=True))
-            if f[i] < 0:
+            if f[i] < 0 and out.ended[i]:
                 low[lane], alpha[lane] = delta[i], out.alpha[i]
             numbers = float(delta[i]), float(f[i])
             met = _Met(*numbers, bool(out.ok[i]), _lower(fit, chisq), bool(bound[i]))
@@ -147,7 +164,7 @@ def profile_intervals(fit: Fitted, level: float, chosen: tuple[Quantity, ...]) -
                 del searches[lane]
     value = start + sign * limit * unit
     return Intervals(
-        tuple(one.label for one in chosen),
+        held.labels,
         held.start[:, 0],
         value[:r],
         value[r:],
@@ -223,11 +240,11 @@ def _limit(
     return np.nan, "failed"
 
 
-def _lower(fit: Fitted, chisq: float) -> bool:
+def _lower(fit: AbstractLeastSquares, chisq: float) -> bool:
     rounding = 100 * float(np.finfo(fit.alpha.dtype).eps) * fit.cost
     return bool(chisq < 2.0 * fit.cost - 1e-6 * noise_variance(fit) - rounding)
 
 
-def _tau(fit: Fitted, chisq: np.ndarray) -> np.ndarray:
+def _tau(fit: AbstractLeastSquares, chisq: np.ndarray) -> np.ndarray:
     rise = np.maximum(chisq - 2.0 * fit.cost, 0.0)
     return np.sqrt(rise / noise_variance(fit))

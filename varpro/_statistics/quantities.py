@@ -1,18 +1,20 @@
 """Names of a fit as single numbers, with their values, covariance and the variance of the noise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import numpy as np
 
 from .._errors import InputError
+from .._given.arguments import names as names_in, whole
 from .._parameters.layout import expand
-from .joint_covariance import Quantity, scaled, unit_covariance
-from .record import Fitted
+from .joint_covariance import Optimum, Quantity, scaled, unit_covariance
+from .record import AbstractLeastSquares, Fitted
+from .student import student
 
 
 def quantities(
-    fit: Fitted,
+    fit: AbstractLeastSquares,
     names: str | Sequence[str] | None = None,
     rhs: int | Sequence[int] | None = None,
     *,
@@ -27,70 +29,136 @@ def quantities(
 
     **Raises:** `InputError` for unknown names and right-hand sides.
     """
-    sides = _sides(fit, rhs)
-    layout = fit.layout
+    needs_record(fit)
+    parts, layout = list(fit.parts.values()), fit.layout
+    sides = [None if len(parts) > 1 else _sides(one, rhs) for one in parts]
+    columns = {
+        f"{key}{name}": (s, one.model.order[i])
+        for s, (key, one) in enumerate(fit.parts.items())
+        for i, name in enumerate(one.columns)
+    }
     if names is None:
         asked = [fit.names[i] for i in layout.free]
-        if rhs is not None or fit.coef.ndim == 1:
-            asked += fit.columns
+        asked += [n for n, (s, _) in columns.items() if rhs is not None or parts[s].coef.ndim == 1]
     else:
-        known = (*fit.names, *fit.columns)
-        words = [names] if isinstance(names, str) else list(names)
+        known = (*fit.names, *columns)
+        words = names_in("names", names)
         asked = list(dict.fromkeys(n for word in words for n in expand(word, known, "names")))
     found = []
     for name in asked:
         if name in fit.names:
             i = fit.names.index(name)
-            if moving and layout.source[i] not in layout.free:
+            if moving and not layout.roots(i) & {*layout.free}:
                 raise InputError(f"'{name}' is fixed: it has no interval.")
             found.append(Quantity(name, i))
             continue
-        i = fit.model.order[fit.columns.index(name)]
-        for j in sides:
-            label = name if fit.coef.ndim == 1 else f"{name}[{j}]"
-            if np.iscomplexobj(fit.coef):
-                found.append(Quantity(f"{label}.real", i, j))
-                found.append(Quantity(f"{label}.imag", i, j, imag=True))
+        s, i = columns[name]
+        one, mine = parts[s], sides[s]
+        for j in _sides(one, rhs) if mine is None else mine:
+            label = name if one.coef.ndim == 1 else f"{name}[{one.data_names.column(j)}]"
+            if np.iscomplexobj(one.coef):
+                found.append(Quantity(f"{label}.real", i, j, part=s))
+                found.append(Quantity(f"{label}.imag", i, j, imag=True, part=s))
             else:
-                found.append(Quantity(label, i, j))
+                found.append(Quantity(label, i, j, part=s))
     return tuple(found)
+
+
+def single_quantity(fit: AbstractLeastSquares, name: str, rhs: int | None) -> Quantity:
+    """The one number that a name means, with ".real" or ".imag" for a part of a complex one.
+
+    **Raises:** `InputError` for what is none, or several.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"A name is expected, not {name!r}.", argument="name")
+    found = quantities(fit, name.removesuffix(".real").removesuffix(".imag"), rhs, moving=True)
+    if len(found) == 2 and name.endswith((".real", ".imag")):
+        found = found[:1] if name.endswith(".real") else found[1:]
+    if len(found) != 1:
+        raise InputError(
+            f"'{name}' is {len(found)} numbers ({', '.join(q.label for q in found[:4])}). Name "
+            "one, with rhs= for a right-hand side and .real or .imag for a part."
+        )
+    return found[0]
+
+
+def needs_record(fit: AbstractLeastSquares) -> None:
+    """Refuse a fit of several data sets that was written before its covariance was kept."""
+    if fit.optimum is None:
+        raise InputError(
+            "This fit was read from a file of an older version, which does not hold what this takes. "
+            "Fit the data again."
+        )
 
 
 def _sides(fit: Fitted, rhs: int | Sequence[int] | None) -> list[int]:
     k = 1 if fit.coef.ndim == 1 else fit.coef.shape[1]
     if rhs is None:
         return list(range(k))
-    sides = [rhs] if isinstance(rhs, int | np.integer) else list(rhs)
+    sides = [whole("rhs", j) for j in (rhs if isinstance(rhs, Iterable) else [rhs])]
     for j in sides:
         if not 0 <= j < k:
             raise InputError(f"rhs={j} is not one of the {k} right-hand sides, counted from 0.")
-    return [int(j) for j in sides]
+    return sides
 
 
-def values(fit: Fitted, chosen: Sequence[Quantity]) -> np.ndarray:
+def values(fit: AbstractLeastSquares, chosen: Sequence[Quantity]) -> np.ndarray:
     """The values of the quantities (r,)."""
-    at = dict(zip(fit.model.order, range(len(fit.columns)), strict=True))
-    coef = fit.coef.reshape(len(fit.columns), -1)
-    out = []
+    coefs = [one.coef[None] for one in fit.parts.values()]
+    return drawn(fit, chosen, fit.alpha[None], coefs)[0].astype(float)
+
+
+def drawn(
+    fit: AbstractLeastSquares,
+    chosen: Sequence[Quantity],
+    alpha: np.ndarray,
+    coefs: Sequence[np.ndarray],
+) -> np.ndarray:
+    """The quantities (b, r) of b draws of parameter values (b, q) and, for each data set, coefficients
+    (b, n) or (b, n, k)."""
+    parts = list(fit.parts.values())
+    columns = []
     for one in chosen:
         if one.rhs is None:
-            out.append(fit.alpha[one.index])
+            columns.append(alpha[:, one.index])
         else:
-            value = coef[at[one.index], one.rhs]
-            out.append(value.imag if one.imag else value.real)
-    return np.array(out, float)
+            mine, place = coefs[one.part], parts[one.part].model.order.index(one.index)
+            found = mine.reshape(*mine.shape[:2], -1)[:, place, one.rhs]
+            columns.append(np.imag(found) if one.imag else np.real(found))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(alpha), 0))
 
 
-def noise_variance(fit: Fitted) -> float:
-    """The factor on variances for unit noise: 1 if sigma is absolute, else the reduced chi-square."""
-    if fit.pooled is not None:
-        return fit.pooled[0]
+def optima(fit: AbstractLeastSquares) -> list[Optimum]:
+    """The optimum of each data set."""
+    return [one.optimum for one in fit.parts.values()]
+
+
+def picks_of(fit: AbstractLeastSquares) -> list[np.ndarray]:
+    """For each data set the places of its parameters among all."""
+    names = {name: i for i, name in enumerate(fit.names)}
+    return [
+        np.array(
+            [names[f"{key}{own}" if f"{key}{own}" in names else own] for own in one.names], int
+        )
+        for key, one in fit.parts.items()
+    ]
+
+
+def noise_variance(fit: AbstractLeastSquares) -> float:
+    """The factor on variances for unit noise: 1 if sigma is absolute, else the reduced chi-square; of a
+    robust loss what its residuals tell (`AbstractNoise.spread`)."""
+    # Every data set of a fit of several knows the noise of all.
+    one = next(iter(fit.parts.values()))
+    if one.pooled is not None:
+        return one.pooled[0]
+    if one.spread is not None:
+        return one.spread
     return 1.0 if fit.absolute_sigma else fit.redchi
 
 
-def covariance(fit: Fitted, chosen: Sequence[Quantity]) -> np.ndarray:
+def covariance(fit: AbstractLeastSquares, chosen: Sequence[Quantity]) -> np.ndarray:
     """Joint covariance (r, r), with the scale of `fit.covariance`."""
-    return scaled(unit_covariance(fit.optimum, chosen), noise_variance(fit))
+    return scaled(unit_covariance(fit.optimum, chosen, optima(fit)), noise_variance(fit))
 
 
 def complex_covariance(
@@ -99,7 +167,7 @@ def complex_covariance(
     """`E[d d^H]` and `E[d d^T]` (r, r) of deviations d of complex coefficients."""
     if not np.iscomplexobj(fit.coef):
         raise InputError("The coefficients are real: covariance_of has their covariance.")
-    words = fit.columns if names is None else [names] if isinstance(names, str) else list(names)
+    words = fit.columns if names is None else names_in("names", names)
     chosen = [n for word in words for n in expand(word, fit.columns, "names")]
     found = covariance(fit, quantities(fit, list(dict.fromkeys(chosen)), rhs))
     parts = found.reshape(len(found) // 2, 2, len(found) // 2, 2)
@@ -114,25 +182,20 @@ def _complex(real: np.ndarray, imag: np.ndarray) -> np.ndarray:
     return out
 
 
-def quantile(fit: Fitted, level: float) -> float:
+def quantile(fit: AbstractLeastSquares, level: float) -> float:
     """How many standard errors an interval of this level reaches to either side.
 
     Student's t with `fit.dof` where the noise is estimated from the residual, else the normal.
     """
-    from scipy.special import ndtri, stdtrit  # takes a while to import
+    return student(noise_dof(fit), level)
 
-    check_level(level)
-    tail = 0.5 * (1.0 + level)
+
+def noise_dof(fit: AbstractLeastSquares) -> float:
+    """Degrees of freedom of the estimate of the noise, infinite where it is known."""
     if fit.absolute_sigma:
-        return float(ndtri(tail))
-    dof = fit.dof if fit.pooled is None else fit.pooled[1]
-    return float(stdtrit(dof, tail)) if dof > 0 else float("nan")
-
-
-def check_level(level: float, what: str = "level") -> None:
-    """Refuse what is no probability between 0 and 1."""
-    if not 0.0 < level < 1.0:
-        raise InputError(f"{what} must lie between 0 and 1, such as 0.95; {level!r} was given.")
+        return float("inf")
+    pooled = next(iter(fit.parts.values())).pooled
+    return float(fit.dof if pooled is None else pooled[1])
 
 
 def check_choice(value: object, choices: object, what: str) -> None:

@@ -1,34 +1,39 @@
 """The record of a fit: arrays under names, frozen. The verbs on it stand in `FitResult`."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float, Int, PyTree
 
 from .._errors import InputError, suggestion
-from .._export_cache import cached_jit
+from .._given.containers import as_positions, numbers_of
+from .._given.names import NAMELESS, Names
 from .._parameters.layout import Layout
 from .._parameters.param import Param
 from .._problem.linear_constraints import Linear
+from .._problem.padding import filled_positions
+from .._problem.side_groups import laid_out, middle
+from .._programs.program import program
 from .._types import ArrayIn, precision
-from ..basis import Model
+from ..basis import Model, at_side, without_names
+from .derived_result import Derived
 from .estimate import Estimate, nonlinear
 from .information_criteria import aic, aicc, bic
 from .joint_covariance import Optimum
 from .summary import Statistic, statistics
 
 
-class AbstractLeastSquares(eqx.Module):
-    """A minimum of a sum of squares: the numbers that follow from chi-square, degrees of freedom and
-    covariance."""
+class AbstractJudged(eqx.Module):
+    """The numbers that follow from chi-square, degrees of freedom and covariance."""
 
     alpha: eqx.AbstractVar[np.ndarray]
     chisq: eqx.AbstractVar[float]
     num_data: eqx.AbstractVar[int]
-    num_free: eqx.AbstractVar[int]
     dof: eqx.AbstractVar[int | float]
     absolute_sigma: eqx.AbstractVar[bool]
     covariance: eqx.AbstractVar[np.ndarray]
@@ -48,12 +53,14 @@ class AbstractLeastSquares(eqx.Module):
 
     @property
     def aic(self) -> float:
-        """Akaike's information criterion, as lmfit defines it; formulas in `information_criteria`."""
+        """Akaike's information criterion. Without `absolute_sigma` it is lmfit's; with it sigma is known,
+        and chi-square takes the place of its logarithm. Of counts it is made of their deviance.
+        Formulas in `information_criteria`."""
         return aic(self)
 
     @property
     def aicc(self) -> float:
-        """The same corrected for few data; infinite where there are too few for it."""
+        """The criterion of Akaike corrected for few data; infinite where there are too few for it."""
         return aicc(self)
 
     @property
@@ -72,6 +79,22 @@ class AbstractLeastSquares(eqx.Module):
         sd = np.sqrt(np.diag(self.covariance))
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / sd[:, None] / sd
+
+
+class AbstractLeastSquares(AbstractJudged):
+    """A minimum of a sum of squares, of one data set or of several."""
+
+    names: eqx.AbstractVar[tuple[str, ...]]
+    optimum: eqx.AbstractVar[Any]
+    success: eqx.AbstractVar[bool]
+    message: eqx.AbstractVar[str]
+    cost: eqx.AbstractVar[float]
+    num_free: eqx.AbstractVar[int]
+
+    @property
+    @abc.abstractmethod
+    def parts(self) -> "Mapping[str, Fitted]":
+        """The fit of each data set, by what stands before the names of its coefficients."""
 
 
 class Fitted(AbstractLeastSquares):
@@ -118,11 +141,34 @@ class Fitted(AbstractLeastSquares):
     compressed: int | None = None
     costs: np.ndarray = eqx.field(default_factory=lambda: np.zeros(0))
     noise: str = "normal"
+    spread: float | None = None
+    data_names: Names = NAMELESS
+    whitener: np.ndarray | None = None
+    derived: Derived | None = None
 
     @property
     def resid(self) -> np.ndarray:
-        """Unweighted residual, `y - fitted`."""
-        return self.y - self.fitted
+        """Unweighted residual, `y - fitted`; NaN where a value is not in use."""
+        resid = self.y - self.fitted
+        if self.weights is None:
+            return resid
+        return np.where(self.weights_of_all > 0, resid, np.full((), np.nan, resid.dtype))
+
+    @property
+    def y_in_use(self) -> np.ndarray:
+        """`y`, with zeros for values that are not in use."""
+        if self.weights is None:
+            return self.y
+        return np.where(self.weights_of_all > 0, self.y, np.zeros((), self.y.dtype))
+
+    @property
+    def weighted_resid(self) -> np.ndarray:
+        """The weighted residual, white where noise is correlated; zero where a value is not in use."""
+        return self.whitened((self.y_in_use - self.fitted) * self.weights_of_all)
+
+    def whitened(self, weighted: np.ndarray) -> np.ndarray:
+        """What is weighted (m, ...), without the correlations of the noise."""
+        return weighted if self.whitener is None else np.tensordot(self.whitener, weighted, 1)
 
     @property
     def weights_of_all(self) -> np.ndarray:
@@ -143,6 +189,11 @@ class Fitted(AbstractLeastSquares):
         return self.num_free + self.num_linear
 
     @property
+    def parts(self) -> "Mapping[str, Fitted]":
+        """This fit, of a single data set, under no name."""
+        return {"": self}
+
+    @property
     def stderr(self) -> dict[str, float | np.ndarray]:
         """Standard errors of all parameters by name."""
         return {name: self[name].stderr for name in (*self.names, *self.columns)}
@@ -155,44 +206,122 @@ class Fitted(AbstractLeastSquares):
             value, error, held = self.coef[i], self.coef_stderr[i], self.coef_at_bound[i]
             if self.coef.ndim == 1:
                 value, error, held = value.item(), error.item(), bool(held)
-            return Estimate(name, "linear", value, error, at_bound=held)
-        known = (*self.names, *self.columns)
+            origin = self.model.origins.get(name)
+            return Estimate(name, "linear", value, error, at_bound=held, origin=origin)
+        if self.derived is not None and name in self.derived:
+            return self.derived[name]
+        known = (*self.names, *self.columns, *(self.derived or ()))
         raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all parameters and coefficients."""
+        return iter((*self.names, *self.columns))
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names or name in self.columns or name in (self.derived or ())
 
     def components(self, x: PyTree = None) -> dict[str, np.ndarray]:
         """The contribution of each column, coefficient times basis, (m,) or (m, k) by name."""
-        phi, offset = self._evaluate(self.x if x is None else x)
+        x, single = self.positions(x)
+        phi, offset = self._of_all(x)
         parts = {
-            name: phi[:, [i]] * self.coef.reshape(len(self.columns), -1)[i]
+            name: phi[:, i] * self.coef.reshape(len(self.columns), -1)[i]
             for i, name in enumerate(self.columns)
         }
         if offset is not None:
-            parts["offset"] = np.repeat(
-                offset[:, None], self.y.reshape(len(phi), -1).shape[1], axis=1
+            k = self.y.reshape(len(self.y), -1).shape[1]
+            parts["offset"] = np.broadcast_to(offset, (len(offset), k)).copy()
+        parts = {k: v[:, 0] if self.coef.ndim == 1 else v for k, v in parts.items()}
+        return {k: v[0] for k, v in parts.items()} if single else parts
+
+    def positions(self, x: PyTree = None) -> tuple[PyTree, bool]:
+        """New positions like those of the data, which they are by default; and whether it is a single
+        one, a plain number.
+
+        **Raises:** `InputError` for what is not like them.
+        """
+        if x is None or x is self.x:
+            return self.x, False
+        mine, tree = jax.tree.flatten(self.x)
+        leaves, other = jax.tree.flatten(as_positions("x", x))
+        if tree != other:
+            raise InputError(
+                f"x must be given as in the fit, as {_structure(tree)}, not as {_structure(other)}.",
+                argument="x",
             )
-        return {k: v[:, 0] if self.coef.ndim == 1 else v for k, v in parts.items()}
+        found, single = [], False
+        for leaf, old in zip(leaves, mine, strict=True):
+            array = numbers_of("x", leaf).values
+            if array.ndim == 0 and old.ndim == 1:
+                array, single = array[None], True
+            if array.ndim == 2 and old.ndim == 1 and array.shape[1] == 1:
+                array = array[:, 0]
+            if np.iscomplexobj(array) and not np.iscomplexobj(old):
+                raise InputError(f"x must be real, but has dtype {array.dtype}.", argument="x")
+            if array.ndim != old.ndim or array.shape[1:] != old.shape[1:]:
+                expected = ("m", *map(str, old.shape[1:]))
+                raise InputError(
+                    f"x has shape {array.shape}; expected ({', '.join(expected)}) as in the fit.",
+                    argument="x",
+                )
+            found.append(array.astype(old.dtype))
+        if len({len(array) for array in found}) > 1:
+            raise InputError("The arrays of x differ in their lengths.", argument="x")
+        return jax.tree.unflatten(tree, found), single
 
     @abc.abstractmethod
     def predict(self, x: PyTree = None) -> np.ndarray:
         """The fitted model (m,) or (m, k) at positions `x`, those of the data by default."""
 
     def _curve(self, x: PyTree) -> np.ndarray:
-        phi, offset = self._evaluate(x)
-        curve = phi @ self.coef
-        if offset is None:
-            return curve
-        return curve + (offset if curve.ndim == 1 else offset[:, None])
+        x, single = self.positions(x)
+        phi, offset = self._of_all(x)
+        if phi.shape[2] > 1:
+            curve = np.einsum("mnk,nk->mk", phi, self.coef.reshape(len(self.columns), -1))
+            curve = curve if offset is None else curve + offset
+            curve = curve[:, 0] if self.coef.ndim == 1 else curve
+        else:
+            curve = phi[:, :, 0] @ self.coef
+            if offset is not None:
+                curve = curve + (offset[:, 0] if curve.ndim == 1 else offset)
+        return curve[0] if single else curve
 
     def _evaluate(
-        self, x: PyTree, alpha: np.ndarray | None = None
+        self, x: PyTree, alpha: np.ndarray | None = None, rhs: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Columns (m, n) and offset (m,) in the order of the user; where right-hand sides have different
+        ones those of `rhs`, by default of that in the middle."""
         dtype = self.alpha.dtype
         alpha = self.alpha if alpha is None else alpha.astype(dtype)
+        model = middle(self.model) if rhs is None else at_side(self.model, rhs)
         with precision(dtype):
-            x = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype), x)
-            phi, offset = _columns(self.model, x, alpha)
-        phi = np.asarray(phi)[:, list(self.model.order)]
-        return phi, None if offset is None else np.asarray(offset)
+            x, m = filled_positions(model, x)
+            phi, offset = _columns.on_host(without_names(model), x, alpha)
+        return phi[:m, list(model.order)], None if offset is None else offset[:m]
+
+    def _of_all(self, x: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
+        """Columns (m, n, k) and offset (m, k) of all right-hand sides; k = 1 where they have the same."""
+        model, groups = laid_out(self.model, self.layout, self.alpha)
+        if not groups:
+            phi, offset = self._evaluate(x)
+            return phi[:, :, None], None if offset is None else offset[:, None]
+        members = [row for stack in groups for row in stack]
+        with precision(self.alpha.dtype):
+            x, m = filled_positions(model, x)
+            first = np.array([row[0] for row in members], np.int32)
+            phi, offset = _columns_of_each.on_host(without_names(model), x, self.alpha, first)
+        places = np.zeros(sum(map(len, members)), int)
+        for i, row in enumerate(members):
+            places[row] = i
+        phi = np.moveaxis(phi, 0, -1)[:m, list(model.order)][:, :, places]
+        return phi, None if offset is None else offset.T[:m, places]
+
+
+def _structure(tree: Any) -> str:
+    return "one array" if jax.tree.structure(0) == tree else str(tree).replace("PyTreeDef", "")
 
 
 def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) -> float:
@@ -205,19 +334,19 @@ def prior_chisq(layout: Layout, params: Mapping[str, Param], alpha: np.ndarray) 
     return total
 
 
-@cached_jit
+@program
 def _columns(model: Model, x: PyTree, values: Float[ArrayIn, " q"]):
     return model.evaluate(x, values), model.offset(x, values)
 
 
-def plain(value: object) -> object:
-    """JSON has no complex numbers and no NaN: pairs of lists, and None."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    if isinstance(value, complex):
-        return {"real": plain(value.real), "imag": plain(value.imag)}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
+@program
+def _columns_of_each(
+    model: Model, x: PyTree, values: Float[ArrayIn, " q"], rhs: Int[ArrayIn, " g"]
+):
+    """Columns (g, m, n) and offset (g, m) of some right-hand sides."""
+
+    def one(j):
+        mine = at_side(model, j)
+        return mine.evaluate(x, values), mine.offset(x, values)
+
+    return jax.lax.map(one, jnp.asarray(rhs))

@@ -46,7 +46,12 @@ def ordered_residuals(fit: Fitted) -> np.ndarray | None:
     # Weights of single values are tiled for imaginary parts; those of samples broadcast.
     apart = fit.weights is not None and fit.weights.ndim == 2
     parts = 2 if np.iscomplexobj(fit.y) and apart else 1
-    resid, y = fit.resid.reshape(m, -1), fit.y.reshape(m, -1)
+    y = fit.y_in_use.reshape(m, -1)
+    resid = y - fit.fitted.reshape(m, -1)
+    white = fit.whitener is not None
+    if white:
+        assert fit.weights is not None
+        resid, y = (fit.whitened(a * fit.weights[:, None]) for a in (resid, y))
     if np.iscomplexobj(resid):
         resid, y = (np.concatenate([np.real(a), np.imag(a)], axis=1) for a in (resid, y))
     leaves = jax.tree.leaves(fit.x)
@@ -58,6 +63,7 @@ def ordered_residuals(fit: Fitted) -> np.ndarray | None:
     if fit.weights is not None:
         weights = fit.weights[order].reshape(m, -1)
         used = (weights > 0).any(axis=1)
+        weights = np.ones_like(weights) if white else weights
         resid, y = (a[used] * np.tile(weights[used], (1, parts)) for a in (resid, y))
     size, noise = np.linalg.norm(y), np.linalg.norm(resid)
     small = max(_EXACT, 10 * float(np.finfo(resid.dtype).eps))
@@ -85,12 +91,12 @@ def runs_test(resid: np.ndarray) -> RunsTest | None:
     return RunsTest(int(runs.sum()), expected, sd, _below((runs.sum() + 0.5 - expected) / sd))
 
 
-def lag_test(resid: np.ndarray) -> LagTest | None:
-    """Lag-1 autocorrelation of all columns (m, k) together; None for fewer than 20 samples.
+def lag_test(resid: np.ndarray, fewest: int = _FEWEST) -> LagTest | None:
+    """Lag-1 autocorrelation of all columns (m, k) together; None for fewer than 20 samples, or `fewest`.
 
     Of independent residuals it has mean 0 or a little less and variance 1 / (m k).
     """
-    if resid.shape[0] < _FEWEST:
+    if resid.shape[0] < fewest:
         return None
     power = float(np.sum(resid**2))
     r = float(np.sum(resid[1:] * resid[:-1])) / power

@@ -1,6 +1,7 @@
 """The record that a compiled program returns of a fit: the optimum of a data set, errors for unit noise,
 and how the search ended."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from .._problem.problem import Problem
 from .._status import Status
-from ..linalg import column_scale
 from .covariance import CovarianceBlocks
 
 # jax arrays in a program, numpy arrays on the host: which of them no checker can tell.
@@ -23,7 +23,8 @@ class DatasetOptimum(eqx.Module):
     **Fields:** `start` and `values`, the parameters at the start and here; `start_size`, the largest
     entry of each weighted column at the start, 0 for one that counts as zero; `transform`, the derivative
     of `values` by alpha; `on_bound`, which values lie on a bound; `fitted`, None where the data are too
-    large for a second copy; `value_variance` and `coef_variance` for unit noise.
+    large for a second copy; `value_variance` and `coef_variance` for unit noise; `share`, the largest norm of
+    each weighted column times a coefficient, over that of all residuals.
     """
 
     start: Float[Either, " q"]
@@ -39,6 +40,7 @@ class DatasetOptimum(eqx.Module):
     value_variance: Float[Either, " q"]
     coef_variance: Float[Either, "N k"]
     blocks: CovarianceBlocks
+    share: Float[Either, " N"]
 
     @classmethod
     def at(
@@ -49,38 +51,59 @@ class DatasetOptimum(eqx.Module):
         blocks: CovarianceBlocks,
         *,
         start: Float[Array, " q"],
-        start_columns: Inexact[Array, "m N"],
+        start_size: Float[Array, " N"],
         values: Float[Array, " q"],
         transform: Float[Array, "q p"],
         on_bound: Bool[Array, " q"],
         fitted: bool,
     ) -> "DatasetOptimum":
         """The record of `problem` at alpha, with the sought coefficients `coef` and the covariance
-        `blocks`; `start_columns` are weighted, and `fitted` says whether the curve is wanted."""
-        seen = column_scale(start_columns) < jnp.inf
+        `blocks`; `fitted` says whether the curve is wanted."""
+        chisq, every = problem.chisq(alpha, coef), problem.linear.all_of(coef)
+        size, _ = problem.column_size(alpha)
+        largest = jnp.max(jnp.abs(every), axis=1, initial=0.0)
         return cls(
             start=start,
-            start_size=jnp.where(seen, jnp.max(jnp.abs(start_columns), axis=0), 0.0),
+            start_size=start_size,
             alpha=alpha,
             values=values,
             transform=transform,
             on_bound=on_bound,
-            coef=problem.linear.all_of(coef),
+            coef=every,
             coef_at_bound=jnp.broadcast_to(blocks.held_coef, blocks.sensitivity.shape[:2]).T,
             fitted=problem.curve(alpha, coef) if fitted else None,
-            chisq=problem.chisq(alpha, coef),
+            chisq=chisq,
             value_variance=blocks.value_variance(transform),
             coef_variance=blocks.coef_variance(),
+            blocks=blocks,
+            share=largest * size / jnp.sqrt(jnp.where(chisq > 0, chisq, 1.0)),
+        )
+
+    def of_data(self, m: int, k: int) -> "DatasetOptimum":
+        """The record of the first m samples and k right-hand sides; the others were filled up."""
+        sides = self.coef.shape[1]
+        blocks = self.blocks
+        if sides > k:
+            each = {"sensitivity": blocks.sensitivity[:k], "count": blocks.count * (k / sides)}
+            blocks = dataclasses.replace(blocks, **each)
+        return dataclasses.replace(
+            self,
+            coef=self.coef[:, :k],
+            coef_at_bound=self.coef_at_bound[:, :k],
+            coef_variance=self.coef_variance[:, :k],
+            fitted=None if self.fitted is None else self.fitted[:m, :k],
             blocks=blocks,
         )
 
 
 class FitSolution(eqx.Module):
     """The optimum of a fit and the search for it: the cost there, where each of s starts ended, and the
-    `strength` of a penalty that cross-validation prefers, NaN where none is sought."""
+    `strength` of a penalty that cross-validation prefers, NaN where none is sought; and the `weights` (m,)
+    of noise whose weights follow the model, else None."""
 
     optimum: DatasetOptimum
     status: Status
     cost: Float[Either, ""]
     start_costs: Float[Either, " s"]
     strength: Float[Either, ""] | None = None
+    weights: Float[Either, " m"] | None = None

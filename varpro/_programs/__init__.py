@@ -1,0 +1,1 @@
+"""Compiled programs: how they are compiled, how many a process keeps, and where others find them."""
