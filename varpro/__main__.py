@@ -1,6 +1,6 @@
 """`python -m varpro` and the `varpro` command."""
 
-from .app.cli import main as main
+from .app.entry import main as main
 
 if __name__ == "__main__":
     main()

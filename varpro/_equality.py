@@ -22,7 +22,7 @@ def same(a: object, b: object) -> bool:
     if type(a) is not type(b):
         return False
     if dataclasses.is_dataclass(a):
-        names = [field.name for field in dataclasses.fields(a)]
+        names = [field.name for field in dataclasses.fields(a) if field.compare]
         return all(same(getattr(a, name), getattr(b, name)) for name in names)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)

@@ -39,7 +39,7 @@ class FitError(VarproError, RuntimeError):
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The sentence that follows an unknown name: the nearest known one, and all when few."""
-    known = sorted(known)
+    known, word = sorted(map(str, known)), str(word)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"Did you mean '{near[0]}'?"

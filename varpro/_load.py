@@ -1,7 +1,7 @@
 """A saved fit back from its file."""
 
 import os
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -9,19 +9,20 @@ from ._batch.batch_fit import BatchFit
 from ._dmd.result import DmdResult
 from ._errors import InputError
 from ._global.global_fit import GlobalFit
+from ._operator.operator_fit import OperatorFit
 from ._problem.model_like import ModelLike
 from ._results.compressed_fit import CompressedFit
 from ._results.fit_result import FitResult
 from ._results.store import ForeignCode, read
-from .basis import AbstractBasis, Custom, build_model
+from .basis import AbstractBasis, Custom, at_wavelengths, build_model, counted_from
 
-_Saved = FitResult | GlobalFit | BatchFit | CompressedFit | DmdResult
+_Saved = FitResult | GlobalFit | BatchFit | CompressedFit | OperatorFit | DmdResult
 _KINDS = {kind.__name__: kind for kind in get_args(_Saved)}
 
 
 def load(
     path: str | os.PathLike[str], *, model: ModelLike | None = None, trust: bool = False
-) -> FitResult | GlobalFit | BatchFit | CompressedFit | DmdResult:
+) -> Any:
     """The fit that its `save` wrote, equal in every bit; `predict` works at once.
 
     A file holds no code. A fit of varpro's own bases needs none. For one with a function or basis
@@ -34,12 +35,14 @@ def load(
     - `trust`: import the modules that the file names, which runs them: for files of people whose
         programs you would run.
 
-    **Returns:** what was saved: a `FitResult`, a `GlobalFit`, a `BatchFit`, a `CompressedFit` or a
-    `DmdResult`.
+    **Returns:** what was saved: a `FitResult`, a `GlobalFit`, a `BatchFit`, a `CompressedFit`, an
+    `OperatorFit` or a `DmdResult`.
 
     **Raises:** `InputError` naming the file, if it is missing, damaged or no saved fit, if it needs
     code and neither `model` nor `trust` gives it, or if that code no longer gives the saved curve.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path must be that of a file, not {path!r}.", argument="path")
     if os.path.isdir(path):
         path = os.path.join(path, "fit.nc")
     try:
@@ -59,7 +62,11 @@ def load(
         basis = model
         if not isinstance(basis, AbstractBasis):
             basis = Custom("", model, fields["params"])  # pyright: ignore[reportArgumentType]
-        built = build_model(basis.prepared(fields["x"], fields["alpha"].dtype))
+        dtype, y = fields["alpha"].dtype, fields["y"]
+        ready = basis.prepared(fields["x"], dtype)
+        count = y.shape[1] if y.ndim > 1 else 1
+        ready = at_wavelengths(ready, fields["data_names"].numbers, count, dtype)
+        built = build_model(counted_from(ready, fields.pop("origins")))
         columns = tuple(built.columns[i] for i in built.order)
         if (built.names, columns) != (fields["names"], fields["columns"]):
             raise InputError(

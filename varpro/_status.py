@@ -3,6 +3,7 @@
 Bad numbers are a `RESULTS` member carried in the solution, inside `jit` and `vmap` too.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -19,6 +20,18 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     """How a fit ended; extends `optimistix.RESULTS`."""
 
     successful = ""
+    adjoint_mismatch = (
+        "The transpose of the operator disagrees with its product: <A v, u> and <v, A^T u> differ for random v "
+        "and u. Look at both; lineax.FunctionLinearOperator makes the transpose by itself."
+    )
+    linear_max_steps_reached = (
+        "The inner solver for the coefficients did not converge within its steps. Give it more "
+        "(max_steps), a preconditioner, a larger rtol, or a stronger penalty."
+    )
+    strength_not_found = (
+        "No strength of the penalty between 1e-8 and 1e4 times that at which penalty and data weigh the same "
+        "leaves a residual of the size of the noise. Look at the weights, and at the model."
+    )
 
 
 class STOP(eqx.Enumeration):
@@ -32,17 +45,24 @@ class STOP(eqx.Enumeration):
     fit = "The fit is perfect: the residual is zero compared with the one at the start."
     stuck = (
         "No step reduces the cost although the gradient is not zero: two parameters have run "
-        "together, one has run off, or the Jacobian is wrong."
+        "together, or one has run off. Of a function of your own, look at its derivative, too."
     )
     vanished = "A parameter has run off to where the residual no longer depends on it."
+    merged = (
+        "Two components have run together: they have one shape, and coefficients of opposite sign that are "
+        "far larger than their sum. The data tell of fewer components, or other starts do of more."
+    )
     nonfinite = "The residual or its Jacobian is not finite at the start or at every trial point."
 
 
 _RESULTS = (
     *("failed", "successful", "nonlinear_max_steps_reached", "nonlinear_divergence", "nonfinite"),
     *("singular", "breakdown", "stagnation"),
+    *("adjoint_mismatch", "linear_max_steps_reached", "strength_not_found"),
 )
-_TESTS = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite".split())
+# With these the test that ended the search says nothing.
+_OF_OPERATORS = _RESULTS[-3:]
+_TESTS = ("", *"running ftol xtol gtol floor fit stuck vanished nonfinite merged".split())
 
 
 class Status(eqx.Module):
@@ -75,6 +95,33 @@ class Status(eqx.Module):
             stats.get("costs"),
         )
 
+    def followed_by(
+        self, converged: Bool[Array, ""], finite: Bool[Array, ""], steps: Int[Array, ""]
+    ) -> "Status":
+        """The status of this search and another one that began where it ended, so that the second alone
+        tells whether the end is a minimum."""
+        failed = jnp.where(finite, self.code("nonlinear_max_steps_reached"), self.code("nonfinite"))
+        return Status(
+            jnp.where(converged, self.code("successful"), failed),
+            jnp.where(converged, _TESTS.index("gtol"), _TESTS.index("running")),
+            self.num_steps + steps,
+            jnp.where(jnp.asarray(self.num_residuals) < 0, -1, self.num_residuals + steps),
+            jnp.where(jnp.asarray(self.num_jacobians) < 0, -1, self.num_jacobians + steps),
+        )
+
+    def plus(self, later: "Status") -> "Status":
+        """This search, on the host, with the steps of a later one that began where it ended."""
+
+        def sums(mine, more):
+            return np.asarray(-1 if mine < 0 or more < 0 else mine + more)
+
+        return dataclasses.replace(
+            self,
+            num_steps=np.asarray(self.num_steps + later.num_steps),
+            num_residuals=sums(self.num_residuals, later.num_residuals),
+            num_jacobians=sums(self.num_jacobians, later.num_jacobians),
+        )
+
     @staticmethod
     def code(name: str) -> int:
         """The code of a member of `RESULTS`."""
@@ -84,6 +131,18 @@ class Status(eqx.Module):
     def names(codes: np.ndarray) -> np.ndarray:
         """The names of several members of `RESULTS`, of the shape of their codes."""
         return np.array(_RESULTS)[codes]
+
+    @property
+    def as_merged(self) -> "Status":
+        """The same search, the end of which is no optimum, for two components have run together."""
+        result, test = self.code("nonlinear_divergence"), _TESTS.index("merged")
+        return dataclasses.replace(self, result=np.asarray(result), test=np.asarray(test))
+
+    @property
+    def as_vanished(self) -> "Status":
+        """The same search, the end of which is no optimum, for a component is nowhere in the data."""
+        result, test = self.code("nonlinear_divergence"), _TESTS.index("vanished")
+        return dataclasses.replace(self, result=np.asarray(result), test=np.asarray(test))
 
     @property
     def name(self) -> str:
@@ -96,8 +155,8 @@ class Status(eqx.Module):
 
     @property
     def stop(self) -> str:
-        """The member of `STOP`, empty for solvers that have no such test."""
-        return _TESTS[int(self.test)]
+        """The member of `STOP`, empty for solvers that have no such test, and where it says nothing."""
+        return "" if self.name in _OF_OPERATORS else _TESTS[int(self.test)]
 
     @property
     def message(self) -> str:
@@ -121,9 +180,10 @@ class CurveStatus:
     """How a curve of a batch ended, by code; `NAMES` are in the order of the codes."""
 
     WAITING, SUCCESSFUL, FLOOR, STUCK, NONFINITE, MAX_STEPS, BAD_DATA, NO_DATA = range(8)
+    UNDETERMINED = 8
     NAMES = (
         *("waiting", "successful", "floor", "stuck", "nonfinite", "max_steps", "bad_data"),
-        "no_data",
+        *("no_data", "undetermined"),
     )
 
     @staticmethod

@@ -5,6 +5,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
 _WIDTH = 100
 # Colours come from the page, so that a table reads well in light and dark notebooks.
 _CELL = "padding:.15em .8em .15em 0;border:0;border-bottom:1px solid rgba(128,128,128,.35);"
@@ -67,7 +69,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Seque
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """The same as HTML that needs no style sheet; every cell is escaped."""
+    """The table as HTML that needs no style sheet; every cell is escaped."""
     columns = [i for i in range(len(header)) if any(row[i] for row in rows)]
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -99,3 +101,16 @@ def listed(names: Sequence[str], max_names: int = 6) -> str:
     if len(names) <= max_names:
         return ", ".join(names)
     return f"{', '.join(names[: max_names - 2])}, ..., {names[-1]} ({len(names)} in all)"
+
+
+def plain(value: object) -> object:
+    """JSON has no complex numbers and no NaN: pairs of lists, and None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if isinstance(value, complex):
+        return {"real": plain(value.real), "imag": plain(value.imag)}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value

@@ -1,32 +1,48 @@
-"""What many independent fits return."""
+"""What many independent fits return, and the verbs on it."""
 
+import dataclasses
+import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._errors import InputError, suggestion
-from .._figures.labels import Labels
-from .._parameters.layout import Layout
-from .._parameters.param import Param
+from .._errors import InputError, needed
+from .._given.arguments import shown
+from .._programs.program import program
 from .._results.abstract import AbstractResult
+from .._results.fit_result import FitResult
 from .._results.netcdf import Contents
+from .._statistics.derivation import Derivation
+from .._statistics.derived_result import Derived
+from .._statistics.diagnostics import Finding
 from .._statistics.estimate import Estimate
+from .._statistics.student import check_level
 from .._status import CurveStatus
-from .._text import indented, text_table
 from .._types import ArrayIn, precision
 from ..basis import Model
+from .batch_drawing import DrawnBatch
+from .batch_findings import findings
+from .batch_report import html_report, report
 
 if TYPE_CHECKING:
-    import matplotlib.figure
+    import pandas
     import xarray
 
 
-class BatchFit(AbstractResult):
+class MapInterval(NamedTuple):
+    """Confidence intervals of one parameter in every curve: arrays of the batch's shape."""
+
+    name: str
+    value: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+class BatchFit(DrawnBatch, AbstractResult):
     """The outcome of many fits of one model, each with nonlinear parameters of its own.
 
     **Fields:** arrays over the batch axes of the data, `shape`, with what one fit has behind them.
@@ -35,89 +51,145 @@ class BatchFit(AbstractResult):
     - `columns`, `coef` (..., n), `coef_stderr`: linear coefficients.
     - `chisq`, `dof`, `num_steps`, and `status`, codes of `CurveStatus`: "successful"; "floor", as good as
         rounding allows; "stuck"; "nonfinite"; "max_steps"; "bad_data" for data that are not finite;
-        "no_data" for fewer samples of positive weight than parameters. Parameters are NaN for the
-        last two. A standard error is NaN on a bound and infinite where the data tell nothing.
-    - `x`, `absolute_sigma`, `params`, `layout`, `model`: what was fitted.
+        "no_data" for fewer samples of positive weight than parameters; "undetermined" where a
+        parameter moves nothing, as in a curve that is zero or constant: its standard error is
+        infinite. Parameters are NaN for "bad_data" and "no_data". A standard error is NaN on a bound and infinite where the data tell nothing.
+    - `x` (m,), or (..., m) where curves have positions of their own, `absolute_sigma`, `params`, `layout`, `model`: what was fitted.
     - `shared`: parameters that all curves have in common.
+    - `ruled`: whether coefficients have relations or penalties.
+    - `numbers`: those of ties. `derived`: the quantities that the fit was asked to derive, else None.
     - `dims`, `coords`: names and coordinates of the batch axes, where the data had them.
 
-    `fit["slow.tau"]` is an `Estimate` of arrays.
+    `fit["slow.tau"]` is an `Estimate` of arrays; `fit[3, 5]` is the fit of one curve by itself, a
+    `FitResult` with all its verbs (see `curve`).
     """
 
-    names: tuple[str, ...]
-    columns: tuple[str, ...]
-    alpha: np.ndarray
-    alpha_stderr: np.ndarray
-    coef: np.ndarray
-    coef_stderr: np.ndarray
-    chisq: np.ndarray
-    dof: np.ndarray
-    num_steps: np.ndarray
-    status: np.ndarray
-    x: PyTree
-    absolute_sigma: bool
-    params: dict[str, Param]
-    layout: Layout
-    model: Model
-    shared: tuple[str, ...] = ()
-    dims: tuple[str, ...] | None = None
-    coords: dict[str, tuple[tuple[str, ...], np.ndarray]] = eqx.field(default_factory=dict)
+    @overload
+    def __getitem__(self, name: str) -> Estimate: ...
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The batch axes."""
-        return self.status.shape
+    @overload
+    def __getitem__(self, name: int | tuple[int, ...]) -> FitResult: ...
 
-    @property
-    def success(self) -> np.ndarray:
-        """Which curves converged."""
-        return CurveStatus.converged(self.status)
+    def __getitem__(self, name: str | int | tuple[int, ...]) -> Estimate | FitResult:
+        return self.estimate(name) if isinstance(name, str) else self.curve(name)
 
-    @property
-    def redchi(self) -> np.ndarray:
-        """Reduced chi-square of each curve."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.dof > 0, self.chisq / self.dof, np.nan)
+    def curve(self, index: int | tuple[int, ...]) -> FitResult:
+        """The fit of one curve by itself, from where it ended, with the options of the batch: covariance,
+        bands, profiles, diagnostics and plots of it. Parameters that all curves share are held.
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many curves ended in which way, those that occur."""
-        codes, counts = np.unique(self.status, return_counts=True)
-        return {CurveStatus.NAMES[c]: int(k) for c, k in zip(codes, counts, strict=True)}
-
-    @property
-    def message(self) -> str:
-        """A sentence on how many curves failed, and of what; empty if none did."""
-        failed = {k: v for k, v in self.counts.items() if k not in ("successful", "floor")}
-        if not failed:
-            return ""
-        why = ", ".join(f"{count} {name}" for name, count in failed.items())
-        return (
-            f"{sum(failed.values())} of {self.status.size} curves did not converge ({why}); see "
-            "fit.status."
-        )
-
-    def __getitem__(self, name: str) -> Estimate:
-        if name in self.names:
-            i = self.names.index(name)
-            param, source = self.params[name], self.layout.source[i]
-            return Estimate(
-                name,
-                "nonlinear",
-                self.alpha[..., i],
-                self.alpha_stderr[..., i],
-                None if param.init is None else float(param.init),
-                float(param.lower),
-                float(param.upper),
-                source == i and i not in self.layout.free,
-                False,
-                self.layout.follows(i),
+        **Raises:** `InputError` for no curve of the batch, for one that could not be fitted, and for a result
+        that was read from a file or came from another process, which has no data.
+        """
+        if self.source is None:
+            raise InputError(
+                "This result has no data: it was read from a file, or came from another process. Fit the "
+                "curve by vp.fit, from fit['name'].value at its index."
             )
-        if name in self.columns:
-            i = self.columns.index(name)
-            return Estimate(name, "linear", self.coef[..., i], self.coef_stderr[..., i])
-        known = (*self.names, *self.columns)
-        raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
+        where = index if isinstance(index, tuple) else (index,)
+        numbers = np.arange(self.status.size).reshape(self.shape)
+        try:
+            number = numbers[tuple(map(operator.index, where))]
+        except (IndexError, TypeError) as error:
+            raise InputError(
+                f"[{shown(index)}] is no curve of a batch of shape {self.shape}; give a number for each axis, or "
+                "the name of a parameter."
+            ) from error
+        if np.ndim(number):
+            raise InputError(
+                f"[{shown(index)}] stands for {number.size} curves of a batch of shape {self.shape}; give a number "
+                "for each axis."
+            )
+        values = self.alpha.reshape(-1, len(self.names))[number]
+        if not np.isfinite(values).all():
+            how = CurveStatus.NAMES[int(self.status.ravel()[number])]
+            raise InputError(f"Curve {shown(index)} has no fit: its status is '{how}'.")
+        sources = self.layout.source
+        starts = {name: float(values[i]) for i, name in enumerate(self.names) if sources[i] == i}
+        return self.source.fit(int(number), starts, self.shared)
+
+    def ci(
+        self, level: float = 0.95, names: Sequence[str] | None = None
+    ) -> "dict[str, MapInterval]":
+        """Confidence intervals of parameters and coefficients in every curve, by name: `value`, `lower` and
+        `upper` of the batch's shape, plus and minus a quantile times the standard error, Student's t with
+        the curve's `dof`, or the normal where sigma is known. For profiles take `fit[i, j].ci`.
+
+        **Raises:** `InputError` for unknown names and levels outside of 0 to 1.
+        """
+        from scipy.special import ndtri, stdtrit  # takes a while to import
+
+        check_level(level)
+        tail = 0.5 * (1.0 + level)
+        if self.absolute_sigma:
+            reach: Any = ndtri(tail)
+        else:
+            dof = self.dof.sum() if self.shared else self.dof
+            with np.errstate(invalid="ignore"):
+                reach = np.where(dof > 0, stdtrit(np.maximum(dof, 1), tail), np.nan)
+        found = {}
+        known = (*self.names, *self.columns, *(self.derived or ()))
+        for name in known if names is None else names:
+            one = self[name]
+            value, error = np.asarray(one.value), np.asarray(one.stderr)
+            if np.iscomplexobj(value):
+                raise InputError(
+                    f"'{name}' is complex; its standard error is that of its distance.",
+                    argument="names",
+                )
+            with np.errstate(invalid="ignore"):
+                half = reach * error
+                found[name] = MapInterval(name, value, value - half, value + half)
+        return found
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A row for each curve, by the axes and coordinates of the batch: values and standard errors of all
+        parameters and coefficients, chi-square, degrees of freedom, steps, and how it ended in a word.
+
+        **Raises:** `InputError` if pandas is not installed.
+        """
+        pandas = needed("pandas", "to_frame")
+        dims = self.dims or tuple(f"axis_{i}" for i in range(len(self.shape)))
+        labels = []
+        for dim, count in zip(dims, self.shape, strict=True):
+            coordinate = self.coords.get(dim)
+            plain = coordinate is not None and tuple(coordinate[0]) == (dim,)
+            labels.append(np.asarray(coordinate[1]) if plain else np.arange(count))  # pyright: ignore
+        index = pandas.MultiIndex.from_product(labels, names=dims) if dims else None
+        columns: dict[str, Any] = {}
+        for name in (*self.names, *self.columns, *(self.derived or ())):
+            one = self[name]
+            columns[name] = np.asarray(one.value).ravel()
+            columns[f"{name}_stderr"] = np.asarray(one.stderr).ravel()
+        for key in ("chisq", "redchi", "dof", "num_steps"):
+            columns[key] = getattr(self, key).ravel()
+        columns["status"] = [CurveStatus.NAMES[code] for code in self.status.ravel()]
+        return pandas.DataFrame(columns, index=index)
+
+    def derive(self, what: Derivation, *, sigma: Any = None, weights: Any = None) -> Derived:
+        """Numbers that follow from each fit, with standard errors: maps of areas, fractions, mean
+        lifetimes, or of any expression, as in `FitResult.derive`.
+
+        **Arguments:**
+
+        - `what`: as in `FitResult.derive`.
+        - `sigma` or `weights`: as they were given to the fit where samples differ in them, a number, (m,) or
+            (..., m); of Poisson noise `np.sqrt(fit.predict())`. Without, samples count alike.
+
+        **Returns:** a `Derived` with `value` and `stderr` (r, ...) and `covariance` (..., r, r); NaN for
+        curves that did not converge. Errors are NaN where curves share parameters.
+
+        **Raises:** `InputError` as there, and where the errors of the fit are those of other weights.
+        """
+        from .derived import derive_each
+
+        return derive_each(self, self.numbers, what, sigma, weights)
+
+    def with_derived(
+        self, what: Derivation, *, sigma: Any = None, weights: Any = None
+    ) -> "BatchFit":
+        """This fit with quantities that `derive` makes among its maps, tables and files."""
+        made = self.derive(what, sigma=sigma, weights=weights)
+        return dataclasses.replace(self, derived=made)
 
     def predict(self, index: int | tuple[int, ...] | None = None) -> np.ndarray:
         """The fitted curves (..., m), or those at `index`. All take as much memory as the data."""
@@ -126,101 +198,30 @@ class BatchFit(AbstractResult):
         order = np.argsort(self.model.order)
         with precision(alpha.dtype):
             flat = alpha.reshape(-1, len(self.names)), coef.reshape(-1, len(self.columns))[:, order]
-            out = np.asarray(_curves(self.model, self.x, *flat))
+            own = self.own_positions
+            x = self.x if own is None else own[pick].reshape(-1, own.shape[-1])
+            out = np.asarray(_curves(self.model, x, *flat, own is not None))
         return out.reshape(*alpha.shape[:-1], -1)
+
+    @property
+    def diagnostics(self) -> tuple[Finding, ...]:
+        """What a reader of these fits should know, each a `Finding`; empty if all is well. `code`:
+        "failed", curves that did not converge; "bound", parameters that lie on a bound in more than a
+        hundredth of the curves; "undetermined", infinite errors in as many; "cancelling", of up to 256
+        curves that are looked at, those whose contributions are a thousand times their sum."""
+        return findings(self)
 
     def report(self) -> str:
         """The text that `print(fit)` shows: medians and spread of the curves that converged."""
-        good = self.success
-        steps = self.num_steps[good].mean() if good.any() else float("nan")
-        shape = " x ".join(map(str, self.shape))
-        lines = [
-            f"varpro batch fit: {int(good.sum())} of {good.size} curves ({shape}) converged, "
-            f"{steps:.1f} steps on average"
-        ]
-        if self.message:
-            lines.append(f"  {self.message}")
-        rows = []
-        for name in (*self.names, *self.columns):
-            one = self[name]
-            value, error = np.asarray(one.value)[good], np.asarray(one.stderr)[good]
-            if np.iscomplexobj(value):
-                name, value = f"|{name}|", np.abs(value)
-            quarter = np.nanpercentile(value, (5, 50, 95)) if value.size else [np.nan] * 3
-            known = error[np.isfinite(error)]
-            middle = f"{np.median(known):.2g}" if known.size else ""
-            rows.append(
-                (name, *(f"{q:.5g}" for q in quarter), middle, one.notes[0] if one.fixed else "")
-            )
-        header = ("parameter", "5 %", "median", "95 %", "std. error", "note")
-        redchi = self.redchi[good]
-        if redchi.size:
-            lines.append(f"  reduced chi-square: median {np.nanmedian(redchi):.4g}")
-        return "\n".join([*lines, "", indented(text_table(header, rows, (0, 5)))])
+        return report(self)
+
+    def _repr_html_(self) -> str:
+        """The report in notebooks."""
+        return html_report(self)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.shape))
         return f"<BatchFit: {shape} curves, {int(self.success.sum())} converged>"
-
-    def plot(
-        self,
-        y: Any = None,
-        index: int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None = None,
-        *,
-        log: str = "",
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Fitted curves, with their data if those are passed as `y` (..., m).
-
-        **Arguments:**
-
-        - `y`: the data that were fitted, which the result does not hold: an array, or anything with a
-            shape of which `y[index]` reads one curve.
-        - `index`: which curves; by default three of those that converged, with a good, a median and a
-            bad reduced chi-square (5th, 50th and 95th percentile).
-        - `log`, `labels`, `fig`: as in `FitResult.plot`.
-
-        **Raises:** `InputError` if no curve converged and none is named, and for data of another shape.
-        """
-        from .._figures import batch
-
-        return batch.draw(self, y, index, log, labels or Labels(), fig)
-
-    def plot_maps(
-        self,
-        names: Sequence[str] | None = None,
-        *,
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Parameters and their standard errors over one or two batch axes, the reduced chi-square, and
-        how each fit ended. Of complex coefficients there are size and phase.
-
-        **Arguments:** `names` of parameters and coefficients, all by default; `labels` and `fig` as
-        in `FitResult.plot`. Curves that did not converge are left out, grey in maps.
-
-        **Raises:** `InputError` for unknown names, and for more than two batch axes.
-        """
-        from .._figures import maps
-
-        good = self.success
-        values, extra = {}, {}
-        for name in (*self.names, *self.columns) if names is None else names:
-            value, error = (
-                np.where(good, a, np.nan) for a in (self[name].value, self[name].stderr)
-            )
-            if np.iscomplexobj(value):
-                values[f"|{name}|"], extra[f"{name}, phase"] = (
-                    (np.abs(value), error),
-                    np.angle(value),
-                )
-            else:
-                values[name] = value, error
-        extra["reduced chi-square"] = np.where(good, self.redchi, np.nan)
-        return maps.draw(
-            values, extra, self.status, CurveStatus.NAMES, labels or Labels(rhs="curve"), fig
-        )  # pyright: ignore[reportReturnType]
 
     def to_dataset(self, dims: tuple[str, ...] | None = None) -> "xarray.Dataset":
         """Maps by name over the batch axes: `slow.tau`, `slow.tau_stderr`, ..., `chisq`, `redchi`,
@@ -234,9 +235,11 @@ class BatchFit(AbstractResult):
         if len(dims) != len(self.shape):
             raise InputError(f"dims has {len(dims)} names, but there are {len(self.shape)} axes.")
         maps: dict[str, Any] = {}
-        for name in (*self.names, *self.columns):
-            maps[name] = (dims, self[name].value)
-            maps[f"{name}_stderr"] = (dims, self[name].stderr)
+        for name in (*self.names, *self.columns, *(self.derived or ())):
+            one = self[name]
+            attrs = {} if one.origin is None else {"amplitude_at_x": one.origin}
+            maps[name] = (dims, one.value, attrs)
+            maps[f"{name}_stderr"] = (dims, one.stderr)
         for key in ("chisq", "redchi", "num_steps"):
             maps[key] = (dims, getattr(self, key))
         meanings = " ".join(CurveStatus.NAMES)
@@ -248,16 +251,22 @@ class BatchFit(AbstractResult):
         return Contents(maps, dict(coords), {})
 
     def _stored(self) -> tuple["BatchFit", Contents]:
-        return self, self._contents(self.dims)
+        return dataclasses.replace(self, source=None), self._contents(self.dims)
 
 
-@eqx.filter_jit
+@program
 def _curves(
-    model: Model, x: PyTree, alpha: Float[ArrayIn, "b q"], coef: Inexact[ArrayIn, "b n"]
+    model: Model,
+    x: PyTree,
+    alpha: Float[ArrayIn, "b q"],
+    coef: Inexact[ArrayIn, "b n"],
+    own: bool,
 ) -> Inexact[Array, "b m"]:
-    def one(values, c):
+    def one(values, c, x):
         offset = model.offset(x, values)
         fitted = model.evaluate(x, values) @ c
         return fitted if offset is None else fitted + offset
 
-    return jax.vmap(one)(jnp.asarray(alpha), jnp.asarray(coef))
+    x = jax.tree.map(jnp.asarray, x)
+    axes = (0, 0, 0 if own else None)
+    return jax.vmap(one, in_axes=axes)(jnp.asarray(alpha), jnp.asarray(coef), x)

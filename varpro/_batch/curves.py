@@ -6,6 +6,7 @@ of them fastest, and some in a row are read as boxes, so that a file is never re
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -70,41 +71,65 @@ class Rows:
         found = np.moveaxis(np.asarray(self.data[tuple(index)]), place, -1)
         return found.reshape(-1, self.samples)
 
-    def some(self) -> np.ndarray:
-        """Curves that stand for all: all of them, or runs of neighbours all over the cube."""
+    def some(self) -> list[tuple[int, int]]:
+        """Runs of curves that stand for all: all of them, or neighbours all over the cube."""
         if self.count <= _SOME:
-            return self.read(0, self.count)
+            return [(0, self.count)]
         firsts = np.linspace(0, self.count - _RUN, _SOME // _RUN).astype(int)
-        return np.concatenate([self.read(int(i), int(i) + _RUN) for i in firsts])
+        return [(int(i), int(i) + _RUN) for i in firsts]
 
 
 @dataclasses.dataclass(frozen=True)
 class Weighing:
-    """Weights from sigma, weights and mask, each one row (m,) for all curves, or rows, or None."""
+    """Weights from sigma, weights and mask, each one row (m,) for all curves, or rows, or None.
+
+    `absent`, where values are covered by a mask of the data; `drop`, whether values that are not finite
+    are left out; `positions` (m,), which samples have a position."""
 
     sigma: np.ndarray | Rows | None
     weights: np.ndarray | Rows | None
     mask: np.ndarray | Rows | None
+    absent: Rows | None = None
+    drop: bool = False
+    positions: np.ndarray | None = None
 
     @property
     def own(self) -> bool:
         """Whether curves differ in their weights."""
-        return any(isinstance(a, Rows) for a in (self.sigma, self.weights, self.mask))
+        parts = (self.sigma, self.weights, self.mask, self.absent)
+        return self.drop or any(isinstance(a, Rows) for a in parts)
 
-    def read(self, first: int, last: int, real: np.dtype) -> np.ndarray | None:
-        """Weights (b, m), or (m,) where curves do not differ; not finite where they are wrong."""
+    def read(
+        self, first: int, last: int, real: np.dtype, y: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """Weights (b, m), or (m,) where curves do not differ; not finite where they are wrong. `y` are
+        the curves, where `drop` leaves out what is not finite."""
 
         def part(value: np.ndarray | Rows | None) -> np.ndarray | None:
             return value.read(first, last) if isinstance(value, Rows) else value
 
         found, sigma = part(self.weights), part(self.sigma)
         if sigma is not None:
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 found = np.where(sigma > 0, 1.0 / sigma.astype(real), np.nan)
-        mask = part(self.mask)
-        if mask is not None:
-            found = np.where(mask, 1.0 if found is None else found, 0.0)
-        if found is None:
-            return None
-        found = found.astype(real)
-        return np.where(found >= 0, found, np.nan)
+        if found is not None:
+            with np.errstate(over="ignore"):
+                found = found.astype(real)
+            found = np.where(found >= 0, found, np.nan)
+        # What is left out may have any weight.
+        for used in self._used(part, sigma, y):
+            found = np.where(
+                used, np.ones((), real) if found is None else found, np.zeros((), real)
+            )
+        return found
+
+    def _used(self, part: Any, sigma: np.ndarray | None, y: np.ndarray | None) -> Iterator[Any]:
+        for mask in (part(self.mask), self.positions):
+            if mask is not None:
+                yield mask.astype(bool)
+        if self.absent is not None:
+            yield ~part(self.absent)
+        if self.drop:
+            for values in (sigma, part(self.weights), y):
+                if values is not None:
+                    yield np.isfinite(values)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .curves import Rows, Weighing
+from .curves import Rows
 from .job import BatchJob
 
 
@@ -35,7 +35,7 @@ def fit_chunks(job: BatchJob, y: Any) -> dict[str, np.ndarray]:
     from dask.delayed import delayed
 
     sides = {}
-    for name in ("sigma", "weights", "mask"):
+    for name in ("sigma", "weights", "mask", "absent"):
         found = dask_array(getattr(job.weighing, name))
         if found is not None:
             sides[name] = found.rechunk(y.chunks)
@@ -67,22 +67,30 @@ def _without_data(job: BatchJob, place: np.ndarray, given: dict[str, Any]) -> Ba
             return None if name in given else value
         return Rows(np.stack([value.read(int(i), int(i) + 1)[0] for i in place]), 1)
 
-    box = job.box
-    if box is not None and box[0].ndim == 2:
-        box = box[0][place], box[1][place]
+    def mine(box: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+        return box if box is None or box[0].ndim == 1 else (box[0][place], box[1][place])
+
+    own_x = None
+    if job.own_x is not None:
+        own_x = Rows(np.stack([job.own_x.read(int(i), int(i) + 1)[0] for i in place]), 1)
     return dataclasses.replace(
         job,
         rows=Rows(np.zeros((len(place), 0)), 1),
-        weighing=Weighing(part("sigma"), part("weights"), part("mask")),
+        weighing=dataclasses.replace(
+            job.weighing, **{name: part(name) for name in ("sigma", "weights", "mask", "absent")}
+        ),
         start=job.start[place] if len(job.start) > 1 else job.start,
-        box=box,
+        box=mine(job.box),
+        coef_box=mine(job.coef_box),
+        own_x=own_x,
+        source=None,
         dims=None,
         coords={},
     )
 
 
 def _fit_chunk(job: BatchJob, y: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    rows = Rows(np.asarray(y).reshape(-1, y.shape[-1]), 1)
+    rows = Rows(np.ma.getdata(y).reshape(-1, y.shape[-1]), 1)
     sides: dict[str, Any] = {k: Rows(v.reshape(rows.data.shape), 1) for k, v in given.items()}
     weighing = dataclasses.replace(job.weighing, **sides)
     return dataclasses.replace(job, rows=rows, weighing=weighing).fit_rows(0, rows.count)

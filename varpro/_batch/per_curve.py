@@ -1,39 +1,47 @@
 """Starts, bounds and held values that each curve of a batch has of its own."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
+from .._given.arguments import axes_in, ends, number
+from .._given.containers import real_numbers
 from .._parameters.layout import Coordinates, Layout, expand
 from .._parameters.param import Param
 from .labelled import Cube
 
+# Which curves by their numbers have nothing that could be fitted.
+Blanks = Callable[[np.ndarray], np.ndarray]
+
 
 def starts_by_curve(
-    cube: Cube, init: Mapping[str, Any]
+    cube: Cube, init: Mapping[str, Any], blank: Blanks
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Starts of all curves, and those of each as (b,)."""
     plain, own = {}, {}
     for name, value in init.items():
-        if isinstance(value, Param) or np.ndim(value) == 0:
-            plain[name] = value if isinstance(value, Param) else float(value)
+        if isinstance(value, Param) or axes_in(value) == 0:
+            plain[name] = (
+                value if isinstance(value, Param) else number(f"init for {name}", value, "init")
+            )
         else:
-            own[name] = _each("init", name, cube, value)
+            own[name] = _finite("init", name, _each("init", name, cube, value), blank)
     return plain, own
 
 
-def bounds_by_curve(cube: Cube, bounds: Mapping[str, tuple]) -> tuple[dict, dict]:
+def bounds_by_curve(cube: Cube, bounds: Mapping[str, tuple], blank: Blanks) -> tuple[dict, dict]:
     plain, own = {}, {}
-    for name, pair in bounds.items():
-        if len(pair) != 2:
-            raise InputError(f"bounds for {name} must be a pair (lower, upper).", argument="bounds")
-        if all(np.ndim(end) == 0 for end in pair):
+    for name, given in bounds.items():
+        pair = ends(f"bounds for {name}", given)
+        if all(axes_in(end) == 0 for end in pair):
             plain[name] = pair
             continue
-        lower, upper = (_each("bounds", name, cube, end) for end in pair)
+        lower, upper = (
+            _finite("bounds", name, _each("bounds", name, cube, end), blank) for end in pair
+        )
         wrong = ~(lower <= upper)
         if wrong.any():
             i = int(np.argmax(wrong))
@@ -47,19 +55,31 @@ def bounds_by_curve(cube: Cube, bounds: Mapping[str, tuple]) -> tuple[dict, dict
 
 
 def _each(what: str, name: str, cube: Cube, value: Any) -> np.ndarray:
-    array, shape = np.asarray(cube.plain(value), float), cube.rows.shape
+    array, shape = real_numbers(what, cube.plain(what, value)).astype(float), cube.rows.shape
     if array.ndim == len(shape) + 1 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim == 0 or array.shape == (1,) * len(shape):
-        array = np.broadcast_to(array.reshape(()), shape)
+    if array.ndim in (0, len(shape)) and all(
+        n in (1, s) for n, s in zip(array.shape, shape, strict=False)
+    ):
+        array = np.broadcast_to(array, shape)  # labelled maps may lack dimensions
     if array.shape != shape:
         raise InputError(
             f"{what} for {name} has shape {array.shape}, but the batch has {shape}.", argument=what
         )
-    if what == "init" and not np.isfinite(array).all():
-        i = int(np.argmax(~np.isfinite(array.reshape(-1))))
-        raise InputError(f"init for {name} is not finite at curve {i}.")
     return array.reshape(-1)
+
+
+def _finite(what: str, name: str, array: np.ndarray, blank: Blanks) -> np.ndarray:
+    """A map that may be empty where there is nothing to fit: there it gets the median of the others."""
+    bad = ~np.isfinite(array) if what == "init" else np.isnan(array)
+    if not bad.any():
+        return array
+    numbers = np.flatnonzero(bad)
+    needed = numbers[~blank(numbers)]
+    if needed.size or bad.all():
+        i = int(needed[0]) if needed.size else 0
+        raise InputError(f"{what} for {name} is not finite at curve {i}.", argument=what)
+    return np.where(bad, np.median(array[~bad]), array)
 
 
 def held_by_curve(fix, names, own, boxes, params) -> tuple[list[str], dict[str, Any]]:
@@ -92,9 +112,9 @@ def bounding_boxes(params: dict[str, Param], own, boxes) -> dict[str, Param]:
 
 
 def refuse_what_has_no_own(layout: Layout, own, boxes) -> None:
-    if layout.above and (own or boxes):
+    if layout.chained and (own or boxes):
         raise InputError(
-            "Starts or bounds of single curves and order= do not go together. Use bounds."
+            "Starts or bounds of single curves and order= or inequalities= do not go together. Use bounds."
         )
     tied = {layout.names[i] for i, j in enumerate(layout.source) if i != j}
     for name in (*own, *boxes):

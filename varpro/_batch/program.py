@@ -1,6 +1,5 @@
 """The compiled program of a block of curves: search, values and standard errors."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,17 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from .._problem.columns import Assembled
-from .._reduced.normal_equations import Curve, Moments, frozen_weights, moments
-from .._search.batched_levenberg import Limits, search_lanes
+from .._problem.noise import AbstractNoise
+from .._programs.program import program
+from .._reduced.normal_equations import Curve, Moments, moments
+from .._search.batched_levenberg import LaneOptima, Limits, search_lanes
 from .._statistics.per_curve import noise_variance, variances
+from .._status import CurveStatus
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse
+from .ends import by_lanes, ends_of, moments_at, own_and_common
 
 
-@eqx.filter_jit
+@program
 def run_block(
     columns: Assembled,
     curves: Curve,
@@ -53,53 +56,47 @@ def run_block(
     return program(mine, arrays)
 
 
-def own_and_common(curves: Curve) -> tuple[Curve, dict[str, Array]]:
-    """What each curve has of its own, and rows that all have in common."""
-    rows = {k: getattr(curves, k) for k in ("weights", "lower", "upper")}
-    common = {k: jnp.asarray(a) for k, a in rows.items() if a is not None and a.ndim == 1}
-    own = curves._replace(**dict.fromkeys(common))
-    return jax.tree.map(jnp.asarray, own), common
-
-
 def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
     (each, start, counted), (columns, common, limits) = mine, whole
     found = search_lanes(columns, each._replace(**common), start, limits, lanes)
+    ends = ends_of(columns, found, each, common, limits, lanes)
 
-    def one(alpha, coef, curve, counted):
+    def one(end, curve, counted):
         curve = curve._replace(**common)
-        before = frozen_weights(columns, alpha, coef) if limits.noise.follows_model else None
-        alpha = columns.layout.sorted_components(alpha)
-        at = moments(columns, alpha, curve, limits.noise, before)
-        return _statistics(columns, alpha, at, curve, counted, limits, known)
+        at = moments_at(columns, end, curve, limits)
+        found, lost = _statistics(columns, end, at, curve, counted, limits, known)
+        return found | {"status": told(end.status, lost), "steps": end.steps}
 
-    curves = by_lanes(one, (found.alpha, found.coef, each, counted), lanes)
-    return curves | {"status": found.status, "steps": found.steps}
+    return by_lanes(one, (ends, each, counted), lanes)
 
 
-def by_lanes(
-    function: Callable[..., dict[str, Array]], arguments: tuple[PyTree, ...], lanes: int
-) -> dict[str, Array]:
-    """`function` of every curve, `lanes` of them side by side as in the search; the leading axis of all
-    arrays, a multiple of `lanes`, counts curves."""
+def information(columns: Assembled, end: LaneOptima, at: Moments, curve: Curve, limits: Limits):
+    """The moments `at` an end of which the covariance is made: under a robust loss those for the given
+    weights, for it is the loss that tells how much is known (`AbstractNoise.spread`)."""
+    return moments(columns, end.alpha, curve, held=end.coef) if limits.noise.robust else at
 
-    def chunked(a):
-        return a.reshape(a.shape[0] // lanes, lanes, *a.shape[1:])
 
-    chunks = jax.tree.map(chunked, arguments)
-    results = jax.lax.map(lambda chunk: jax.vmap(function)(*chunk), chunks)
-    return jax.tree.map(lambda a: a.reshape(a.shape[0] * lanes, *a.shape[2:]), results)
+def robust_variance(
+    noise: AbstractNoise, at: Moments, curve: Curve, dof: Array
+) -> Float[Array, ""]:
+    """`AbstractNoise.spread` of one curve."""
+    y = jnp.asarray(curve.y)
+    given = jnp.ones_like(y).real if curve.weights is None else jnp.asarray(curve.weights)
+    return noise.spread(at.model, y, given, jnp.asarray(curve.unit), dof)
 
 
 def _statistics(
     columns: Assembled,
-    alpha: Float[Array, " p"],
+    end: LaneOptima,
     at: Moments,
     curve: Curve,
     counted: Array,
     limits: Limits,
     known: bool,
-) -> dict[str, Array]:
-    """Values and standard errors of one curve with all parameters of its own."""
+) -> tuple[dict[str, Array], Bool[Array, " p"]]:
+    """Values and standard errors of one curve with all parameters of its own, and which of these the
+    data do not determine."""
+    alpha, seen = end.alpha, information(columns, end, at, curve, limits)
     p = alpha.size
     on_bound, held = jnp.zeros((p,), bool), jnp.zeros((p,), bool)
     if curve.lower is not None and curve.upper is not None:
@@ -109,19 +106,52 @@ def _statistics(
     unit = jnp.asarray(curve.unit)
     precise = unit**limits.noise.degree
     prior = columns.prior(alpha)
-    dof, noise = noise_variance(at, prior, counted, ~on_bound, precise, known)
+    dof, noise = noise_variance(columns, at, prior, counted, ~on_bound, precise, known)
+    if limits.noise.robust:
+        noise = robust_variance(limits.noise, at, curve, dof)
     both = (~on_bound)[:, None] & ~on_bound
     eye = jnp.eye(p, dtype=alpha.dtype)
-    covariance, lost = inverse(jnp.where(both, at.kaufman, eye)) if p else (eye, on_bound)
-    covariance, lost = jnp.where(both, covariance, 0.0), lost & ~on_bound
+    covariance, lost = inverse(jnp.where(both, seen.kaufman, eye)) if p else (eye, on_bound)
+    covariance = jnp.where(both, covariance, 0.0)
+    lost = (lost | without_effect(at, seen.kaufman, alpha)) & ~on_bound
     withheld = on_bound & ~held
-    values, coef = variances(columns, alpha, at, covariance, 1.0, lost, on_bound, withheld)
+    values, coef = variances(columns, alpha, seen, covariance, 1.0, lost, on_bound, withheld)
+    if not known:
+        # Of a constant curve the residual is rounding, and tells no error.
+        exact = at.squares <= _rounding(at, alpha)
+        coef = jnp.where(jnp.any(lost) & exact, jnp.inf, coef)
     return {
         "alpha": columns.values(alpha),
-        "alpha_stderr": jnp.sqrt(values * noise),
-        "coef": at.coef * unit,
-        "coef_stderr": jnp.sqrt(coef * noise) * unit,
+        "alpha_stderr": jnp.sqrt(scaled(values, noise)),
+        "coef": jnp.asarray(columns.linear.all_of(at.coef * unit)),
+        "coef_stderr": jnp.sqrt(scaled(coef, noise)) * unit,
         "chisq": at.squares * precise,
         "dof": dof,
         "cost": at.cost * precise,
-    }
+    }, lost
+
+
+def scaled(variance: Array, noise: Array | float) -> Array:
+    """Variances times that of the noise; infinite ones stay so, even of a perfect fit."""
+    return jnp.where(jnp.isinf(variance), jnp.inf, variance * noise)
+
+
+def without_effect(
+    at: Moments, information: Float[Array, "p p"], alpha: Float[Array, " p"]
+) -> Bool[Array, " p"]:
+    """Which parameters move the curve by no more than rounding when they change by all of themselves,
+    as those of a component do whose coefficient is zero."""
+    return jnp.diagonal(information) * alpha**2 <= _rounding(at, alpha)
+
+
+def _rounding(at: Moments, alpha: Array) -> Float[Array, ""]:
+    """Squares of the data that are no more than rounding."""
+    coef = jnp.where(at.free, at.coef, 0.0)
+    fitted = jnp.sum((coef.conj() @ at.gram) * coef).real
+    return (100 * float(jnp.finfo(alpha.dtype).eps)) ** 2 * (at.squares + fitted)
+
+
+def told(status: Int[Array, ""], lost: Bool[Array, " p"]) -> Int[Array, ""]:
+    """The status of a curve of which these parameters are not determined."""
+    ended = (status == CurveStatus.SUCCESSFUL) | (status == CurveStatus.FLOOR)
+    return jnp.where(ended & jnp.any(lost), CurveStatus.UNDETERMINED, status)

@@ -24,12 +24,14 @@ from .._status import CurveStatus
 from .batch_fit import BatchFit
 from .job import BatchJob
 from .prepare import BatchSearch
-from .shared_program import InnerFits, Prior
+from .shared_program import Evaluated, InnerFits, Prior
 from .starts import started
 
 # Passes at most, the distance from the optimum in standard errors at which to stop, and the part of
 # the cost that is rounding.
 _PASSES, _NEAR, _GRAIN = 60, 1e-4, 1e-12
+# Rounds in which other curves end by themselves, at most.
+_ROUNDS = 4
 
 FitAll = Callable[[BatchJob], dict[str, np.ndarray]]
 
@@ -70,35 +72,22 @@ def fit_mixed(
     inner = InnerFits(started(job, search.start, search.binning, fit_all), shared, local)
     outer = BoxedStart(begun, mine)
     prior = Prior.of(job, shared, inner.scale)
-    seen = at = inner.evaluate(outer.start, None, None, each_block, prior)
-    used, s, damping = seen.used, outer.start, 1e-3
-    if not used.any():
+    at = inner.evaluate(outer.start, None, None, each_block, prior)
+    if not at.used.any():
         raise InputError(
             "share: no curve could be fitted, so there is nothing to share.", argument="share"
         )
-    scale = np.diag(at.full)
-    good = False
-    for _ in range(_PASSES):
-        scale = np.maximum(scale, np.diag(at.full))
-        free = outer.free(s, at.gradient)
-        newton = _least(at.full, at.gradient, free, scale, 0.0)
-        unit = 1.0 / inner.scale if inner.known else 2 * at.cost / max(at.dof, 1.0)
-        if -(at.gradient @ newton) <= _NEAR**2 * unit:
-            good = True
+    s, good, whole = outer.start, False, at.used
+    for _ in range(_ROUNDS):
+        # A curve that is not at its own minimum says nothing true of what all share.
+        counted = whole & at.ended if (whole & at.ended).any() else whole
+        if (counted != at.used).any():
+            at = inner.evaluate(s, at.alpha, counted, each_block, prior)
+        s, at, good = _minimum(inner, outer, s, at, each_block, prior)
+        if (at.used == (whole & at.ended)).all():
             break
-        step = outer.clipped(s, _least(at.full, at.gradient, free, scale, damping)) - s
-        predicted = -(at.gradient @ step + 0.5 * step @ at.full @ step)
-        if predicted <= _GRAIN * at.cost or damping > 1e12:
-            good = predicted <= _GRAIN * at.cost
-            break
-        alpha = at.alpha + (at.slope @ step).astype(at.alpha.dtype)
-        trial = inner.evaluate(s + step, alpha, used, each_block, prior)
-        if np.isfinite(trial.cost) and at.cost - trial.cost > 1e-4 * predicted:
-            s, at, damping = s + step, trial, damping / 10
-        else:
-            damping *= 10
     free = outer.inside(s)
-    unit = 2 * at.cost / at.dof if at.dof > 0 else np.nan
+    unit = at.spread / at.dof if at.dof > 0 else np.nan
     unit = 1.0 / inner.scale if inner.known else unit
     spread = np.zeros_like(at.kaufman)
     spread[np.ix_(free, free)] = unit * _inverse(at.kaufman[np.ix_(free, free)])
@@ -109,11 +98,45 @@ def fit_mixed(
     return job.gather(found, tuple(names[job.layout.free[j]] for j in shared))
 
 
+def _minimum(
+    inner: InnerFits,
+    outer: "BoxedStart",
+    s: np.ndarray,
+    at: Evaluated,
+    each_block: Callable[[Callable[[int], int], BatchJob], None],
+    prior: Prior,
+) -> tuple[np.ndarray, Evaluated, bool]:
+    """Levenberg-Marquardt of F from s, where it is known: where it ends, and whether at a minimum."""
+    used, damping = at.used, 1e-3
+    scale = np.diag(at.full)
+    for _ in range(_PASSES):
+        scale = np.maximum(scale, np.diag(at.full))
+        free = outer.free(s, at.gradient)
+        newton = _least(at.full, at.gradient, free, scale, 0.0)
+        unit = 1.0 / inner.scale if inner.known else 2 * at.cost / max(at.dof, 1.0)
+        if -(at.gradient @ newton) <= _NEAR**2 * unit:
+            return s, at, True
+        step = outer.clipped(s, _least(at.full, at.gradient, free, scale, damping)) - s
+        predicted = -(at.gradient @ step + 0.5 * step @ at.full @ step)
+        if predicted <= _GRAIN * at.cost or damping > 1e12:
+            return s, at, bool(predicted <= _GRAIN * at.cost)
+        alpha = at.alpha + (at.slope @ step).astype(at.alpha.dtype)
+        trial = inner.evaluate(s + step, alpha, used, each_block, prior)
+        if np.isfinite(trial.cost) and at.cost - trial.cost > 1e-4 * predicted:
+            s, at, damping = s + step, trial, damping / 10
+        else:
+            damping *= 10
+    return s, at, False
+
+
 def _places(job: BatchJob, wanted: set[str]) -> tuple[list[int], list[int]]:
     """Positions in alpha of what is shared and of what is each curve's own."""
     layout = job.layout
-    if layout.above:
-        raise InputError("share= and this order= do not go together. Use bounds.", argument="share")
+    if layout.chained:
+        raise InputError(
+            "share= and this order= or inequalities= do not go together. Use bounds.",
+            argument="share",
+        )
     shared = [j for j, i in enumerate(layout.free) if layout.names[i] in wanted]
     for chain in layout.exchange:
         among = {j for row in chain for j in row}

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._parameters.layout import Layout, Numbers
+from .._parameters.layout import Numbers
 from .._problem.columns import Assembled
+from .._programs.program import program
 from .._reduced.normal_equations import Curve, frozen_weights, moments
 from .._search.batched_levenberg import Limits, search_lanes
 from .._statistics.per_curve import noise_variance, variances
@@ -18,9 +18,10 @@ from .._status import CurveStatus
 from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg._cholesky import inverse
+from .ends import by_lanes, ends_of, own_and_common
 from .job import FIELDS, BatchJob
 from .prepare import mean_curve
-from .program import by_lanes, own_and_common
+from .program import information, robust_variance, told, without_effect
 
 _FINISHED = (
     *(CurveStatus.SUCCESSFUL, CurveStatus.FLOOR, CurveStatus.STUCK, CurveStatus.MAX_STEPS),
@@ -37,7 +38,9 @@ class Evaluated(NamedTuple):
     alpha: np.ndarray  # (b, l), of each curve
     slope: np.ndarray  # (b, l, s), dl/ds
     dof: float
-    used: np.ndarray
+    used: np.ndarray  # (b,), which curves are in the sums
+    ended: np.ndarray  # (b,), which of them are at their own minimum
+    spread: float  # what divided by `dof` is the variance of the noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Prior:
             full=seen.full + more,
             kaufman=seen.kaufman + more,
             dof=seen.dof + np.isfinite(self.sd).sum(),
+            spread=seen.spread + float(r @ r),
         )
 
 
@@ -76,7 +80,9 @@ class InnerFits:
         exchange = tuple(
             tuple(tuple(local.index(j) for j in row) for row in chain) for chain in layout.exchange
         )
-        inner = Layout(layout.names, free, layout.source, (), (), exchange, layout.ties)
+        inner = dataclasses.replace(
+            layout, free=free, above=(), has_ceiling=(), exchange=exchange, pivots=()
+        )
         own = tuple(i for i in job.columns.priors if i in free)
         self.outer = dataclasses.replace(job.columns, priors=own)
         columns = dataclasses.replace(job.columns, layout=without_names(inner), priors=own)
@@ -86,7 +92,9 @@ class InnerFits:
         )
         self.known = job.variance_known
         # A number of the size of the data, so that sums of squares neither overflow nor underflow.
-        largest = np.abs(mean_curve(job.rows, np.promote_types(job.dtype, float))).max()
+        largest = np.nanmax(
+            np.abs(mean_curve(job.rows, job.weighing, np.promote_types(job.dtype, float)))
+        )
         self.unit = float(np.exp2(np.round(np.log2(largest)))) if largest > 0 else 1.0
         self.scale = self.unit**job.limits.noise.degree
 
@@ -97,7 +105,7 @@ class InnerFits:
         at = np.zeros((count, own), job.real)
         slope = np.zeros((count, own, size), job.real)
         sums: dict[int, tuple] = {}
-        mask = np.zeros(count, bool)
+        mask, ended = np.zeros(count, bool), np.zeros(count, bool)
         moved = job if alpha is None else job.with_starts(alpha)
 
         def one(first: int) -> int:
@@ -111,7 +119,8 @@ class InnerFits:
             fine &= np.isfinite(found["cost"][:b])
             now = fine if used is None else used[first:last]
             mask[first:last] = now
-            keys = ("cost", "gradient", "full", "kaufman", "dof")
+            ended[first:last] = CurveStatus.converged(found["status"][:b])
+            keys = ("cost", "gradient", "full", "kaufman", "dof", "spread")
             sums[first] = tuple(
                 np.sum(found[key][:b][now], axis=0, dtype=np.float64) for key in keys
             )
@@ -119,9 +128,11 @@ class InnerFits:
 
         each_block(one, job)
         # In the order of the curves, whichever block was done first.
-        total: list[Any] = [sum(sums[first][i] for first in sorted(sums)) for i in range(5)]
-        cost, gradient, full, kaufman, dof = total
-        seen = Evaluated(float(cost), gradient, full, kaufman, at, slope, float(dof) - size, mask)
+        total: list[Any] = [sum(sums[first][i] for first in sorted(sums)) for i in range(6)]
+        cost, gradient, full, kaufman, dof, spread = total
+        dof = float(dof) - size
+        matrices = (gradient, full, kaufman)
+        seen = Evaluated(float(cost), *matrices, at, slope, dof, mask, ended, float(spread))
         return prior.added(s, seen)
 
     def statistics(self, s, alpha, spread, free, each_block) -> dict[str, np.ndarray]:
@@ -170,7 +181,7 @@ class InnerFits:
             return jax.device_get(found)
 
 
-@eqx.filter_jit
+@program
 def _mixed_block(
     inner: Assembled,
     outer: Assembled,
@@ -197,10 +208,14 @@ def _mixed_block(
     p = len(shared) + len(local)
     s = jnp.asarray(s)
 
-    def one(alpha, coef, curve, counted):
+    def one(end, curve, counted):
         curve = curve._replace(**common)
-        before = frozen_weights(inner, alpha, coef) if limits.noise.follows_model else None
-        alpha = inner.layout.sorted_components(alpha)
+        alpha = end.alpha
+        before = (
+            frozen_weights(curve.placed(inner), alpha, end.coef)
+            if limits.noise.follows_model
+            else None
+        )
         whole = jnp.zeros((p,), alpha.dtype).at[of_l].set(alpha).at[of_s].set(s)
         at = moments(outer, whole, curve, limits.noise, before)
         inside = jnp.ones(alpha.shape, bool)
@@ -209,7 +224,10 @@ def _mixed_block(
         unit, degree = jnp.asarray(curve.unit), limits.noise.degree
         precise, small = unit**degree, (unit / scale) ** degree
         prior = outer.prior(whole)
-        dof, own = noise_variance(at, prior, counted, inside, precise, known)
+        dof, own = noise_variance(outer, at, prior, counted, inside, precise, known)
+        seen = information(outer, end._replace(alpha=whole), at, curve, limits)
+        if limits.noise.robust:
+            own = robust_variance(limits.noise, at, curve, dof)
 
         def parts(matrix):
             pair = inside[:, None] & inside
@@ -221,11 +239,15 @@ def _mixed_block(
             return back, lost & inside, slope, schur
 
         _, _, slope, full = parts(at.full)
-        back, lost, towards, kaufman = parts(at.kaufman)
+        back, lost, towards, kaufman = parts(seen.kaufman)
+        own_part = seen.kaufman[of_l][:, of_l]
+        lost = lost | (without_effect(at, own_part, alpha) & inside)
         out = {"chisq": at.squares * precise, "dof": dof, "alpha": alpha, "cost": at.cost * small}
+        out |= {"status": end.status, "steps": end.steps}
         if spread is None:
             gradient = at.gradient[of_s] + slope.T @ at.gradient[of_l]
             more = {"gradient": gradient, "full": full, "kaufman": kaufman}
+            more["spread"] = own * dof if limits.noise.robust else 2.0 * at.cost
             more = {k: v * small for k, v in more.items()}
             return out | more | {"slope": slope}
         wide, free = (jnp.asarray(a) for a in spread)
@@ -238,13 +260,14 @@ def _mixed_block(
         joint = joint.at[np.ix_(of_l, of_s)].set(mixed).at[np.ix_(of_s, of_l)].set(mixed.T)
         gone = jnp.zeros((p,), bool).at[of_l].set(lost).at[of_s].set(jnp.isinf(jnp.diagonal(wide)))
         held = jnp.zeros((p,), bool).at[of_l].set(~inside).at[of_s].set(~free)
-        values, linear = variances(outer, whole, at, joint, own, gone, held, held)
+        out["status"] = told(end.status, lost)
+        values, linear = variances(outer, whole, seen, joint, own, gone, held, held)
         return out | {
             "alpha": outer.values(whole),
             "alpha_stderr": jnp.sqrt(values),
-            "coef": at.coef * unit,
+            "coef": jnp.asarray(outer.linear.all_of(at.coef * unit)),
             "coef_stderr": jnp.sqrt(linear) * unit,
         }
 
-    results = by_lanes(one, (found.alpha, found.coef, each, jnp.asarray(counted)), lanes)
-    return results | {"status": found.status, "steps": found.steps}
+    ends = ends_of(inner, found, each, common, limits, lanes)
+    return by_lanes(one, (ends, each, jnp.asarray(counted)), lanes)

@@ -10,7 +10,7 @@ from .._errors import InputError
 from .._status import CurveStatus
 from .curves import Rows, Weighing
 from .job import BatchJob
-from .prepare import Start, mean_curve
+from .prepare import Start, in_use, mean_curve
 
 # Fits all curves of a job.
 FitAll = Callable[[BatchJob], dict[str, np.ndarray]]
@@ -24,13 +24,15 @@ def started(job: BatchJob, start: Start, binning: int, fit_all: FitAll) -> Batch
     """The job with the starts that `start` stands for."""
     if start in ("mean", "neighbours") or not job.layout.free:
         return job
-    if job.layout.above:
-        raise InputError(f"start={start!r} and this order= do not go together. Use bounds.")
-    middle = _from(job, mean_curve(job.rows, job.dtype)[None], fit_all)
+    if job.layout.chained:
+        raise InputError(
+            f"start={start!r} and this order= or inequalities= do not go together. Use bounds."
+        )
+    middle = _from(job, mean_curve(job.rows, job.weighing, job.dtype)[None], fit_all)
     job = job.with_starts(np.repeat(middle, len(job.start), axis=0))
     if start == "global":
         return job
-    coarse, shape = _binned(job.rows, binning, job.dtype)
+    coarse, shape = _binned(job.rows, job.weighing, binning, job.dtype)
     starts = _from(job, coarse, fit_all).reshape(*shape, -1)
     for axis, n in enumerate(job.shape):
         starts = np.repeat(starts, binning, axis=axis).take(np.arange(n), axis=axis)
@@ -48,9 +50,11 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
     coarse = dataclasses.replace(
         job,
         rows=Rows(curves, 1),
-        weighing=job.weighing if not job.weighing.own else Weighing(None, None, None),
+        weighing=job.weighing if not job.weighing.own else Weighing(None, None, None, drop=True),
         start=start.astype(job.real),
         box=box,
+        coef_box=_widest(job.coef_box),
+        source=None,
         dims=None,
         coords={},
         block=None,
@@ -60,17 +64,26 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
     return np.where(good[:, None], found["alpha"][:, list(job.layout.free)], start)
 
 
-def _binned(rows: Rows, binning: int, dtype: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Means over bins of `binning` along every batch axis, without values that are not finite; the
-    data are read once, in lines along the first axis."""
+def _widest(box: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Bounds that hold where those of some curve do."""
+    if box is None or box[0].ndim == 1:
+        return box
+    return box[0].min(axis=0), box[1].max(axis=0)
+
+
+def _binned(
+    rows: Rows, weighing: Weighing, binning: int, dtype: np.dtype
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Means over bins of `binning` along every batch axis, without values that are not finite or not in
+    use; the data are read once, in lines along the first axis."""
     shape = tuple(-(-n // binning) for n in rows.shape)
     total = np.zeros((*shape, rows.samples), np.promote_types(dtype, float))
     count = np.zeros((*shape, rows.samples), np.int32)
     inner = rows.count // rows.shape[0] if rows.shape else 1
     for line in range(rows.shape[0] if rows.shape else 1):
         data = rows.read(line * inner, (line + 1) * inner).astype(dtype)
-        data = data.reshape(*rows.shape[1:], rows.samples)
-        good = np.isfinite(data)
+        good = in_use(weighing, line * inner, (line + 1) * inner, data) & np.isfinite(data)
+        data, good = (a.reshape(*rows.shape[1:], rows.samples) for a in (data, good))
         data = np.where(good, data, 0.0)
         for axis, n in enumerate(rows.shape[1:]):
             edges = np.arange(0, n, binning)
@@ -89,8 +102,10 @@ def improved(job: BatchJob, found: dict[str, np.ndarray], fit_all: FitAll) -> di
     so do its own neighbours then."""
     if not job.layout.free or not job.shape:
         return found
-    if job.layout.above:
-        raise InputError("start='neighbours' and this order= do not go together. Use bounds.")
+    if job.layout.chained:
+        raise InputError(
+            "start='neighbours' and this order= or inequalities= do not go together. Use bounds."
+        )
     for _ in range(_ROUNDS):
         again = fit_all(job.with_starts(_of_best_neighbour(job, found)))
         better = CurveStatus.converged(again["status"])

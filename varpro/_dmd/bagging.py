@@ -9,6 +9,8 @@ the deviations of S of them from their mean, a standard error of the fit of all 
 (2022), report the spread itself, which is `std`.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,13 @@ from jaxtyping import Array, PyTree
 
 from .._errors import InputError
 from .._problem.problem import Problem
+from .._programs.program import program
 from .._reduced.common_basis import Reduced
 from .._search.minimise import Search, locate
 from .._status import Status
 from .._types import ArrayIn
 from .exponentials import Exponentials, Spectrum
+from .optimise import entries
 
 # Bags that are searched side by side: all wait for the slowest.
 _LANES = 8
@@ -125,7 +129,12 @@ def draw_bags(
     return jax.device_get(bags)
 
 
-@eqx.filter_jit
+def _entries(problem: Problem, alpha: ArrayIn, *rest: Any) -> float:
+    numbers = rest[4]
+    return entries(problem, alpha) * np.shape(numbers)[0]
+
+
+@program(entries=_entries)
 def _bags(
     problem: Problem,
     alpha: ArrayIn,

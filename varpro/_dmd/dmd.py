@@ -14,6 +14,9 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import FitError, InputError
+from .._given.arguments import flag
+from .._given.containers import numbers_of, read, real_numbers
+from .._given.names import places_of
 from .._problem.compress import Compressed, column_blocks, compress, is_stream
 from .._problem.problem import Problem
 from .._search.minimise import Solver, search, typed
@@ -79,9 +82,16 @@ def dmd(
     **Raises:** `InputError` for anything given that cannot be right, before any computation; `FitError`
     if `throw` and the search did not converge.
     """
+    if not isinstance(X, Compressed) and not is_stream(X):
+        X, weights = _in_memory(X, t, weights)
+    t = real_numbers("t", t)
     y, shape, count = _snapshots(X)
     x, first, weights = _times(t, len(y), weights, np.finfo(y.dtype).dtype)
-    real = bool(np.isrealobj(y)) if real is None else real
+    if not np.any(y if weights is None else y[weights > 0]):
+        raise InputError("X is zero in every snapshot in use, so it has no modes.", argument="X")
+    real = bool(np.isrealobj(y)) if real is None else flag("real", real)
+    for what, value in (("stable", stable), ("imaginary", imaginary), ("throw", throw)):
+        flag(what, value)
     if real and np.iscomplexobj(y):
         raise InputError("real=True makes a real model, but X is complex. Leave real= out.")
     if not real:
@@ -114,7 +124,7 @@ def dmd(
     coef = None if shape is None else solution["coef"]
     if shape is not None and is_stream(X):
         # In a second reading.
-        blocks = [solution["projector"] @ np.asarray(block) for block in column_blocks(X.T)]
+        blocks = [solution["projector"] @ np.asarray(block) for block in column_blocks(X.T)]  # pyright: ignore[reportAttributeAccessIssue]
         coef = np.concatenate(blocks, axis=1)
     elif coef is not None and directions is not None:
         coef = coef @ directions.conj().T
@@ -124,6 +134,32 @@ def dmd(
     if throw and not result.success:
         raise FitError(f"The search did not converge: {result.message}", result)
     return result
+
+
+def _in_memory(X: Any, t: Any, weights: Any) -> tuple[np.ndarray, Any]:
+    """X as numbers with its samples last, and the weights, zero for snapshots that a mask covers."""
+    given = numbers_of("X", X)
+    array, absent = given.values, given.missing
+    names = [axis.name for axis in given.axes]
+    at = read("t", t)
+    if len(at.axes) == 1 and at.axes[0].name in names:
+        axis = names.index(at.axes[0].name)
+        places = places_of("t", at.axes[0], given.axes[axis])
+        if places is not None:
+            raise InputError("t and X have their times in different orders. Sort one of them.")
+        array = np.moveaxis(array, axis, -1)
+        absent = None if absent is None else np.moveaxis(absent, axis, -1)
+    if absent is None or not absent.any():
+        return array, weights
+    rows = absent.reshape(-1, absent.shape[-1])
+    if not (rows == rows[:1]).all():
+        raise InputError(
+            "X is masked, but not the same snapshots in all of its rows. Only whole snapshots can be left "
+            "out.",
+            argument="X",
+        )
+    weights = np.ones(len(rows[0])) if weights is None else real_numbers("weights", weights)
+    return np.where(absent, 0.0, array), np.where(rows[0], 0.0, weights)
 
 
 def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
@@ -139,15 +175,11 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
             )
         compressed = compress(X.T)
         return compressed.columns, tuple(X.shape[:-1]), compressed.count
-    array = np.asarray(X)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
-        raise InputError(f"X must be numeric, but has dtype {array.dtype}.")
+    array = X
     if array.ndim < 1 or array.size == 0:
         raise InputError(
             f"X has shape {array.shape}; expected snapshots (..., m), none of it empty."
         )
-    if array.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
-        array = array.astype(complex if np.iscomplexobj(array) else float)
     # Samples first, without a copy: what follows are products, which take either order.
     y = array.reshape(-1, array.shape[-1]).T
     if not np.isfinite(y).all():
@@ -157,6 +189,8 @@ def _snapshots(X: Any) -> tuple[np.ndarray, tuple[int, ...] | None, int]:
             f"X contains {int(bad.sum())} non-finite values, the first in snapshot {j}, row {i}. Leave "
             "snapshots out of X and t, or set values that are missing."
         )
+    if not y.any():
+        raise InputError("X is zero everywhere: there is nothing that changes.", argument="X")
     return y, array.shape[:-1], y.shape[1]
 
 
@@ -164,9 +198,7 @@ def _times(
     t: np.ndarray, m: int, weights: np.ndarray | None, real: np.dtype
 ) -> tuple[np.ndarray, float, np.ndarray | None]:
     """Check times and weights; return times since the earliest (m,), the earliest, and the weights."""
-    time = np.asarray(t)
-    if not np.issubdtype(time.dtype, np.number) or np.iscomplexobj(time):
-        raise InputError(f"t must be real numbers (m,), but has dtype {time.dtype}.")
+    time = t
     if time.shape != (m,):
         raise InputError(
             f"t has shape {time.shape}, but X has {m} snapshots along its last axis; expected ({m},)."
@@ -174,8 +206,8 @@ def _times(
     if not np.isfinite(time).all():
         raise InputError("t contains values that are not finite.")
     if weights is not None:
-        weights = np.asarray(weights)
-        if weights.shape != (m,) or np.iscomplexobj(weights):
+        weights = real_numbers("weights", weights)
+        if weights.shape != (m,):
             raise InputError(f"weights has shape {weights.shape}; expected ({m},) real numbers.")
         if not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
             raise InputError("weights must be finite, zero or more, and some above zero.")
@@ -247,7 +279,7 @@ def _initial_candidates(
 
 def _check_initial(init: np.ndarray, r: int) -> np.ndarray:
     """Check r eigenvalues to start from."""
-    eigenvalues = np.asarray(init)
+    eigenvalues = numbers_of("init", init).values
     if eigenvalues.shape != (r,) or not np.issubdtype(eigenvalues.dtype, np.number):
         raise InputError(f"init has shape {eigenvalues.shape}; expected {r} eigenvalues.")
     if not np.isfinite(eigenvalues).all() or np.unique(eigenvalues).size < r:

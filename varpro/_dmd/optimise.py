@@ -24,6 +24,7 @@ from jaxtyping import PyTree
 
 from .._problem.compress import compress
 from .._problem.problem import Problem
+from .._programs.program import program
 from .._reduced.common_basis import Reduced
 from .._search.levenberg_marquardt import LevenbergMarquardt
 from .._search.minimise import Search, locate
@@ -172,7 +173,14 @@ def _chisq(y: np.ndarray, phi: np.ndarray, coef: np.ndarray) -> float:
     return total
 
 
-@eqx.filter_jit
+def entries(problem: Problem, alpha: ArrayIn, *_: object) -> float:
+    """Numbers that one evaluation makes: columns, derivatives and residuals, each of two real ones."""
+    m, k = problem.y.shape
+    p = np.shape(alpha)[-1]
+    return float(2 * m * (p / 2 + p + k))
+
+
+@program(entries=entries)
 def _search(problem: Problem, alpha: ArrayIn, limits: PyTree, how: Search) -> dict[str, PyTree]:
     """The optimum of some data and the errors there, one program per shape."""
     reduced = Reduced(problem, how.linear_solver, how.jacobian)

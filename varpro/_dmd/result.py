@@ -7,10 +7,13 @@ import equinox as eqx
 import numpy as np
 
 from .._errors import InputError, needed
+from .._given.containers import as_positions, real_numbers
 from .._problem.compress import Compressed, is_stream
 from .._results.abstract import AbstractResult
 from .._results.netcdf import Contents
 from .._results.report import outcome
+from .._statistics.diagnostics import LEVEL
+from .._statistics.residual_tests import lag_test
 from .._text import indented, rounded, text_table
 from .bagging import DmdBags
 from .exponentials import Spectrum
@@ -227,9 +230,33 @@ class DmdResult(AbstractResult):
                     f"{slow} conjugate pairs have no frequency to speak of: two real eigenvalues may be "
                     "meant. Give init= with these."
                 )
+        found += self._left_over()
         if self.bags is not None and self.bags.failed:
             found.append(f"{self.bags.failed} of {len(self.bags.status)} bags did not converge.")
         return tuple(found)
+
+    def _left_over(self) -> list[str]:
+        """Whether what the modes leave of the data is more than noise."""
+        if is_stream(self.X) or isinstance(self.X, Compressed):
+            return []
+        order = np.argsort(self.t, kind="stable")
+        y = np.asarray(self.X).reshape(-1, len(self.t))[:, order].T
+        resid = y - np.asarray(self.predict()).reshape(-1, len(self.t))[:, order].T
+        if self.weights is not None:
+            used = np.asarray(self.weights)[order]
+            y, resid = y[used > 0], resid[used > 0] * used[used > 0, None]
+            y = y * used[used > 0, None]
+        if np.iscomplexobj(resid):
+            y, resid = (np.concatenate([np.real(a), np.imag(a)], axis=1) for a in (y, resid))
+        size, rest = np.linalg.norm(y), np.linalg.norm(resid)
+        test = lag_test(resid) if rest > 1e-8 * size else None
+        if test is None or not test.p < LEVEL:
+            return []
+        return [
+            f"The modes leave {100 * (rest / size) ** 2:.2g} % of the squares of the data, and what they "
+            f"leave is not random: neighbours in time are correlated by {test.correlation:.2f}. A larger r "
+            "may find more."
+        ]
 
     def report(self) -> str:
         """The text that `print` shows."""
@@ -302,8 +329,8 @@ class DmdResult(AbstractResult):
         return f"<DmdResult: {len(self.eigenvalues)} eigenvalues, {outcome(self)}>"
 
     def _dynamics(self, t: np.ndarray | None) -> np.ndarray:
-        x = np.asarray(self.t if t is None else t) - self.t0
-        return np.exp(np.outer(self.eigenvalues, x))
+        x = self.t if t is None else real_numbers("t", as_positions("t", t))
+        return np.exp(np.outer(self.eigenvalues, x - self.t0))
 
     def _columns(self) -> list[tuple[int, ...]]:
         """The columns behind each eigenvalue, in the order of the spectrum."""

@@ -28,19 +28,20 @@ def draw(
         raise InputError(f"log must be one of {', '.join(map(repr, LOGS))}, not {log!r}.")
     indices = _typical(batch) if index is None else _check_indices(batch, index)
     leaves = jax.tree.leaves(batch.x)
-    named = len(leaves) == 1 and np.ndim(leaves[0]) == 1
-    m = len(leaves[0])
+    own = batch.own_positions
+    named = own is not None or len(leaves) == 1 and np.ndim(leaves[0]) == 1
+    m = len(leaves[0]) if own is None else own.shape[-1]
     if y is not None:
         y = y if hasattr(y, "shape") else np.asarray(y)
         if tuple(y.shape) != (*batch.shape, m):
             raise InputError(f"y has shape {y.shape}, but {(*batch.shape, m)} was fitted.")
-    x = np.asarray(leaves[0]) if named else np.arange(m)
-    order = np.argsort(x, kind="stable")
     fig = canvas(onto, 3.4 * min(len(indices), 3), 3.0 * -(-len(indices) // 3))
     axes = fig.subplots(
         -(-len(indices) // 3), min(len(indices), 3), squeeze=False, sharex=True
     ).ravel()
     for ax, curve in zip(axes, indices, strict=False):
+        x = np.asarray(leaves[0] if own is None else own[curve]) if named else np.arange(m)
+        order = np.argsort(x, kind="stable")
         fitted = batch.predict(curve)
         lines = parts_of(fitted)
         shades = [(ink(), FIT)] if len(lines) == 1 else [(color(i), color(i)) for i in range(2)]

@@ -64,7 +64,7 @@ def shapes(ax: Axes, fit: Fitted, labels: Labels) -> None:
         values = np.real(phi[:, i])
         size = np.max(np.abs(values), initial=0.0)
         few = len(fit.columns) <= 2 * MOST_LINES
-        label = literal(name) if few else None
+        label = literal(name) if few else f"_{literal(name)}"
         ax.plot(grid_x, values / (size or 1.0), color=color(i), lw=1.5, label=label)
     ax.set_xlabel(literal(labels.x if named else "sample"))
     ax.set_ylabel("component, scaled to one")

@@ -2,12 +2,15 @@
 
 import matplotlib
 import numpy as np
+from matplotlib.font_manager import FontProperties
 
 from .._errors import InputError
 from .style import DIVERGING, GREY, Canvas, canvas, colorbar, literal
 
 # Numbers are written into fields of at least this size, in inches; names and colour bar take the rest.
 _FIELD, _AROUND = 0.4, 1.8
+# Points of the smallest letters, and the height of a line of them by theirs.
+_SMALLEST, _LINE = 5.5, 1.25
 
 
 def draw(names: tuple[str, ...], correlation: np.ndarray, onto: Canvas | None = None) -> Canvas:
@@ -20,13 +23,22 @@ def draw(names: tuple[str, ...], correlation: np.ndarray, onto: Canvas | None = 
     ax = fig.subplots()
     shades = matplotlib.colormaps[DIVERGING].with_extremes(bad=GREY)
     image = ax.imshow(correlation, cmap=shades, vmin=-1, vmax=1, interpolation="none")
+    field = (min(fig.bbox.width, fig.bbox.height) / fig.dpi - _AROUND) / q
+    # A name is no higher than its field; where that is too small to read, some fields are named.
+    usual = FontProperties(size=matplotlib.rcParams["xtick.labelsize"]).get_size_in_points()
+    room = max(72 * field / _LINE, 0.1)
+    size = min(usual, max(room, _SMALLEST))
+    named = range(0, q, max(int(np.ceil(_SMALLEST / room)), 1))
+    texts = [literal(names[i]) for i in named]
+    # At an angle names need half as much room again.
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(
-        range(q), [literal(n) for n in names], rotation=45, ha="right", rotation_mode="anchor"
+        named, texts, fontsize=size, **(slanted if room >= 1.4 * usual else {"rotation": 90})
     )
-    ax.set_yticks(range(q), [literal(n) for n in names])
+    ax.set_yticks(named, texts, fontsize=size)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    if (min(fig.bbox.width, fig.bbox.height) / fig.dpi - _AROUND) / q >= _FIELD:
+    if field >= _FIELD:
         for i in range(q):
             for j in range(q):
                 value = correlation[i, j]

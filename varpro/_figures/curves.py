@@ -1,12 +1,13 @@
 """Data and model above, residuals below."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
 from matplotlib.axes import Axes
 
 from .._errors import InputError
+from .._given.arguments import whole
 from .._statistics.record import Fitted
 from .labels import Labels
 from .style import FIT, Canvas, canvas, color, ink, legend, literal, logarithmic, points, tidy
@@ -26,15 +27,20 @@ def draw(
     residuals: bool = True,
     curves: bool = True,
     rhs: int | Sequence[int] | None = None,
-    onto: Canvas | None = None,
-) -> Canvas:
-    """The panels of one data set: curves with components, and residuals below them."""
-    if log not in LOGS:
+    onto: Canvas | Axes | None = None,
+) -> Canvas | Axes:
+    """The panels of one data set: curves with components, and residuals below them; onto axes the curves
+    alone, or the residuals where there are none. Return what was drawn onto."""
+    if not isinstance(log, str) or log not in LOGS:
         raise InputError(f"log must be one of {', '.join(map(repr, LOGS))}, not {log!r}.")
-    fig = canvas(onto, 7.0, 5.4)
     above = curves or components
-    heights = [3, 1] if above and residuals else [1]
-    axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    if isinstance(onto, Axes):
+        fig, axes, residuals = onto, [onto], residuals and not above
+    else:
+        fig = canvas(onto, 7.0, 5.4)
+        heights = [3, 1] if above and residuals else [1]
+        axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)
+        axes = list(axes[:, 0])
     shown = chosen(fit, rhs)
     if above:
         _draw_fit(axes[0], fit, labels, shown, curves, components, log)
@@ -47,7 +53,8 @@ def draw(
     axes[-1].set_xlabel(literal(labels.x if named else "sample"))
     for ax in axes:
         tidy(ax)
-    fig.align_ylabels(axes)
+    if not isinstance(fig, Axes):
+        fig.align_ylabels(axes)
     return fig
 
 
@@ -65,11 +72,11 @@ def chosen(fit: Fitted, rhs: int | Sequence[int] | None) -> list[int]:
     if rhs is None:
         spaced = np.linspace(0, count - 1, min(count, MOST_LINES)).round().astype(int)
         return list(dict.fromkeys(spaced.tolist()))
-    asked = [rhs] if isinstance(rhs, int | np.integer) else list(rhs)
+    asked = [whole("rhs", j) for j in (rhs if isinstance(rhs, Iterable) else [rhs])]
     wrong = [j for j in asked if not 0 <= j < count]
     if wrong or not asked:
         raise InputError(f"rhs must be among 0 to {count - 1}, not {wrong or asked}.")
-    return [int(j) for j in asked]
+    return asked
 
 
 def column(values: np.ndarray, j: int) -> np.ndarray:
@@ -132,7 +139,8 @@ def _draw_fit(
         first, suffix = (2, ", real") if np.iscomplexobj(fit.y) else (0, "")
         for i, (name, values) in enumerate(parts.items() if len(parts) > 1 else ()):
             line = np.real(lines(column(values, shown[0])))
-            label = literal(f"{name}{suffix}") if few else None
+            # No legend shows a label that begins so; figures that people look into have room for it.
+            label = f"{'' if few else '_'}{literal(name + suffix)}"
             ax.plot(line_x, line, color=color(first + i), lw=1, label=label)
     if curves:
         model = fit.fitted if grid_x is None else fit.predict(grid_x)
@@ -146,8 +154,6 @@ def _draw_fit(
                 used = column(fit.weights_of_all, j) > 0
                 dots = shade if several else ink()
                 points(ax, x[used], y[used], dots, None if several else "data")
-                if not used.all():
-                    points(ax, x[~used], y[~used], dots, None, alpha=0.15)
                 label = literal(name) if several else "fit"
                 width = 1.2 if several else 1.8
                 ax.plot(line_x, lines(line), color=shade, lw=width, label=label)
@@ -159,9 +165,7 @@ def _draw_fit(
 
 def _log_limits(ax: Axes, fit: Fitted, shown: list[int]) -> None:
     """A logarithmic axis over the positive data."""
-    values = np.concatenate(
-        [part for j in shown for _, part in parts_of(column(np.asarray(fit.y), j))]
-    )
+    values = np.concatenate([part for j in shown for _, part in parts_of(column(fit.y_in_use, j))])
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
         return

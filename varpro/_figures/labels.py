@@ -3,6 +3,8 @@
 import equinox as eqx
 import numpy as np
 
+from .._given.names import RHS, Names, with_unit
+
 
 class Labels(eqx.Module):
     """What the axes of a figure say.
@@ -17,6 +19,18 @@ class Labels(eqx.Module):
     rhs: str = "right-hand side"
     at: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, data: Names) -> "Labels":
+        """Those that data themselves have, as far as they said."""
+        texts = data.columns if isinstance(data.columns, tuple) else None
+        return cls(
+            with_unit(data.x or "x", data.x_unit),
+            with_unit(data.y or "y", data.y_unit),
+            with_unit(data.rhs if data.rhs != RHS else "right-hand side", data.rhs_unit),
+            data.positions,
+            texts,
+        )
 
     def name(self, j: int) -> str:
         """What right-hand side j is called."""

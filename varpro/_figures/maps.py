@@ -22,12 +22,13 @@ def draw(
     meanings: Sequence[str],
     labels: Labels,
     onto: Canvas | None = None,
+    light: np.ndarray | None = None,
 ) -> Canvas:
     """A row for each parameter: its value and its standard error; then maps of `extra`, which have
     no error, and of how each fit ended (`status`, codes of `meanings`).
 
     All arrays have the shape of the batch; one axis gives curves, two give maps. Colours run from
-    the 2nd to the 98th percentile; what is not known is grey.
+    the 2nd to the 98th percentile; what is not known is grey. `light`, of that shape, dims maps of values.
     """
     shapes = [value.shape for value, _ in values.values()]
     shape = (shapes if status is None else [*shapes, status.shape])[0]
@@ -54,7 +55,7 @@ def draw(
         return fig
     axes = fig.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
     for row, (name, (value, error)) in zip(axes, values.items(), strict=False):
-        _map(row[0], fig, value, name)
+        _map(row[0], fig, value, name, light)
         _map(row[1], fig, error, f"{name}, std. error")
     free = axes[len(values) :].ravel()
     for ax, (name, value) in zip(free, panels, strict=False):
@@ -71,7 +72,36 @@ def _named(seen: np.ndarray, meanings: Sequence[str]) -> list[str]:
     return [str(meanings[code]) for code in seen]
 
 
-def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
+def draw_histograms(
+    values: Mapping[str, np.ndarray],
+    weight: np.ndarray | None,
+    weight_name: str,
+    bins: int,
+    onto: Canvas | None = None,
+) -> Any:
+    """A histogram of each array (b,), of values between two percentiles; each counts by `weight` (b,)."""
+    across = min(len(values), 3)
+    down = -(-len(values) // across)
+    fig = canvas(onto, 3.2 * across, 2.4 * down)
+    axes = fig.subplots(down, across, squeeze=False).ravel()
+    for i, (ax, (name, value)) in enumerate(zip(axes, values.items(), strict=False)):
+        good = np.isfinite(value)
+        low, high = np.percentile(value[good], (1, 99)) if good.any() else (0.0, 1.0)
+        if not low < high:
+            low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+        mine = None if weight is None else np.nan_to_num(weight[good])
+        ax.hist(value[good], bins=bins, range=(low, high), weights=mine, color=color(i))
+        ax.set_xlabel(literal(name))
+        ax.set_ylabel("curves" if weight is None else f"curves, by {literal(weight_name)}")
+        tidy(ax)
+    for ax in axes[len(values) :]:
+        ax.set_visible(False)
+    return fig
+
+
+def _map(
+    ax: Axes, fig: Canvas, values: np.ndarray, name: str, light: np.ndarray | None = None
+) -> None:
     values = np.abs(values) if np.iscomplexobj(values) else np.asarray(values, float)
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
@@ -80,6 +110,14 @@ def _map(ax: Axes, fig: Canvas, values: np.ndarray, name: str) -> None:
     shades = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad=GREY)
     finite_values = np.where(np.isfinite(values), values, np.nan)
     image = ax.imshow(finite_values, cmap=shades, vmin=low, vmax=high, interpolation="none")
+    if light is not None:
+        # The colour bar keeps the colours of the map without dimming.
+        known = light[np.isfinite(light)]
+        top = np.percentile(known, 98) if known.size else 1.0
+        share = np.clip(np.nan_to_num(light) / (top if top > 0 else 1.0), 0.0, 1.0)
+        colours = np.array(image.cmap(image.norm(finite_values)))
+        colours[..., :3] *= np.where(np.isfinite(light), share, 1.0)[..., None]
+        ax.imshow(colours, interpolation="none")
     beyond = (bool(np.any(finite < low)), bool(np.any(finite > high)))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond)
     colorbar(fig, image, ax, extend=extend or "neither")

@@ -53,7 +53,7 @@ def along(ax: Axes, fig: Canvas, fit: Fitted, labels: Labels) -> None:
 
 def field(ax: Axes, fig: Canvas, fit: Fitted, labels: Labels) -> None:
     """Weighted residuals over x and right-hand side, white where there are none."""
-    resid = np.real(fit.resid * fit.weights_of_all)
+    resid = np.real(fit.resid * fit.weights_of_all)  # NaN where no value is in use: white
     limit = float(np.nanpercentile(np.abs(resid), 99)) or 1.0
     image = heat(ax, fit, labels, resid, cmap=DIVERGING, vmin=-limit, vmax=limit)
     label = residual_label(fit) + (", real part" if np.iscomplexobj(fit.resid) else "")

@@ -1,6 +1,7 @@
 """What all figures have in common: colours that every eye tells apart, quiet axes, plain text."""
 
 import io
+import sys
 from typing import Any
 
 import matplotlib
@@ -26,23 +27,48 @@ _MOST_VECTORS = 1500
 
 
 class _Shown(Figure):
-    """A figure that notebooks show, whether pyplot was imported or not."""
+    """A figure that a notebook shows once, whether pyplot knows it or not."""
 
-    def _repr_png_(self) -> bytes:
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
+
         buffer = io.BytesIO()
         FigureCanvasAgg(self).print_png(buffer)
-        return buffer.getvalue()
+        display({"image/png": buffer.getvalue()}, raw=True)
+        # At the end of the cell pyplot shows what it still knows.
+        if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+            pyplot.close(self)
+
+
+def _pyplot() -> Any:
+    """pyplot where somebody looks at its figures: where it was imported, or in the kernel of a notebook."""
+    if "matplotlib.pyplot" not in sys.modules and "ipykernel" in sys.modules:
+        import matplotlib.pyplot  # noqa: F401
+    return sys.modules.get("matplotlib.pyplot")
 
 
 def canvas(fig: Canvas | None, width: float, height: float) -> Any:
-    """The figure to draw in: the one that was given, or a new one of `width` x `height` inches."""
+    """The figure to draw in: the one that was given, or a new one of `width` x `height` inches, which
+    `plt.show()` shows where pyplot is in use."""
     if fig is None:
-        return _Shown(figsize=(width, height), layout="constrained")
+        size, pyplot = (width, height), _pyplot()
+        if pyplot is None:
+            return _Shown(figsize=size, layout="constrained")
+        return pyplot.figure(FigureClass=_Shown, figsize=size, layout="constrained")
     if not isinstance(fig, Figure | SubFigure):
         raise InputError(f"fig must be a matplotlib figure, not {type(fig).__name__}.")
     if isinstance(fig, Figure) and fig.get_layout_engine() is None:
         fig.set_layout_engine("constrained")
     return fig
+
+
+def axes_of_ones_own(ax: Any, fig: Canvas | None) -> Axes:
+    """The axes that were given, which alone say where to draw."""
+    if fig is not None:
+        raise InputError("fig and ax both say where to draw. Give one of them.", argument="ax")
+    if not isinstance(ax, Axes):
+        raise InputError(f"ax must be axes of matplotlib, not {type(ax).__name__}.", argument="ax")
+    return ax
 
 
 def ink() -> str:

@@ -3,12 +3,15 @@ stands for, and the rules of every data set."""
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError, suggestion
+from .._given.arguments import names as names_in, number
+from .._parameters.expression import Expression, renamed
+from .._parameters.inequality import Inequality
 from .._parameters.param import Param
 from .._parameters.tie import Tie, as_tie
 from .._problem.data import Data
@@ -44,13 +47,23 @@ def shared_names(
     known = dict.fromkeys(name for some in declared.values() for name in some)
     if share in ("all", "none"):
         return set(known) if share == "all" else set()
-    found = set()
-    for pattern in [share] if isinstance(share, str) else share:
+    return asked_names("share", "parameter", share, known)
+
+
+def asked_names(
+    what: str, kind: str, patterns: str | Sequence[str], known: Iterable[str]
+) -> set[str]:
+    """Names that match one of the patterns, which `what` gives for the names of this kind.
+
+    **Raises:** `InputError` for a pattern that matches none.
+    """
+    known, found = list(known), set()
+    for pattern in names_in(what, patterns):
         some = fnmatch.filter(known, pattern)
         if not some:
             raise InputError(
-                f"share: no parameter matches '{pattern}'. {suggestion(pattern, known)}",
-                argument="share",
+                f"{what}: no {kind} matches '{pattern}'. {suggestion(pattern, known)}",
+                argument=what,
                 name=pattern,
             )
         found.update(some)
@@ -109,13 +122,16 @@ def applied(
         for i in matched(pattern, names, own, "init"):
             old = params[names[i]]
             params[names[i]] = (
-                value if isinstance(value, Param) else dataclasses.replace(old, init=float(value))
+                value
+                if isinstance(value, Param)
+                else dataclasses.replace(old, init=number(f"init for {names[i]}", value, "init"))
             )
     for pattern in sorted(bounds, key=lambda p: p in names):
         lower, upper = bounds[pattern]
         for i in matched(pattern, names, own, "bounds"):
             old = params[names[i]]
-            params[names[i]] = dataclasses.replace(old, lower=float(lower), upper=float(upper))
+            lower, upper = (number(f"bounds for {names[i]}", e, "bounds") for e in (lower, upper))
+            params[names[i]] = dataclasses.replace(old, lower=lower, upper=upper)
     return params
 
 
@@ -142,10 +158,27 @@ def of_all(
     tie = _ties(constraints.tie, names, own, datas)
     order = _orders(constraints.order, names, own, datas)
     fix = [names[i] for p in constraints.fix for i in matched(p, names, own, "fix")]
-    return dataclasses.replace(constraints, tie=tie, order=order, fix=fix)
+    rules = _inequalities(constraints.inequalities, names, own, datas)
+    return dataclasses.replace(constraints, tie=tie, order=order, fix=fix, inequalities=rules)
 
 
-def _ties(tie, names, own, datas) -> dict[str, Tie]:
+def _inequalities(texts, names, own, datas) -> tuple[str, ...]:
+    """Inequalities by full names; one of parameters of data sets holds in each of them."""
+    out: list[str] = []
+    known = tuple(dict.fromkeys((*names, *own)))
+    for text in texts:
+        spoken = {name for one in Inequality.parse(text, known) for name in one.slopes}
+        if all(name in names for name in spoken):
+            out.append(text)
+            continue
+        for key in datas:
+            local = {n: f"{key}.{n}" if f"{key}.{n}" in names else n for n in spoken}
+            if all(n in names for n in local.values()):
+                out.append(renamed(text, local))
+    return tuple(out)
+
+
+def _ties(tie, names, own, datas) -> dict[str, Tie | Expression]:
     """Ties by full names; one between parameters of data sets holds in each of them."""
     out = {}
     for name, target in tie.items():
@@ -155,8 +188,15 @@ def _ties(tie, names, own, datas) -> dict[str, Tie]:
         target = as_tie(target, tuple(dict.fromkeys((*names, *own))))
         for key in datas:
             if f"{key}.{name}" in names:
-                local = f"{key}.{target.name}"
-                out[f"{key}.{name}"] = target._replace(name=local) if local in names else target
+
+                def here(one: str, key: str = key) -> str:
+                    return f"{key}.{one}" if f"{key}.{one}" in names else one
+
+                if isinstance(target, Tie):
+                    local = target._replace(name=here(target.name))
+                else:
+                    local = target._replace(names=tuple(map(here, target.names)))
+                out[f"{key}.{name}"] = local
     return out
 
 

@@ -6,6 +6,7 @@ import os
 import equinox as eqx
 
 from .._equality import same
+from .._errors import InputError
 from .netcdf import Contents
 from .store import save
 
@@ -37,6 +38,8 @@ class AbstractResult(eqx.Module):
 
         **Raises:** `InputError` if the file cannot be written.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"path must be that of a file, not {path!r}.", argument="path")
         result, content = self._stored()
         save(result, path, content)
 

@@ -1,6 +1,7 @@
 """Names back on the numbers of a fit, on the host."""
 
-import jax
+from collections.abc import Callable
+
 import numpy as np
 
 from .._parameters.layout import Coordinates, Layout, Numbers
@@ -9,6 +10,7 @@ from .._problem.data import Data
 from .._problem.linear_constraints import Linear
 from .._statistics.joint_covariance import Optimum, Quantity, scaled, unit_covariance
 from .._statistics.record import prior_chisq
+from .._statistics.run_together import run_together
 from .._statistics.solution import FitSolution
 from ..basis import Model
 from .fit_result import FitResult
@@ -24,10 +26,19 @@ def assemble(
     solution: FitSolution,
     linear: Linear,
     pooled: tuple[float, int | float] | None = None,
+    compressed: int | None = None,
+    noise: str = "normal",
+    spread: Callable[[float], float] | None = None,
 ) -> FitResult:
-    """Names back on numbers, on the host. `pooled`: see `FitResult`."""
+    """Names back on numbers, on the host. `numbers` and `coordinates` have the precision of the
+    data; `pooled`, `compressed` and `noise`: see `FitResult`; `spread`: of degrees of freedom the
+    variance of the noise for unit weights, where it is not that of the residual."""
     optimum, status = solution.optimum, solution.status
     assert optimum.fitted is not None  # made after the program where the data are large
+    loose = {i for i, source in enumerate(layout.source) if source in layout.free}
+    ends = optimum.values[None], optimum.coef[None]
+    if status.converged and run_together(built, data.x, *ends, loose).any():
+        status = status.as_merged
     order = list(built.order)
     parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     # Compressed columns stand for more right-hand sides, each with as many coefficients.
@@ -42,18 +53,11 @@ def assemble(
     total = chisq + prior_chisq(layout, params, optimum.values)
     scale = 1.0 if data.absolute else (total / dof if dof > 0 else np.nan)
     scale = scale if pooled is None else pooled[0]
+    scale = scale if spread is None else spread(dof)
     fixed = [layout.source[i] not in layout.free for i in range(len(layout.names))]
     alpha_stderr = np.where(fixed, 0.0, _root(optimum.value_variance, scale))
-    real = data.real
-    joint = Optimum(
-        optimum.alpha,
-        coordinates.lower.astype(real),
-        coordinates.upper.astype(real),
-        jax.tree.map(lambda a: a.astype(real), numbers),
-        prior,
-        optimum.transform,
-        optimum.blocks,
-    )
+    box = coordinates.lower, coordinates.upper
+    joint = Optimum(optimum.alpha, *box, numbers, prior, optimum.transform, optimum.blocks)
     estimates = [Quantity(layout.names[i], i) for i in layout.free]
     for i in order:
         name = built.columns[i]
@@ -72,7 +76,7 @@ def assemble(
         alpha=optimum.values,
         coef=shaped(optimum.coef[order]),
         x=data.x,
-        y=shaped(data.y),
+        y=shaped(data.values),
         fitted=shaped(optimum.fitted),
         weights=data.weights,
         success=status.converged,
@@ -106,6 +110,11 @@ def assemble(
         linear=linear,
         pooled=pooled,
         costs=status.history,
+        spread=None if spread is None else float(scale),
+        data_names=data.names,
+        compressed=compressed,
+        noise=noise,
+        whitener=data.whitener,
     )
 
 

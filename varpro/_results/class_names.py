@@ -14,14 +14,18 @@ _PACKAGE = bases.__name__.partition(".")[0]
 
 # The word in a file: where the class stands now.
 _PLACES = {
+    "Names": "varpro._given.names:Names",
     "Param": "varpro._parameters.param:Param",
     "Layout": "varpro._parameters.layout:Layout",
     "Numbers": "varpro._parameters.layout:Numbers",
     "Group": "varpro.basis._model:_Group",
+    "Joined": "varpro._linked.joined:Joined",
+    "Sides": "varpro.basis._dispersion:Sides",
     "Linear": "varpro._problem.linear_constraints:Linear",
     "Compressed": "varpro._problem.compress:Compressed",
     "CovarianceBlocks": "varpro._statistics.covariance:CovarianceBlocks",
     "Optimum": "varpro._statistics.joint_covariance:Optimum",
+    "Derived": "varpro._statistics.derived_result:Derived",
     "FitResult": "varpro._results.fit_result:FitResult",
     "Amplitudes": "varpro._results.compressed_fit:Amplitudes",
     "DmdSpectrum": "varpro._dmd.exponentials:Spectrum",

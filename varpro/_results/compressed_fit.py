@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError
 from .._figures.labels import Labels
+from .._given.containers import numbers_of
 from .._problem.columns import Assembled
 from .._problem.compress import DataBlocks, column_blocks
 from .._problem.linear_constraints import Linear
 from .._problem.problem import Problem
+from .._programs.program import program
 from .._reduced.common_basis import Reduced
 from .._statistics.covariance import ParameterCovariance, coefficient_covariance, combine
 from .._statistics.diagnostics import Finding
@@ -29,6 +31,7 @@ from .._types import ArrayIn, precision
 from ..basis import without_names
 from ..linalg import SVD
 from .abstract import AbstractResult
+from .dataset import axes_of, coordinates
 from .fit_result import FitResult
 from .netcdf import Contents, texts
 from .report import PARAMETERS, aligned, outcome, parameter_row, summary
@@ -111,7 +114,7 @@ class CompressedFit(AbstractResult):
 
     @property
     def redchi(self) -> float:
-        """The same for each degree of freedom."""
+        """Chi-square for each degree of freedom."""
         return self.core.redchi
 
     @property
@@ -143,6 +146,8 @@ class CompressedFit(AbstractResult):
         """
         if method == "bootstrap":
             raise InputError("Compressed right-hand sides cannot be drawn anew. Use 'profile'.")
+        if method == "posterior":
+            raise InputError("Compressed right-hand sides have no posterior. Use 'profile'.")
         asked = [self.names[i] for i in self.core.layout.free] if names is None else names
         for name in [asked] if isinstance(asked, str) else asked:
             if name in self.columns:
@@ -151,10 +156,16 @@ class CompressedFit(AbstractResult):
 
     def of(self, block: np.ndarray) -> Amplitudes:
         """Coefficients of right-hand sides (m, k_i), with errors in which all data have their say."""
-        return self._read([np.asarray(block)], block.shape[1])
+        given = numbers_of("block", block).values
+        if given.ndim != 2 or len(given) != len(self.core.y):
+            raise InputError(
+                f"A block has shape ({len(self.core.y)}, k_i) as the data, not {given.shape}.",
+                argument="block",
+            )
+        return self._read([given], given.shape[1])
 
     def completed(self, blocks: DataBlocks | np.ndarray) -> "CompressedFit":
-        """The same with `amplitudes`, for which the data are read again; see `vp.compress`.
+        """This fit with `amplitudes`, for which the data are read again; see `vp.compress`.
 
         **Raises:** `InputError` if they are not as many as were compressed.
         """
@@ -183,7 +194,7 @@ class CompressedFit(AbstractResult):
             # One program for all blocks but wider ones; the last one is filled up.
             width = max(width, b)
             block = np.pad(block, [(0, 0), (0, width - b)])
-            problem = Problem(columns, block, core.weights, linear)
+            problem = Problem(columns, block, core.weights, linear, None, core.whitener)
             with precision(real):
                 found = _amplitudes(problem, core.optimum.alpha, core.optimum.blocks)
                 found = jax.device_get(found)
@@ -197,8 +208,10 @@ class CompressedFit(AbstractResult):
 
     def predict(self, rhs: int | slice | Sequence[int], x: PyTree = None) -> np.ndarray:
         """Fitted curves (m, ...) of some right-hand sides, at the positions of the data by default."""
-        phi, _ = self.core._evaluate(self.core.x if x is None else x)
-        return phi @ self.coef[:, rhs]
+        at, single = self.core.positions(x)
+        phi, _ = self.core._evaluate(at)
+        curves = phi @ self.coef[:, rhs]
+        return curves[0] if single else curves
 
     def residual_spectrum(self, rank: int = 4) -> Spectrum:
         """The `rank` largest singular values and left vectors of the weighted residual of all data;
@@ -252,7 +265,9 @@ class CompressedFit(AbstractResult):
         from .._figures import components
 
         known = self._known()
-        return components.beside(self.core, known.coef, known.stderr, labels or Labels(), fig)  # pyright: ignore[reportReturnType]
+        return components.beside(
+            self.core, known.coef, known.stderr, labels or Labels.of(self.core.data_names), fig
+        )  # pyright: ignore[reportReturnType]
 
     def plot_maps(
         self,
@@ -275,22 +290,23 @@ class CompressedFit(AbstractResult):
         `chisq` (rhs), `value`, `stderr` (parameter) and `covariance` of the nonlinear ones."""
         core = self.core
         free = [core.names[i] for i in core.layout.free]
+        _, rhs = axes_of(core)
         variables = {
             "value": ("parameter", core.alpha),
             "stderr": ("parameter", core.alpha_stderr),
             "covariance": (("estimate", "estimate_2"), core.covariance_of(free)),
         }
         if self.amplitudes is not None:
-            variables["coef"] = (("coefficient", "rhs"), self.amplitudes.coef)
-            variables["coef_stderr"] = (("coefficient", "rhs"), self.amplitudes.stderr)
-            variables["chisq"] = ("rhs", self.amplitudes.chisq)
+            variables["coef"] = (("coefficient", rhs), self.amplitudes.coef)
+            variables["coef_stderr"] = (("coefficient", rhs), self.amplitudes.stderr)
+            variables["chisq"] = (rhs, self.amplitudes.chisq)
         coords = {
             "parameter": texts(core.names),
             "coefficient": texts(core.columns),
             "estimate": texts(free),
             "estimate_2": texts(free),
         }
-        return Contents(variables, coords, {}).to_xarray()
+        return Contents(variables, coords | coordinates(core), {}).to_xarray()
 
     def _stored(self) -> tuple["CompressedFit", Contents]:
         return self, Contents({}, {}, {})
@@ -303,7 +319,7 @@ class CompressedFit(AbstractResult):
         )
 
 
-@eqx.filter_jit
+@program
 def _amplitudes(
     problem: Problem, alpha: Float[ArrayIn, " p"], known: ParameterCovariance
 ) -> tuple[Inexact[Array, "N k"], Float[Array, "N k"], Float[Array, " k"]]:

@@ -1,35 +1,35 @@
 """What a fit returns: a frozen record of its numbers, and the verbs on it, a line or two each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import InputError
-from .._figures.labels import Labels
+from .._given.arguments import whole
 from .._statistics.bands import Band, BandKind, band as _band, component_bands
-from .._statistics.bootstrap import Bootstrap, BootstrapKind, bootstrap
-from .._statistics.diagnostics import Finding, diagnose, many
+from .._statistics.diagnostics import Finding, diagnose
 from .._statistics.estimate import Estimate as Estimate
-from .._statistics.intervals import Intervals, Method, covariance_intervals
-from .._statistics.joint_covariance import Quantity
-from .._statistics.profile import Contour, Profile, contour, profile, profile_intervals
-from .._statistics.quantities import check_choice, complex_covariance, covariance, quantities
-from .._statistics.record import Fitted, plain
+from .._statistics.evidence import log_evidence
+from .._statistics.intervals import Intervals
+from .._statistics.posterior import Posterior, posterior
+from .._statistics.quantities import check_choice, complex_covariance
 from .._statistics.residual_tests import Spectrum, spectrum
+from .._text import plain
 from .abstract import AbstractResult
 from .dataset import contents, to_dataset, to_frame
+from .drawing import Drawn
+from .inference import Inferred
 from .netcdf import Contents
 from .report import CORRELATION, ROWS, html_report, line, report
 
 if TYPE_CHECKING:
-    import matplotlib.figure
     import pandas
     import xarray
 
 
-class FitResult(Fitted, AbstractResult):
+class FitResult(Drawn, Inferred, AbstractResult):
     """The outcome of `varpro.fit`.
 
     **Fields:**
@@ -55,9 +55,13 @@ class FitResult(Fitted, AbstractResult):
     - `pooled`: for one data set of a `GlobalFit`, the variance of the noise for unit weights and the
         degrees of freedom of the whole fit, from which errors come; else None.
     - `compressed`: as how many columns the right-hand sides were searched, None for as they are.
-    - `noise`: which noise the weights stand for, as it was given.
-    - `costs`: the cost after each step, that of the start first; of the first 512 steps, and of the
-        last run where several followed each other. Empty for solvers of others.
+    - `whitener`: of correlated noise the matrix (m, m) that makes weighted residuals white, else None;
+        `weights` are then one over the standard deviations.
+    - `noise`: which noise the weights stand for, as it was given. `spread`: of a robust loss, the
+        variance of the noise for unit weights from which standard errors come; else None.
+    - `derived`: the quantities that `varpro.fit` was asked to derive, else None.
+    - `costs`: the cost after each step, that of the start first; of the first 512 steps. Empty for
+        solvers of others, and for noise whose weights follow the model.
 
     `fit["slow.tau"]` is one parameter as an `Estimate`. `fit == other` means `fit.equals(other)`.
     """
@@ -126,31 +130,27 @@ class FitResult(Fitted, AbstractResult):
         **Raises:** `InputError` for a level outside 0 to 1, an unknown kind, or `sigma` missing.
         """
         if band is None:
-            return self._curve(self.x if x is None else x)
+            return self._curve(x)
         check_choice(kind, BandKind, "kind")
         return _band(self, x, level=band, kind=kind, sigma=sigma)
+
+    def eval(self, x: PyTree = None) -> np.ndarray:
+        """`predict(x)`, as lmfit calls it."""
+        return self.predict(x)
+
+    @property
+    def best_fit(self) -> np.ndarray:
+        """`fitted`, as lmfit calls it."""
+        return self.fitted
+
+    @property
+    def best_values(self) -> dict[str, float | complex | np.ndarray]:
+        """The values of all parameters and coefficients by name, as lmfit calls them."""
+        return {name: self[name].value for name in self}
 
     def component_bands(self, x: PyTree = None, *, band: float = 0.95) -> dict[str, Band]:
         """What `components` returns, each as a `Band` at this level."""
         return component_bands(self, x, level=band)
-
-    def covariance_of(
-        self, names: str | Sequence[str] | None = None, rhs: int | Sequence[int] | None = None
-    ) -> np.ndarray:
-        """Joint covariance (r, r) of chosen parameters and coefficients.
-
-        **Arguments:**
-
-        - `names`: a name, pattern ("*.tau") or several; by default the free parameters and, for one
-            right-hand side or with `rhs`, all coefficients.
-        - `rhs`: which right-hand sides the coefficients belong to, counted from 0; all by default.
-
-        Rows are in the order of the names; a coefficient has one row for each right-hand side, a
-        complex one two, its real and its imaginary part. The scale is that of `covariance`.
-
-        **Raises:** `InputError` for unknown names or right-hand sides.
-        """
-        return covariance(self, quantities(self, names, rhs))
 
     def complex_covariance(
         self, names: str | Sequence[str] | None = None, rhs: int | Sequence[int] | None = None
@@ -172,78 +172,55 @@ class FitResult(Fitted, AbstractResult):
         """
         return complex_covariance(self, names, rhs)
 
-    def ci(
-        self,
-        level: float = 0.95,
-        method: Method = "covariance",
-        names: str | Sequence[str] | None = None,
-        rhs: int | Sequence[int] | None = None,
+    def _credible(
+        self, level: float, names: str | Sequence[str] | None, rhs: int | Sequence[int] | None
     ) -> Intervals:
-        """Confidence intervals.
+        return self.posterior().ci(level, names, rhs)
+
+    def posterior(
+        self,
+        n: int = 1000,
+        *,
+        chains: int = 4,
+        warmup: int = 500,
+        coef_sd: float | Mapping[str, float] | None = None,
+        key: int | Array = 0,
+    ) -> Posterior:
+        """Draws of the posterior distribution of parameters, coefficients and noise.
+
+        The coefficients are integrated out exactly, so that the sampler (NUTS of blackjax, extra `bayes`) walks
+        among the nonlinear parameters alone; given those they are drawn from their normal distribution.
+        Priors: normal where a parameter has one (`vp.Param(prior=...)`), else flat between its bounds; noise known
+        with `absolute_sigma`, else Jeffreys' d sigma / sigma.
 
         **Arguments:**
 
-        - `level`: the confidence, 0.95 by default.
-        - `method`: "covariance": value plus and minus a quantile times the standard error, Student's
-            t with `dof`, or the normal if `absolute_sigma`. "profile": the profile likelihood, which
-            holds for curved models too; limits to 1e-6 of a standard error. "bootstrap": percentiles
-            of `bootstrap()`, which has more choices.
-        - `names`, `rhs`: as in `covariance_of`.
-
-        **Raises:** `InputError` for an unknown name, method or right-hand side, and where a method
-        needs what the fit does not have: convergence, or an estimate of the noise.
-        """
-        check_choice(method, Method, "method")
-        if method == "covariance":
-            return covariance_intervals(self, level, names, rhs)
-        if method == "profile":
-            return profile_intervals(self, level, quantities(self, names, rhs, moving=True))
-        return self.bootstrap().ci(level, names, rhs)
-
-    def bootstrap(
-        self, n: int = 1000, kind: BootstrapKind = "residual", key: int | Array = 0
-    ) -> Bootstrap:
-        """Fits of `n` sets of data drawn anew, whose spread shows how well parameters are known.
-
-        **Arguments:**
-
-        - `n`: how many; 1000 for intervals of 95 %, 100 for standard errors.
-        - `kind`: what is drawn. "residual" (default): the residuals over all samples, for noise of
-            one distribution (after weighting). "wild": the sign of each residual, for noise that
-            differs from sample to sample in unknown ways. "case": the samples, with nothing assumed.
-            "poisson": counts, for y in counts; weights stay those of the fit. Formulas in
-            `varpro._statistics.bootstrap`.
+        - `n`: draws of each chain.
+        - `chains`, `warmup`: how many chains (2 or more), and steps of each that adapt the sampler and are forgotten.
+        - `coef_sd`: standard deviation of a normal prior of the coefficients about zero, a number or
+            `{pattern: number}`; flat where there is none. A `ridge` or `smooth` of the fit is such a prior already.
         - `key`: a seed, or a key of `jax.random`; the same key gives the same numbers.
 
-        **Returns:** a `Bootstrap` with `ci()`, `stderr`, `covariance`, `bias` and the replicates.
-        All start from the optimum of the fit. Those that fail are left out and counted.
+        **Returns:** a `Posterior` with `ci()`, `rhat`, `ess`, `samples()`, `findings` and `to_inference_data()`.
 
-        **Raises:** `InputError` for an unknown kind, n below 1, a fit without convergence or
-        without residuals to draw from, and "poisson" of what are no counts.
+        **Raises:** `InputError` without blackjax, for bounded coefficients, noise other than normal, right-hand
+        sides with weights of their own, and a fit without convergence or without a free parameter.
         """
-        check_choice(kind, BootstrapKind, "kind")
-        return bootstrap(self, n, kind, key)
+        return posterior(self, n, chains, warmup, coef_sd, key)
 
-    def profile(
-        self, name: str, rhs: int | None = None, *, points: int = 25, span: float = 3.5
-    ) -> Profile:
-        """The profile of one parameter or coefficient, at `points` values over `span` standard
-        errors either way, with the traces of all others."""
-        (one,) = self._single(name, rhs)
-        return profile(self, one, points, span)
+    def log_evidence(self, coef_sd: float | Mapping[str, float] | None = None) -> float:
+        """The logarithm of the evidence, the density of the data with everything integrated out: coefficients
+        exactly, nonlinear parameters by Laplace's formula. For `varpro.compare(..., by="evidence")`.
 
-    def contour(
-        self,
-        first: str,
-        second: str,
-        rhs: int | None = None,
-        *,
-        points: int = 25,
-        span: float = 3.5,
-    ) -> Contour:
-        """The profile of two parameters or coefficients together, on a grid of `points` x `points`
-        over `span` standard errors either way, as chi-square and as joint confidence."""
-        return contour(self, (*self._single(first, rhs), *self._single(second, rhs)), points, span)
+        **Arguments:** `coef_sd` as in `posterior`, here for every coefficient; a ridge of the fit will do as well.
+
+        **Returns:** the natural logarithm, NaN where the posterior has no normal top. Without `absolute_sigma` up
+        to a constant that all models of the same data share.
+
+        **Raises:** `InputError` as `posterior`, and for priors that are not proper: every free parameter needs
+        finite bounds, or a prior.
+        """
+        return log_evidence(self, coef_sd)
 
     def residual_spectrum(self, rank: int = 4) -> Spectrum:
         """The singular value decomposition of the weighted residual (m, k), its `rank` largest values.
@@ -255,139 +232,8 @@ class FitResult(Fitted, AbstractResult):
         """
         if self.y.ndim < 2:
             raise InputError("One right-hand side has no residual spectrum. See fit.diagnostics.")
-        if rank < 1:
-            raise InputError(f"rank must be at least 1, not {rank}.")
-        return spectrum(self.resid * self.weights_of_all, min(rank, *self.y.shape))
-
-    def _single(self, name: str, rhs: int | None) -> tuple[Quantity]:
-        found = quantities(self, name.removesuffix(".real").removesuffix(".imag"), rhs, moving=True)
-        if len(found) == 2 and name.endswith((".real", ".imag")):
-            found = found[:1] if name.endswith(".real") else found[1:]
-        if len(found) != 1:
-            raise InputError(
-                f"'{name}' is {len(found)} numbers ({', '.join(q.label for q in found[:4])}). Name "
-                "one, with rhs= for a right-hand side and .real or .imag for a part."
-            )
-        return (found[0],)
-
-    def plot(
-        self,
-        *,
-        log: str = "",
-        curves: bool = True,
-        components: bool = True,
-        residuals: bool = True,
-        rhs: int | Sequence[int] | None = None,
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Data and fit with its components, and the residuals below.
-
-        **Arguments:**
-
-        - `log`: axes that are logarithmic, "x", "y" or "xy"; none by default.
-        - `curves`, `components`, `residuals`: what is drawn, all by default; components where one
-            right-hand side is shown.
-        - `rhs`: which right-hand sides, counted from 0; all by default, of many six evenly spaced.
-        - `labels`: a `varpro.Labels`, what the axes say.
-        - `fig`: a figure or subfigure to draw in. A new one is shown by a notebook and has
-            `savefig`; for a window of pyplot pass `fig=plt.figure()`.
-
-        **Returns:** the figure.
-
-        **Raises:** `InputError` for another `log` and for right-hand sides that are not there.
-        """
-        from .._figures.curves import draw
-
-        return draw(
-            self,
-            labels or Labels(),
-            log=log,
-            curves=curves,
-            components=components,
-            residuals=residuals,
-            rhs=rhs,
-            onto=fig,
-        )  # pyright: ignore[reportReturnType]
-
-    def plot_residuals(
-        self,
-        *,
-        panels: Sequence[str] = ("x", "spread", "lags"),
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Whether residuals are noise.
-
-        **Arguments:**
-
-        - `panels`: "x": residuals against x, a map for more than six right-hand sides; "spread":
-            their distribution beside the normal one; "lags": their autocorrelation, with the limits
-            within which 95 % of independent noise stays. All by default.
-        - `labels`, `fig`: as in `plot`.
-
-        **Raises:** `InputError` for other panels.
-        """
-        from .._figures import residuals
-
-        return residuals.draw(self, labels or Labels(), panels, fig)  # pyright: ignore[reportReturnType]
-
-    def plot_components(
-        self,
-        *,
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """The components of the curve; for several right-hand sides the columns of the basis, each
-        scaled to one, beside the coefficients with a standard error either way. `labels.at` says
-        where right-hand sides stand. Arguments as in `plot`."""
-        from .._figures import components
-
-        return components.draw(self, labels or Labels(), fig)  # pyright: ignore[reportReturnType]
-
-    def plot_corr(
-        self,
-        *,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Correlations of the estimates; of several right-hand sides those of the nonlinear
-        parameters, which they share.
-
-        **Raises:** `InputError` without a free parameter.
-        """
-        from .._figures import correlations
-
-        shown = self.num_free if many(self) else len(self.cov_names)
-        return correlations.draw(self.cov_names[:shown], self.correlation[:shown, :shown], fig)  # pyright: ignore[reportReturnType]
-
-    def plot_convergence(
-        self,
-        *,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """How far the cost was above the final one after each step, relative to it.
-
-        **Raises:** `InputError` where costs were not kept: without a search, and for other solvers.
-        """
-        from .._figures import convergence
-
-        return convergence.draw(self.costs, fig)  # pyright: ignore[reportReturnType]
-
-    def plot_maps(
-        self,
-        shape: tuple[int, ...] | None = None,
-        *,
-        labels: Labels | None = None,
-        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
-    ) -> "matplotlib.figure.Figure":
-        """Coefficients and their standard errors as maps; `shape`, such as (rows, columns), is that
-        of the image whose pixels are the right-hand sides, None for a single axis.
-
-        **Raises:** `InputError` for one right-hand side, and for a shape that does not hold them all.
-        """
-        from .._figures.maps import maps_of_coefficients
-
-        return maps_of_coefficients(self.columns, self.coef, self.coef_stderr, shape, labels, fig)
+        whole("rank", rank, 1)
+        return spectrum(self.weighted_resid, min(rank, *self.y.shape))
 
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, lists and strings, ready for JSON; no data."""
@@ -396,11 +242,13 @@ class FitResult(Fitted, AbstractResult):
         for name in (*self.names, *self.columns):
             one = self[name]
             keys = fields if one.kind == "nonlinear" else (*fields[:2], "at_bound")
+            keys = keys if one.origin is None else (*keys, "origin")
             parameters[name] = {"kind": one.kind} | {k: plain(getattr(one, k)) for k in keys}
         numbers = {name: plain(one.value) for name, one in self.statistics.items()}
         del numbers["sigma_resid"]  # the root of redchi
         covariance = {"names": list(self.cov_names), "matrix": plain(self.covariance)}
-        return numbers | {"parameters": parameters, "covariance": covariance}
+        found = numbers | {"parameters": parameters, "covariance": covariance}
+        return found if self.derived is None else found | {"derived": self.derived.to_dict()}
 
     def __repr__(self) -> str:
         return line(self)

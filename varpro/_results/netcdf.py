@@ -5,6 +5,8 @@ Conventions are those by which xarray decodes a file: coordinates are listed in 
 values are bytes that say so, and texts are of any length.
 """
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ class Contents(NamedTuple):
     attrs: dict[str, Any]
 
     def to_xarray(self) -> Any:
-        """The same as an `xarray.Dataset`.
+        """These contents as an `xarray.Dataset`.
 
         **Raises:** `InputError` if xarray is not installed.
         """
@@ -40,17 +42,23 @@ class Contents(NamedTuple):
         """
         h5netcdf, h5py = needed("h5netcdf", "write"), needed("h5py", "write")
         path = Path(path)
+        # HDF5 that meets a full disk can take the process along, so it writes into memory.
+        image = io.BytesIO()
+        with h5netcdf.File(image, "w") as file:
+            self._into(file, h5py.string_dtype())
         temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
         try:
-            with h5netcdf.File(temporary, "w") as file:
-                self._into(file, h5py.string_dtype())
-            with temporary.open("rb+") as file:
+            with temporary.open("wb") as file:
+                file.write(image.getbuffer())
+                file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path}: cannot be written ({reason}).") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError, ValueError):
+                temporary.unlink(missing_ok=True)
 
     def _into(self, file: Any, text: Any) -> None:
         stored = {

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from .._given.arguments import number, whole
+from .._given.names import RHS
 from .._statistics.diagnostics import diagnose, many, strong_pairs
 from .._statistics.estimate import Estimate
 from .._statistics.record import AbstractLeastSquares, Fitted
@@ -43,6 +45,8 @@ def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -
     - `correlation`: list pairs correlated by more than this.
     - `rows`: parameters, and coefficients, to list at most.
     """
+    number("correlation", correlation)
+    whole("rows", rows, 0)
     lines = [f"varpro fit: {outcome(fit)}"]
     if not fit.success:
         lines.append(bullet(fit.message))
@@ -59,7 +63,7 @@ def report(fit: Fitted, *, correlation: float = CORRELATION, rows: int = ROWS) -
 
 
 def html_report(fit: Fitted) -> str:
-    """The same report as HTML without scripts or style sheets, in the colours of the page."""
+    """The report of a fit as HTML without scripts or style sheets, in the colours of the page."""
     out = [f"<p><b>varpro fit: {html.escape(outcome(fit))}</b></p>"]
     if not fit.success:
         out.append(f"<p>{html.escape(fit.message)}</p>")
@@ -111,12 +115,21 @@ def _model(fit: Fitted) -> str:
     return listed(terms, 8).replace("), ", ") + ").replace("), offset", ") + offset")
 
 
+def _along(fit: Fitted) -> str:
+    """Where right-hand sides stand, as far as the data said: `, wavelength 335 to 780 nm`."""
+    names, at = fit.data_names, fit.data_names.positions
+    if at is None:
+        return ""
+    name = names.rhs if names.rhs != RHS else "at"
+    return f", {name} {at.min():.6g} to {at.max():.6g} {names.rhs_unit}".rstrip()
+
+
 def _statistics(fit: Fitted) -> list[tuple[str, str]]:
     m, k = fit.y.shape[0], fit.y.size // fit.y.shape[0]
     data = f"{fit.num_data} values"
     if k > 1:
         as_many = f" searched as {fit.compressed}" if fit.compressed else ""
-        data += f" ({m} samples, {k} right-hand sides{as_many})"
+        data += f" ({m} samples, {k} right-hand sides{_along(fit)}{as_many})"
     if np.iscomplexobj(fit.y):
         data += ", real and imaginary parts counted"
     if fit.weights is not None:
@@ -124,6 +137,7 @@ def _statistics(fit: Fitted) -> list[tuple[str, str]]:
         what = "values" if fit.weights.ndim == 2 else "samples"
         data += f", {unused} {what} of weight zero left out" if unused else ""
         data += ", absolute sigma" if fit.absolute_sigma else ", weighted"
+        data += ", noise correlated" if fit.whitener is not None else ""
     held = len(fit.names) - fit.num_free
     nonlinear = f"{fit.num_free} nonlinear" + (f" ({held} more fixed or tied)" if held else "")
     linear = fit.num_params - fit.num_free
@@ -164,10 +178,12 @@ def _parameters(fit: Fitted, most: int) -> tuple[tuple[str, ...], list[tuple[str
         if left:
             block.append((f"and {left} more, see to_frame()", *[""] * (len(PARAMETERS) - 1)))
         blocks.append(block)
+    empty = [""] * (len(PARAMETERS) - 1)
+    further = [("derived", *empty)] if fit.derived is not None else []
+    further += [parameter_row(fit[name]) for name in fit.derived or ()]
     if not fit.names:
-        return ("coefficient", *PARAMETERS[1:]), blocks[1]
-    heading = ("coefficient", *[""] * (len(PARAMETERS) - 1))
-    return PARAMETERS, [*blocks[0], heading, *blocks[1]]
+        return ("coefficient", *PARAMETERS[1:]), [*blocks[1], *further]
+    return PARAMETERS, [*blocks[0], ("coefficient", *empty), *blocks[1], *further]
 
 
 def parameter_row(one: Estimate) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ on request. A digest over all of it tells a damaged file from a whole one.
 import dataclasses
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import operator
 import os
@@ -69,13 +68,16 @@ def save(fit: Any, path: str | os.PathLike[str], content: Contents | None = None
             dims = tuple(f"{name}_{i}" for i in range(array.ndim))
             content.variables[name] = (dims, array)
     content.variables[_STATE] = ((), np.array(text, dtype=object))
+    import importlib.metadata
+
     content.attrs["varpro_version"] = importlib.metadata.version("varpro")
     content.attrs["varpro_digest"] = _digest(text, arrays)
     content.write(path)
 
 
 def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str, dict[str, Any]]:
-    """The class of a saved fit by name, and its fields, without `model` where the caller has his own (`model=True`).
+    """The class of a saved fit by name, and its fields; where the caller has his own model (`model=True`),
+    `origins` in place of that, from which columns count, by name.
 
     **Raises:** `InputError` for what is no whole saved fit; `ForeignCode`.
     """
@@ -85,9 +87,11 @@ def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str
         if state["format"] == 1:
             state = as_format_2(state)
         fields = state["fields"]
+        origins = _origins(fields.get("model"), arrays)
         if model:
             fields = {key: value for key, value in fields.items() if key != "model"}
         values = {key: _decode(value, arrays, trust) for key, value in fields.items()}
+        values |= {"origins": origins} if model else {}
         return state["kind"], values
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
@@ -95,6 +99,19 @@ def read(path: str | os.PathLike[str], *, model: bool, trust: bool) -> tuple[str
         raise InputError(
             f"{path}: was not written by this version of varpro ({error!r})."
         ) from error
+
+
+def _origins(code: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The origins of the columns of a stored model that have one, by name."""
+    origins, first = {}, 0
+    for group in code["fields"]["groups"]["$tuple"] if code else ():
+        group = group["fields"]
+        origin = group["formula"]["fields"].get("origin")
+        names = code["fields"]["columns"]["$tuple"][first : first + group["width"]]
+        if isinstance(origin, dict) and "$array" in origin:
+            origins |= dict.fromkeys(names, arrays[origin["$array"]])
+        first += group["width"]
+    return origins
 
 
 class _Coded:
@@ -128,7 +145,9 @@ def _encode(value: object, arrays: dict[str, np.ndarray], name: str) -> object:
         kind = "$tuple" if isinstance(value, tuple) else "$list"
         return {kind: [_encode(v, arrays, name) for v in value]}
     if isinstance(value, eqx.Module):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        # What does not count in comparisons belongs to the running program.
+        some = [f.name for f in dataclasses.fields(value) if f.compare]
+        fields = {name: getattr(value, name) for name in some}
         coded = {key: _encode(v, arrays, f"{name}_{key}") for key, v in fields.items()}
         return {"$object": _name_of(type(value)), "fields": coded}
     if callable(value):
@@ -175,6 +194,14 @@ def _decode(code: Any, arrays: Mapping[str, np.ndarray], trust: bool) -> Any:
         return _import(code["$function"], trust)
     kind = _class(code["$object"], trust)
     fields = {key: _decode(value, arrays, trust) for key, value in code["fields"].items()}
+    # A field that came after the file was written has the value that stood for all before it was there.
+    for field in dataclasses.fields(kind):
+        if field.name in fields:
+            continue
+        if field.default is not dataclasses.MISSING:
+            fields[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            fields[field.name] = field.default_factory()
     if set(fields) != {f.name for f in dataclasses.fields(kind)}:
         raise ValueError(f"{kind.__name__} with the fields {sorted(fields)}")
     # As unpickling does: what was valid when it was made needs no checks, and no code runs.
@@ -206,17 +233,14 @@ def _import(path: str, trust: bool) -> Any:
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """The text and the arrays of a file, if they are what was written."""
-    xarray, h5py, _ = (needed(package, "load") for package in ("xarray", "h5py", "h5netcdf"))
+    h5py = needed("h5py", "load")
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     try:
-        with h5py.File(path, "r"):  # what h5netcdf cannot open it complains about twice
-            pass
-        # Raw: units such as "ns" must not turn a lifetime into a span of time.
-        with xarray.open_dataset(path, engine="h5netcdf", decode_cf=False) as file:
+        with h5py.File(path, "r") as file:
             if _STATE not in file:
                 raise InputError(f"{path}: not a saved fit; 'fit.save' writes those.")
-            text = str(file[_STATE].item())
+            text = _own(h5py, file, _STATE).asstr()[()]
             state = json.loads(text)
             if state["format"] not in range(1, FORMAT + 1):
                 raise InputError(
@@ -224,7 +248,7 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
                 )
             arrays = {}
             for name, (dtype, shape) in state["arrays"].items():
-                arrays[name] = _array(file, name, np.dtype(dtype), tuple(shape))
+                arrays[name] = _array(h5py, file, name, np.dtype(dtype), tuple(shape))
             digest = file.attrs["varpro_digest"]
     except InputError:
         raise
@@ -235,10 +259,24 @@ def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     return text, arrays
 
 
-def _array(file: Any, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _own(h5py: Any, file: Any, name: str) -> Any:
+    """An array of which every number stands in this file, as `save` writes them: HDF5 can keep it in any
+    other file, and can announce gigabytes that are not there."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"'{name}' is a link")
+    array = file[name]
+    if array.external or array.is_virtual:
+        raise ValueError(f"'{name}' is kept in another file")
+    if array.id.get_storage_size() < array.size * array.dtype.itemsize:
+        raise ValueError(f"'{name}' is not stored in full")
+    return array
+
+
+def _array(h5py: Any, file: Any, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     if 0 in shape:
         return np.zeros(shape, dtype)
-    raw = file[name].values
+    stored = _own(h5py, file, name)
+    raw = stored.asstr()[()] if dtype.kind in "US" else stored[()]
     if dtype.kind == "c":
         # A sum with an imaginary unit would lose negative zeros and infinities.
         pair = raw

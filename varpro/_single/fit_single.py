@@ -2,37 +2,33 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._problem.checks import check_distinct, check_enough
 from .._problem.compress import Compressed, compress
 from .._problem.data import Data, prepare_data
 from .._problem.linear_constraints import Linear
-from .._problem.model_like import ModelLike
+from .._problem.model_like import ModelLike, takes_vectors
 from .._problem.noise import AbstractNoise, check_noise
 from .._problem.options import Constraints, Weighting
 from .._results.assemble import assemble
 from .._results.fit_result import FitResult
-from .._search.minimise import typed
 from .._search.multistart import Multistart
-from .._starts.declare import declare, set_up
-from .._starts.guess import guess_starts
+from .._starts.declare import same_optimum
 from .._statistics.solution import FitSolution
-from .._types import ArrayIn, precision
-from ..basis import Model
+from .._types import precision
 from .program import run_program
+from .ready import Ready, ready
+from .rescue import run_or_rescue
 
-# Rounds of new weights at most, and the change of the parameters, in standard errors of unit noise,
-# below which they have settled.
-_ROUNDS, _SETTLED = 50, 1e-5
-# Change of the logarithm of a penalty's strength below which it has settled.
-_STRENGTH = 1e-4
+# Rounds of new strengths of a penalty at most, and the change of their logarithm below which they have
+# settled.
+_ROUNDS, _STRENGTH = 50, 1e-4
 # Right-hand sides for each sample from which on several starts are searched with compressed ones.
 _PAYS = 2
 
@@ -40,112 +36,121 @@ _PAYS = 2
 def fit_one(
     model: ModelLike,
     x: PyTree,
-    y: np.ndarray | Compressed,
+    y: Any,
     constraints: Constraints,
     weighting: Weighting,
     search: Multistart,
+    dim: str | None = None,
 ) -> FitResult:
     """What `varpro.fit` does with one data set.
 
     y may be `Compressed`; then coefficients and curves are those of its columns.
     """
-    noise, small = weighting.noise, isinstance(y, Compressed)
-    data = prepare_data(x, y.columns if isinstance(y, Compressed) else y, weighting)
+    small = isinstance(y, Compressed)
+    values = y.columns if isinstance(y, Compressed) else y
+    data = prepare_data(x, values, weighting, dim=dim, flat=takes_vectors(model))
     if isinstance(y, Compressed):
         data = dataclasses.replace(data, count=y.count, vector=False)
-    check_noise(noise, data.y, data.keep)
-    local = typed(search.local, data.real)
+    check_noise(weighting.noise, data.y, data.keep)
+    return fit_data(model, data, constraints, search, weighting.noise, small)
+
+
+def fit_data(
+    model: ModelLike,
+    data: Data,
+    constraints: Constraints,
+    search: Multistart,
+    noise: AbstractNoise,
+    small: bool = False,
+) -> FitResult:
+    """The same for data that are checked; `small`: they are compressed already."""
+    spread = None
     with precision(data.real):
-        declared = declare(model, data, constraints.init)
-        built = declared.model
-        constraints = constraints.split(built.names, built.columns)
-        rules = constraints.coefficients
-        linear = rules.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
-        together = _why_not_compressed(built, linear, data, noise)
-        if (small or search.compress) and together:
-            raise InputError(
-                f"Right-hand sides cannot be compressed: {together}.", argument="compress"
-            )
-        setup = set_up(
-            declared.params(constraints),
-            constraints,
-            lambda params: guess_starts(declared.basis, params, data, constraints),
-            # Rules for single coefficients tell components apart that are alike but for their names.
-            () if linear.sought else built.interchangeable,
-        )
-        check_enough(data, len(setup.layout.free), len(linear.sought or built.columns), linear)
-        if search.starts == 1:
-            check_distinct(built, setup.layout, setup.numbers, setup.params, data)
+        fit = ready(model, data, constraints, search, noise)
+        linear, points = fit.linear, fit.points
 
-        def run(points, data, linear):
-            return run_program(built, setup, points, data, local, linear)
+        def run(points, data, linear, noise=None):
+            return run_or_rescue(fit, points, data, linear, noise)
 
-        points = search.points(setup.coordinates)
         pays = search.starts > 1 and data.y.shape[1] > _PAYS * len(data.y)
         searched, ended = None, None
-        wanted = pays and not together if search.compress is None else search.compress
+        wanted = pays and not fit.mixed if search.compress is None else search.compress
         if wanted and not small:
             less = compress(data.y)
             columns = dataclasses.replace(data, y=less.columns, count=less.count)
             ended = run(points, columns, linear)
             points, searched = ended.optimum.alpha[None], less.columns.shape[1]
+        if linear.automatic and fit.groups:
+            raise InputError(
+                "A penalty of strength 'gcv' is for right-hand sides of one basis, and here a dispersion gives "
+                "them different ones. Give a number.",
+                argument="ridge",
+            )
+        typed_noise, weighted = None, data
         if noise.follows_model:
             if linear.automatic:
                 raise InputError(
                     "A penalty of strength 'gcv' is for noise='normal'. Give a number.",
                     argument="ridge",
                 )
-            data, solution = _reweighting(run, points, data, linear, noise)
+            given = np.ones(len(data.y)) if data.weights is None else data.weights
+            data = weighted = dataclasses.replace(data, weights=given.astype(data.real))
+            typed_noise = jax.tree.map(lambda a: np.asarray(a, data.real), noise)
+            solution = run(points, data, linear, typed_noise)
+            if noise.robust:
+                spread = _spread(typed_noise, solution, data)
+            data = dataclasses.replace(data, weights=solution.weights)
         elif linear.automatic:
             linear, solution = _by_gcv(run, points, data, linear)
         else:
             solution = run(points, data, linear)
+        fit, solution = _at_given_origins(fit, weighted, linear, solution, typed_noise)
     if ended is not None:
         status = dataclasses.replace(ended.status, result=solution.status.result)
         solution = dataclasses.replace(solution, status=status, start_costs=ended.start_costs)
-    fit = assemble(
-        built, setup.layout, setup.params, data, setup.numbers, setup.coordinates, solution, linear
+    setup = fit.setup
+    return assemble(
+        *(fit.model, setup.layout, setup.params, data, fit.columns.numbers, fit.coordinates),
+        *(solution, linear),
+        compressed=searched,
+        noise=noise.name,
+        spread=spread,
     )
-    return dataclasses.replace(fit, compressed=searched, noise=noise.name)
 
 
-def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: AbstractNoise) -> str:
-    """What keeps right-hand sides from being mixed; empty where nothing does."""
-    if data.column_weights is not None:
-        return "their weights or masks differ, so that they have no basis in common"
-    if linear.bounded:
-        return "with bounds on coefficients each has its own set of active ones"
-    if linear.real:
-        return "real coefficients of complex data do not stay real in mixtures"
-    if built.offsets or linear.constant is not None:
-        return "a term without a coefficient is the same for all of them, not for their mixtures"
-    if noise.follows_model:
-        return f"noise={noise.name!r} weighs every value by itself"
-    return ""
+def _at_given_origins(
+    fit: Ready,
+    data: Data,
+    linear: Linear,
+    solution: FitSolution,
+    noise: AbstractNoise | None,
+) -> tuple[Ready, FitSolution]:
+    """The fit and its solution with amplitudes where the user wants them, if they can be told there."""
+    if (there := fit.as_given(data, solution)) is None:
+        return fit, solution
+    there = dataclasses.replace(there, moved=np.zeros_like(there.moved))
+    new = run_program(there, there.points, data, linear, noise)
+    ends = new.cost, new.optimum.values, solution.cost, solution.optimum.values
+    if not same_optimum(*ends):
+        return fit, solution
+    status, start_costs = solution.status, solution.start_costs
+    return there, dataclasses.replace(new, status=status, start_costs=start_costs)
 
 
 Run = Callable[[np.ndarray, Data, Linear], FitSolution]
 
 
-def _reweighting(
-    run: Run, points: np.ndarray, data: Data, linear: Linear, noise: AbstractNoise
-) -> tuple[Data, FitSolution]:
-    """Fits with weights that follow the last one, until they have settled; the data with them."""
-    given = np.ones(len(data.y)) if data.weights is None else data.weights
-    data = dataclasses.replace(data, weights=given.astype(data.real))
-    noise = jax.tree.map(lambda a: np.asarray(a, data.real), noise)
-    solution = run(points, data, linear)
-    for _ in range(_ROUNDS):
-        before = solution.optimum
-        fitted, y = before.fitted[:, 0], data.y[:, 0]  # pyright: ignore[reportOptionalSubscript]
-        new = _reweighted(noise, fitted, y, given)
-        data = dataclasses.replace(data, weights=np.asarray(new))
-        solution = run(before.alpha[None], data, linear)
-        optimum = solution.optimum
-        change = np.abs(optimum.values - before.values)
-        if not np.any(change > _SETTLED * np.sqrt(np.abs(optimum.value_variance))):
-            break
-    return data, solution
+def _spread(noise: AbstractNoise, solution: FitSolution, data: Data) -> Callable[[float], float]:
+    """Of degrees of freedom the variance of the noise under a robust loss; `data` with given weights."""
+
+    def variance(dof: float) -> float:
+        with precision(data.real):
+            one, fitted, given = np.ones((), data.real), solution.optimum.fitted, data.weights
+            assert fitted is not None and given is not None
+            given = np.broadcast_to(given.reshape(len(data.y), -1), data.y.shape)
+            return float(noise.spread(fitted.ravel(), data.y.ravel(), given.ravel(), one, dof))
+
+    return variance
 
 
 def _by_gcv(run: Run, points: np.ndarray, data: Data, linear: Linear) -> tuple[Linear, FitSolution]:
@@ -160,12 +165,3 @@ def _by_gcv(run: Run, points: np.ndarray, data: Data, linear: Linear) -> tuple[L
         if not np.isfinite(best) or abs(best - before) < _STRENGTH:
             break
     return linear, solution
-
-
-@eqx.filter_jit
-def _reweighted(
-    noise: AbstractNoise, model: ArrayIn, y: ArrayIn, given: ArrayIn
-) -> Float[Array, " m"]:
-    return noise.weights(
-        jnp.asarray(model), jnp.asarray(y), jnp.asarray(given), jnp.ones((), given.dtype)
-    )

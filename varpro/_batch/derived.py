@@ -1,0 +1,183 @@
+"""Derived quantities of many curves, each with its error.
+
+A `BatchFit` holds the errors of its curves and not their covariance, which is made anew here from model,
+parameters and coefficients, for the noise that those errors stand for: where all samples of a curve have
+one weight, the covariance for unit noise differs from that by one factor, the same for all parameters.
+Where it is not the same, samples had weights of their own, and these must be given.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._errors import InputError
+from .._given.containers import real_numbers
+from .._parameters.layout import Layout, Numbers
+from .._problem.columns import Assembled
+from .._problem.linear_constraints import Linear
+from .._problem.problem import Problem
+from .._programs.program import program
+from .._reduced.common_basis import Reduced
+from .._statistics.covariance import covariance_blocks
+from .._statistics.derivation import Derivation, Named, Recipe, named, names_asked, recipe
+from .._statistics.derived import joint, part_of
+from .._statistics.derived_result import Derived
+from .._types import ArrayIn, precision
+from ..basis import Model, without_names
+from ..linalg import SVD
+
+# Curves in one call, numbers of data in one, the part by which variances may differ (batches use normal
+# equations), and the share of curves in which they may.
+_BLOCK, _MEMORY, _SAME, _SOME = 1024, 2**22, 0.02, 0.05
+
+
+def derive_each(
+    fit: Any, numbers: Numbers | None, what: Derivation, sigma: Any, weights: Any
+) -> Derived:
+    """The quantities of each curve of a `BatchFit`; described in `BatchFit.derive`."""
+    if fit.own_positions is not None or fit.ruled:
+        raise InputError(
+            "Curves with positions of their own, relations or penalties are derived from one by one: "
+            "fit[i, j].derive(...)."
+        )
+    models = named(fit.model)
+    asked = recipe(what, models.names)
+    layout: Layout = fit.layout
+    if layout.tied and numbers is None:
+        raise InputError("This fit was saved without the numbers of its ties. Fit anew.")
+    b, q, n = fit.status.size, len(fit.names), len(fit.columns)
+    m = len(jax.tree.leaves(fit.x)[0])
+    given = _weights(sigma, weights, fit.shape, m)
+    dtype = fit.alpha.dtype
+    if numbers is None:
+        empty = np.zeros(q, dtype)
+        numbers = Numbers(
+            empty, empty - np.inf, empty + np.inf, empty, empty + np.inf, empty + 1, empty
+        )
+    alpha = fit.alpha.reshape(b, q)
+    stored = fit.alpha_stderr.reshape(b, q), fit.coef_stderr.reshape(b, n)
+    coef = fit.coef.reshape(b, n)[:, np.argsort(fit.model.order)]
+    plain = dataclasses.replace(
+        without_names(layout), above=(), has_ceiling=(), exchange=(), pivots=()
+    )
+    on_bound = np.isnan(stored[0][:, list(layout.free)])
+    good = fit.success.ravel()
+    # Where a coefficient stands on its bound its error is withheld, and with it those of what follows.
+    sure = good & ~np.isnan(stored[1]).any(axis=1)
+    size = int(np.clip(_MEMORY // max(m, 1), 1, min(_BLOCK, b)))
+    # Curves that ended nowhere are computed with another one's numbers, and are NaN.
+    place = np.where(good, np.arange(b), np.flatnonzero(good)[0] if good.any() else 0)
+    blocks: list[Any] = []
+    names: tuple[str, ...] = ()
+    with precision(dtype):
+        names = names_asked(models, asked, [alpha[0]], [coef[0]])
+        for first in range(0, b, size):
+            rows = place[np.minimum(np.arange(first, first + size), b - 1)]
+            mine = None if given is None else given if given.ndim == 1 else given[rows]
+            out = _block.on_host(
+                *(models, asked, names, plain, without_names(fit.model), fit.x, numbers),
+                *(alpha[rows], coef[rows], on_bound[rows], mine),
+            )
+            blocks.append([a[: b - first] for a in out])
+    value, unit, by_values, by_coef = (np.concatenate(a) for a in zip(*blocks, strict=True))
+    shown = np.concatenate([stored[0], stored[1][:, np.argsort(fit.model.order)]], axis=1)
+    factor = _noise(shown, np.concatenate([by_values, by_coef], axis=1), sure, fit.shared)
+    value = np.where(good[:, None], value, np.nan)
+    covariance = np.where(sure[:, None, None], unit * factor[:, None, None], np.nan)
+    r = len(names)
+    return Derived(
+        names,
+        np.moveaxis(value.reshape(*fit.shape, r), -1, 0).astype(float),
+        covariance.reshape(*fit.shape, r, r).astype(float),
+        float("nan"),
+    )
+
+
+def _weights(sigma: Any, weights: Any, shape: tuple[int, ...], m: int) -> np.ndarray | None:
+    """Weights (m,) or (b, m) of what was given; None for none."""
+    if sigma is not None and weights is not None:
+        raise InputError("Give sigma or weights, not both.")
+    if sigma is None and weights is None:
+        return None
+    what, value = ("sigma", sigma) if sigma is not None else ("weights", weights)
+    array = np.asarray(real_numbers(what, value), float)
+    try:
+        whole = np.broadcast_to(array, (m,) if array.ndim < 2 else (*shape, m))
+    except ValueError:
+        raise InputError(
+            f"{what} has shape {array.shape}; expected a number, {(m,)} or {(*shape, m)}.",
+            argument=what,
+        ) from None
+    with np.errstate(divide="ignore"):
+        whole = whole if sigma is None else 1.0 / whole
+    return whole if whole.ndim == 1 else whole.reshape(-1, m)
+
+
+def _noise(
+    shown: np.ndarray, unit: np.ndarray, good: np.ndarray, shared: tuple[str, ...]
+) -> np.ndarray:
+    """The variance of the noise (b,) for unit weights, from the errors of a fit and those for unit noise."""
+    if shared:
+        return np.full(len(good), np.nan)
+    with np.errstate(all="ignore"):
+        ratio = shown**2 / unit
+    ratio = np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
+    known = ~np.isnan(ratio).all(axis=1)
+    middle = np.full(len(good), np.nan)
+    middle[known] = np.nanmedian(ratio[known], axis=1)
+    away = np.abs(ratio / middle[:, None] - 1) > _SAME
+    some = np.any(away, axis=1)[good & known]
+    if some.size and np.mean(some) > _SOME:
+        raise InputError(
+            "The errors of these curves are not those of samples of equal weight. Give sigma= or weights= "
+            "as to the fit; of noise='poisson' the root of what is fitted, sigma=np.sqrt(fit.predict())."
+        )
+    return middle
+
+
+@program
+def _block(
+    models: Named,
+    asked: Recipe,
+    names: tuple[str, ...],
+    layout: Layout,
+    model: Model,
+    x: PyTree,
+    numbers: Numbers,
+    alpha: ArrayIn,
+    coef: ArrayIn,
+    on_bound: ArrayIn,
+    weights: ArrayIn | None,
+) -> tuple[Array, Array, Array, Array]:
+    """Values (b, r), covariance for unit noise (b, r, r), and variances of parameters and coefficients."""
+    free = np.array(layout.free, int)
+
+    def one(values, c, held, weights):
+        mine = dataclasses.replace(numbers, start=values)
+        columns = Assembled(model, layout, mine, x, ())
+        at = values[free]
+        phi = columns.phi(at)
+        real = jnp.iscomplexobj(phi) and not jnp.iscomplexobj(c)
+        y = phi @ c
+        offset = columns.offset(at)
+        y = y if offset is None else y + offset
+        problem = Problem(columns, y[:, None], weights, Linear(real=real))
+        reduced = Reduced(problem, SVD(), "kaufman")
+        _, point = reduced.evaluate(at)
+        blocks = covariance_blocks(reduced, at, point, held)
+        transform = jax.jacfwd(columns.values)(at)
+        part = part_of(values, c[None], transform, blocks)
+        part = part._replace(
+            **{key: getattr(part, key)[0] for key in part.along()},
+        )
+        value, unit = joint(models, asked, names, [part])
+        return value, unit, blocks.value_variance(transform), blocks.coef_variance()[:, 0]
+
+    args = jnp.asarray(alpha), jnp.asarray(coef), jnp.asarray(on_bound)
+    if weights is None or weights.ndim == 1:
+        return jax.vmap(lambda *some: one(*some, weights))(*args)
+    return jax.vmap(one)(*args, jnp.asarray(weights))

@@ -1,0 +1,1 @@
+"""Fits of several data sets that have their coefficients in common."""
