@@ -3,31 +3,31 @@
 Only the standard library and typer are imported here, so that `--help` is quick; a command imports
 what it needs when it runs.
 
-Exit codes: 0 ok, 1 the fit failed, 2 bad input, 3 some of many curves failed, 70 a bug of ours,
-130 interrupted, 143 terminated.
+Exit codes: 0 ok, 1 the fit failed, 2 bad input, 3 some of many curves failed; more in `guard`.
 """
 
 import contextlib
 import gc
+import io
 import os
-import signal
+import shlex
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-BUG, INTERRUPTED, TERMINATED = 70, 130, 143
+from .guard import INTERRUPTED, closed_pipe_is_fine, guarded, set_up_jax
+from .paths import as_path
+from .terminal import echo
 
 app = typer.Typer(
     help="Fit models that are linear in some parameters and nonlinear in others.",
     rich_markup_mode=None,  # plain help needs no rich, which takes as long as everything else
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -39,14 +39,45 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, fit.solver.max_steps=50."),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The dask cluster for 'engine: dask', tcp://HOST:PORT or tls://HOST:PORT; its machines "
+        "run code as you.",
+    ),
+]
+NoCode = Annotated[
+    bool,
+    typer.Option(
+        "--no-code",
+        help="Import nothing that a configuration names (kind: custom), and no reader of other "
+        "packages. VARPRO_NO_CODE=1 says the same.",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that are there, with --out.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
+
+
+def _kinds(incomplete: str) -> list[str]:
+    from .scaffold.completion import kinds
+
+    return kinds(incomplete)
+
+
+def _keys(incomplete: str) -> list[str]:
+    from .scaffold.completion import keys
+
+    return keys(incomplete)
 
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
         import importlib.metadata
 
-        typer.echo(f"varpro {importlib.metadata.version('varpro')}")
+        echo(f"varpro {importlib.metadata.version('varpro')}")
         raise typer.Exit
     return wanted
 
@@ -93,26 +124,27 @@ def run(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")] = False,
+    scheduler: Scheduler = None,
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Fit the data that each CONFIG names and write its run folder."""
-    with _guarded(debug):
+    with guarded(debug, scheduler, no_code):
         with _loading(quiet):
-            kept_programs = _set_up_jax()
+            set_up_jax()
             from .runs.jobs import jobs_of, run_jobs
         jobs = jobs_of(configs, changes or [], sweep or [], out)
         if dry_run:
             _show_plans([(job.config, job.changes) for job in jobs])
             return
-        with kept_programs():
-            code = run_jobs(
-                jobs,
-                overwrite=overwrite,
-                quiet=quiet,
-                as_json=as_json,
-                table=write_params,
-                shown=_closed_pipe_is_fine,
-            )
+        code = run_jobs(
+            jobs,
+            overwrite=overwrite,
+            quiet=quiet,
+            as_json=as_json,
+            table=write_params,
+            shown=closed_pipe_is_fine,
+        )
         if code:
             raise typer.Exit(code)
 
@@ -121,30 +153,37 @@ def run(
 def resume(
     folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder.")],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")] = False,
+    scheduler: Scheduler = None,
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Go on with a run of many curves that was interrupted: finished blocks are kept."""
-    with _guarded(debug):
+    with guarded(debug, scheduler, no_code):
         with _loading(quiet):
-            _set_up_jax()
+            set_up_jax()
             from .runs.batch import resume as resume_run
-        outcome = resume_run(Path(folder), not quiet)
+        outcome = resume_run(as_path(folder, "resume"), not quiet)
         if quiet and outcome.fit.message:
-            typer.echo(f"{folder}: {outcome.fit.message}", err=True)
+            echo(f"{folder}: {outcome.fit.message}", err=True)
         if not quiet:
             from .report.console import print_batch
 
-            with _closed_pipe_is_fine():
+            with closed_pipe_is_fine():
                 print_batch(outcome.plan, outcome.fit, _shown(outcome.folder))
         if outcome.code:
             raise typer.Exit(outcome.code)
 
 
 @app.command()
-def check(configs: ConfigPaths, changes: Changes = None, debug: Debug = False) -> None:
+def check(
+    configs: ConfigPaths,
+    changes: Changes = None,
+    no_code: NoCode = False,
+    debug: Debug = False,
+) -> None:
     """Check each CONFIG and its data, and show what a run would fit."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug, no_code=no_code):
+        set_up_jax()
         from .runs.jobs import jobs_of
 
         _show_plans(
@@ -158,11 +197,9 @@ def _show_plans(jobs: "list[tuple[str, tuple[str, ...]]]") -> None:
 
     for config, changes in jobs:
         plan = make_plan(config, changes)
-        with _closed_pipe_is_fine():
+        with closed_pipe_is_fine():
             if len(jobs) > 1:
-                typer.echo(
-                    f"{'' if config == jobs[0][0] else chr(10)}{' '.join((config, *changes))}"
-                )
+                echo(f"{'' if config == jobs[0][0] else chr(10)}{' '.join((config, *changes))}")
             print_plan(plan)
 
 
@@ -172,36 +209,88 @@ def new(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="DATA", help="Guess columns, model and starts from this file."
+            "--from", metavar="DATA", help="Propose columns, model and starts for this file."
         ),
     ] = None,
+    x: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column or array of x in DATA.")
+    ] = None,
+    y: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column or array of y, or a pattern; again for more."),
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(metavar="KIND", help="poisson, for counts, or normal.")
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(metavar="STEP", help="The step of x from row to row, where no column is x."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older file.")] = False,
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Write a commented configuration to start from."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug, no_code=no_code):
+        set_up_jax()
         from .scaffold.starter import write_starter
 
-        for line in write_starter(
-            Path(config), None if source is None else Path(source), overwrite
-        ):
-            typer.echo(line)
+        file = as_path(config, "new")
+        if source is None:
+            if y or any(word is not None for word in (x, noise, spacing)):
+                from varpro import InputError
+
+                raise InputError(
+                    "--x, --y, --noise and --spacing say what is in a file; give it: --from DATA."
+                )
+            lines = write_starter(file, overwrite)
+        else:
+            from .propose.columns import asked
+            from .propose.propose import write_proposal
+
+            choices = asked(x, y or [], noise, spacing)
+            lines = write_proposal(file, as_path(source, "--from"), overwrite, choices)
+        for line in lines:
+            echo(line)
 
 
 @app.command()
 def models(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="One of them, with everything about it.")
+        str | None,
+        typer.Argument(
+            metavar="KIND", help="One of them, with everything about it.", autocompletion=_kinds
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
     """List the kinds of component: equation, parameters, defaults."""
-    with _guarded(debug):
+    with guarded(debug):
         from .scaffold.reference import print_models
 
-        with _closed_pipe_is_fine():
+        with closed_pipe_is_fine():
             print_models(kind)
+
+
+@app.command()
+def explain(
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY",
+            help="Such as fit.solver.ftol, model.exp or data.",
+            autocompletion=_keys,
+        ),
+    ] = "",
+    debug: Debug = False,
+) -> None:
+    """Say what a key of a configuration takes and means."""
+    with guarded(debug):
+        from .scaffold.reference import explain as lines_of
+
+        with closed_pipe_is_fine():
+            for line in lines_of(key):
+                echo(line)
 
 
 @app.command()
@@ -212,39 +301,42 @@ def schema(
     debug: Debug = False,
 ) -> None:
     """Print what a configuration may say, as JSON Schema for editors."""
-    with _guarded(debug):
+    with guarded(debug):
         from .scaffold.reference import json_schema, markdown_page
 
-        with _closed_pipe_is_fine():
-            typer.echo(markdown_page() if markdown else json_schema())
+        with closed_pipe_is_fine():
+            echo(markdown_page() if markdown else json_schema())
 
 
 @app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders.")],
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Compare the models of several runs of the same data: criteria, Akaike weights, F tests."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug, no_code=no_code):
+        set_up_jax()
         from .runs.reopen import compare_runs
 
-        with _closed_pipe_is_fine():
-            typer.echo(compare_runs(runs))
+        with closed_pipe_is_fine():
+            echo(compare_runs(runs))
 
 
 @app.command()
 def report(
     folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write it.")] = None,
+    overwrite: Overwrite = False,
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, in its folder or elsewhere."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug, no_code=no_code):
+        set_up_jax()
         from .runs.reopen import report_again
 
-        typer.echo(f"Written to {_shown(report_again(Path(folder), out))}")
+        echo(f"Written to {_shown(report_again(as_path(folder, 'report'), out, overwrite))}")
 
 
 @app.command()
@@ -254,25 +346,27 @@ def plot(
         str | None, typer.Option(metavar="DIR", help="Where to; the run folder by default.")
     ] = None,
     kind: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    overwrite: Overwrite = False,
+    no_code: NoCode = False,
     debug: Debug = False,
 ) -> None:
     """Draw the figures of a run again, as PNG, SVG or PDF."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug, no_code=no_code):
+        set_up_jax()
         from .runs.reopen import plot_again
 
-        for path in plot_again(Path(folder), out, kind):
-            typer.echo(f"Written to {_shown(path)}")
+        for path in plot_again(as_path(folder, "plot"), out, kind, overwrite):
+            echo(f"Written to {_shown(path)}")
 
 
 @app.command()
 def info(debug: Debug = False) -> None:
     """Show versions, devices, formats and folders: what to send along with a question."""
-    with _guarded(debug):
-        _set_up_jax()
+    with guarded(debug):
+        set_up_jax()
         from .scaffold.reference import print_info
 
-        with _closed_pipe_is_fine():
+        with closed_pipe_is_fine():
             print_info()
 
 
@@ -290,86 +384,6 @@ def _loading(quiet: bool) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _closed_pipe_is_fine() -> Iterator[None]:
-    """Whoever reads our output may stop early, as `head` does."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Terminated(BaseException):
-    pass
-
-
-@contextlib.contextmanager
-def _guarded(debug: bool) -> Iterator[None]:
-    """Turn what went wrong into one line on stderr and an exit code."""
-
-    def terminate(*_: object) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt:
-        typer.echo(
-            "Interrupted. What a run of many curves finished is kept: varpro resume.", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    except _Terminated:
-        typer.echo("Terminated.", err=True)
-        raise typer.Exit(TERMINATED) from None
-    except Exception as error:
-        from varpro import InputError
-
-        if debug:
-            traceback.print_exc()
-        if isinstance(error, InputError):
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from None
-        first = (str(error).strip().splitlines() or [""])[0]
-        typer.echo(
-            f"varpro met a bug: {type(error).__name__}: {first} Please report it with the output "
-            "of the same command and --debug.",
-            err=True,
-        )
-        raise typer.Exit(BUG) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _set_up_jax() -> Callable[[], AbstractContextManager[None]]:
-    """Double precision, and compiled programs kept for the next run where that is possible; returns
-    the context in which traced ones are kept too."""
-    import jax
-    import platformdirs
-
-    jax.config.update("jax_enable_x64", True)
-    try:
-        cache = platformdirs.user_cache_path("varpro") / "jax"
-        cache.mkdir(parents=True, exist_ok=True)
-        if not os.access(cache, os.W_OK):
-            return contextlib.nullcontext
-    except OSError:
-        return contextlib.nullcontext
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-    def kept_programs() -> AbstractContextManager[None]:
-        from .program_cache import kept_programs
-
-        return kept_programs(cache.parent)
-
-    return kept_programs
-
-
 def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     """A damaged NetCDF file, which was refused, must not complain once more when it goes."""
     if "h5netcdf" not in str(getattr(unraisable.object, "__module__", "")):
@@ -377,7 +391,7 @@ def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def main() -> None:
-    """Entry point of the `varpro` command."""
+    """The `varpro` command, called by `varpro.app.entry` with signals held back."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets a substitute, not a crash.
         with contextlib.suppress(AttributeError):
@@ -387,8 +401,29 @@ def main() -> None:
     # them for garbage takes a quarter of a short run. What runs for long enables it again.
     gc.disable()
     try:
-        app(prog_name="varpro")
+        os.getcwd()
+    except OSError:
+        echo("the current folder is no longer there. Go to another one.", err=True)
+        sys.exit(2)
+    try:
+        code = app(prog_name="varpro", standalone_mode=False)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    except Exception as error:
+        code = _usage(error)
     finally:
         gc.freeze()
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> int:
+    """Say what is wrong with a command line, whose words may be names of files."""
+    show, text = getattr(error, "show", None), io.StringIO()
+    if show is None:
+        raise error
+    show(file=text)
+    echo(text.getvalue().rstrip("\n"), err=True)
+    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if word.lower().endswith((".yaml", ".yml")):
+        echo(f"A configuration is fitted by: varpro run {shlex.quote(word)}", err=True)
+    return getattr(error, "exit_code", 2)

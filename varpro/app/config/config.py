@@ -13,7 +13,7 @@ from .document import Document
 from .fit import Compute, Constraints, Fit
 from .messages import wrong
 from .model import AnyComponent, Response
-from .scalars import Word, to_whole
+from .scalars import Truth, Word, to_whole, to_words_or_texts
 from .section import Section
 from .sentences import sentence
 
@@ -36,12 +36,16 @@ class Output(Section):
     """Whether to write report.html."""
     plots: list[Panel] = ["fit", "components", "residuals"]
     """The panels of figures."""
+    interactive: Truth = False
+    """Whether the main figures of report.html zoom, tell values and switch their curves: needs plotly (varpro[interactive]), whose script in the page weighs 4.8 MB."""
 
 
 class Config(Section):
     """A whole configuration file."""
 
-    schema_version: Annotated[Literal[1], BeforeValidator(to_whole)] = Field(1, alias="schema")
+    schema_version: Annotated[
+        Literal[1], BeforeValidator(to_whole, json_schema_input_type=Literal[1])
+    ] = Field(1, alias="schema")
     """The version of this format."""
     title: Word | None = None
     """The heading of the report; by default the name of the file."""
@@ -50,13 +54,18 @@ class Config(Section):
     datasets: dict[Word, Dataset] = {}
     """several data sets by name, each with the keys of data."""
     responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
-    """Instrument responses by name, which components take as irf; and receivers, taken as receiver."""
+    """Instrument responses by name, which components take as irf; receivers, taken as receiver; and shirley or tougaard, taken by peaks as loss."""
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]
     """The components by name, each with its kind."""
     parameters: Word | None = None
     """A table (CSV) of name, init, lower, upper, fixed; what it says holds."""
     constraints: Constraints = Constraints()
     """Rules for parameters and coefficients."""
+    derived: Annotated[
+        dict[Word, Word] | list[Word],
+        BeforeValidator(to_words_or_texts, json_schema_input_type=str | list[str] | dict[str, str]),
+    ] = {}
+    """Numbers that follow from the fit, with errors: {ratio: a.area / b.area}, or names and patterns of what components report, such as '*.area'."""
     fit: Fit = Fit()
     """How to fit."""
     compute: Compute = Compute()
@@ -68,8 +77,8 @@ class Config(Section):
     def _check_data(self) -> "Config":
         if (self.data is None) == (not self.datasets):
             raise wrong("give either data, for one data set, or datasets, for several by name.")
-        if self.each and self.fit.starts > 1:
-            raise wrong("fit.starts: every curve of share: none has one start.")
+        if self.each and self.fit.share != "none" and self.fit.starts > 1:
+            raise wrong("fit.starts: is for curves that share nothing.")
         if self.each and self.fit.share != "none" and self.fit.start == "neighbours":
             raise wrong("fit.start: neighbours is for curves that share nothing.")
         if self.at_once and self.compute.engine == "dask":

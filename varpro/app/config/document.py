@@ -7,6 +7,7 @@ text: the field that takes a value decides whether `no` or `1e-3` is a word or a
 import copy
 import dataclasses
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,19 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from varpro import InputError
 
+from ..regular_files import disguised, read_whole
+
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_NODES = 50_000
+
+# Blanks that programs for texts write, and that YAML takes for letters.
+_ODD_BLANKS = frozenset("\u00a0\u2007\u202f\u3000\ufeff")
+_ODD_BLANK = re.compile(rf"^[ ]*[{''.join(sorted(_ODD_BLANKS))}]", re.MULTILINE)
+_ODD_BLANK_MESSAGE = (
+    "a blank of another kind than that of the space bar stands here (a no-break space), as copies of "
+    "pages have. Type it anew."
+)
 
 Key = tuple[str | int, ...]
 
@@ -47,28 +58,15 @@ class Document:
         return f"{self.file}{line} {dotted}".rstrip()
 
 
-def read_bytes(path: str | Path, what: str) -> bytes:
-    """The content of a file, or one sentence on why it cannot be had."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        reason = "no such file."
-    except IsADirectoryError:
-        reason = "is a folder, not a file."
-    except PermissionError:
-        reason = "no permission to read it."
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror or error})."
-    raise InputError(f"{path}: {what}: {reason}")
-
-
 def read_text(path: str | Path, what: str, max_bytes: int | None = None) -> str:
-    """The UTF-8 text of a file; a byte order mark is dropped and line ends become `\\n`."""
-    raw = read_bytes(path, what)
-    if max_bytes is not None and len(raw) > max_bytes:
-        raise InputError(f"{path}: {what}: {len(raw)} bytes; at most {max_bytes} are read.")
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(f"{path}: {what}: the text is UTF-16. Save it as UTF-8.")
+    """The UTF-8 text of a file; a byte order mark is dropped and line ends become `\\n`.
+
+    `max_bytes`: how large the file may be; by default what a table may have."""
+    raw = read_whole(path, what, max_bytes)
+    if (other := disguised(raw)) is not None:
+        raise InputError(f"{path}: {what}: is {other}.")
+    if (encoding := _wide(raw)) is not None:
+        raise InputError(f"{path}: {what}: the text is {encoding}. Save it as UTF-8.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,12 +83,26 @@ def read_text(path: str | Path, what: str, max_bytes: int | None = None) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def _wide(raw: bytes) -> str | None:
+    """The encoding of a text that is none of bytes: by its mark, or by zeros in every other byte."""
+    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "UTF-32"
+    head = raw[: min(len(raw), 200) // 2 * 2]
+    halves = [set(head[::2]), set(head[1::2])]
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(head) > 3 and halves.count({0}) == 1):
+        return "UTF-16"
+    return None
+
+
 def load(path: str | Path) -> Document:
     """Read a configuration file."""
     text = read_text(path, "configuration", MAX_BYTES)
+    if (found := _ODD_BLANK.search(text)) is not None:
+        line = text.count("\n", 0, found.start()) + 1
+        raise InputError(f"{path}:{line} {_ODD_BLANK_MESSAGE}")
     builder = _Builder(str(path))
     try:
-        tree = builder.document(iter(YAML(typ="safe", pure=True).parse(text)))
+        tree = builder.parsed(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -123,9 +135,11 @@ def changed(document: Document, changes: Sequence[str]) -> Document:
             )
         builder = _Builder(f"--set {in_one_line(path)}")
         try:
-            value = builder.document(iter(YAML(typ="safe", pure=True).parse(f"value: {text}")))
+            value = builder.parsed(f"value: {text}")
         except YAMLError as error:
             raise InputError(f"--set {change}: not valid YAML.") from error
+        if set(value) != {"value"}:
+            raise InputError(f"--set {change}: holds another key. Give each a --set of its own.")
         node: Any = tree
         for part in key[:-1]:
             if isinstance(node, list) and part.isdigit() and int(part) < len(node):
@@ -161,6 +175,20 @@ class _Builder:
     def fail(self, event: events.Event, message: str):
         raise InputError(" ".join(f"{self.file}:{event.start_mark.line + 1} {message}".split()))
 
+    def parsed(self, text: str) -> dict[str, Any]:
+        """The content of a text.
+
+        **Raises:** `YAMLError` where it is no YAML; `InputError` for what no configuration has, and
+        wherever the parser stumbles over itself.
+        """
+        try:
+            return self.document(iter(YAML(typ="safe", pure=True).parse(text)))
+        except (YAMLError, InputError, MemoryError):
+            raise
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise InputError(f"{self.file}: not valid YAML: {reason}.") from error
+
     def document(self, stream: Iterator[events.Event]) -> dict[str, Any]:
         tree = None
         for event in stream:
@@ -187,6 +215,9 @@ class _Builder:
             short = tag.replace("tag:yaml.org,2002:", "!!")
             self.fail(event, f"the tag '{short}' is not allowed; write a plain value.")
         if isinstance(event, events.ScalarEvent):
+            # Neither can be part of the name of a file, and half of a letter cannot be written.
+            if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in event.value):
+                self.fail(event, "a text holds a zero byte or half of a letter (a lone surrogate).")
             if event.style is not None:
                 return str(event.value)
             return None if event.value in ("", "~", "null") else Plain(event.value)
@@ -212,6 +243,8 @@ class _Builder:
             name = self.node(event, stream, (*key, "?"))
             if not isinstance(name, str):
                 self.fail(event, "a key must be a word.")
+            if _ODD_BLANKS.intersection(name):
+                self.fail(event, _ODD_BLANK_MESSAGE)
             name, here = str(name), (*key, str(name))
             line = event.start_mark.line + 1
             if name in items:

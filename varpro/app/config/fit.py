@@ -7,59 +7,107 @@ from pydantic import BeforeValidator, Field
 
 import varpro as vp
 
-from .messages import wrong
+from .messages import nearest, wrong
+from .model import Parameter
 from .scalars import (
     Number,
     NumberOrWord,
+    OneOrMore,
+    Seed,
     Truth,
-    Whole,
     Word,
     to_chains,
+    to_count,
+    to_loss_scale,
     to_relation,
     to_share,
     to_strength,
     to_strengths,
     to_truth_or_words,
-    to_words,
 )
 from .section import Section
+
+_Strength = Annotated[float, Field(gt=0)] | Literal["gcv"]
 
 
 class Constraints(Section):
     """What parameters and coefficients may do; as the arguments of the same names of `varpro.fit`."""
 
-    fix: Annotated[list[Word], BeforeValidator(to_words)] = []
+    fix: Annotated[list[Word], OneOrMore] = []
     """Parameters, or patterns, that are held at their start."""
     tie: dict[Word, Word] = {}
-    """{name: other}: the first takes the value of the other."""
+    """{name: other}: the first takes the value of the other, or of an expression such as 2 * a.center - b.center."""
     order: Annotated[
-        list[Annotated[list[Word], Field(min_length=2)]], BeforeValidator(to_chains)
+        list[Annotated[list[Word], Field(min_length=2)]],
+        BeforeValidator(to_chains, json_schema_input_type=list[str] | list[list[str]]),
     ] = []
     """A chain of names that must increase, or several."""
-    nonnegative: Annotated[bool | list[Word], BeforeValidator(to_truth_or_words)] = False
+    inequalities: Annotated[list[Word], OneOrMore] = []
+    """What parameters must keep, linear in them: a.tau + b.tau <= 10, or 1 <= b.center - a.center <= 5."""
+    nonnegative: Annotated[
+        bool | list[Word],
+        BeforeValidator(to_truth_or_words, json_schema_input_type=bool | str | list[str]),
+    ] = False
     """true for all coefficients, or names and patterns of columns."""
     bounds: dict[Word, Annotated[list[NumberOrWord], Field(min_length=2, max_length=2)]] = {}
     """{name: [lower, upper]} of parameters or coefficients; of curves with parameters of their own also names of arrays of the data file, maps of bounds."""
     real_coefficients: Truth = False
     """Coefficients of complex data are real, where phases are parameters (receiver)."""
     relations: dict[
-        Word, Annotated[float | str | dict[str, float], BeforeValidator(to_relation)]
+        Word,
+        Annotated[
+            float | str | dict[str, float],
+            BeforeValidator(to_relation, json_schema_input_type=float | str | dict[str, float]),
+        ],
     ] = {}
     """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number."""
-    ridge: Annotated[float | str | dict[str, float | str] | None, BeforeValidator(to_strengths)] = (
-        None
-    )
+    ridge: Annotated[
+        float | str | dict[str, float | str] | None,
+        BeforeValidator(
+            to_strengths, json_schema_input_type=_Strength | dict[str, _Strength] | None
+        ),
+    ] = None
     """A penalty on squares of coefficients: a number, gcv, or {pattern: number}."""
-    smooth: dict[Word, Annotated[float | str, BeforeValidator(to_strength)]] = {}
+    smooth: dict[
+        Word, Annotated[float | str, BeforeValidator(to_strength, json_schema_input_type=_Strength)]
+    ] = {}
     """A penalty on second differences of neighbouring columns: {pattern: number or gcv}."""
 
 
 _SOLVER = vp.LevenbergMarquardt()
+# Solvers by name, of the packages that have them. Those of optax take a learning rate.
+NAMES: dict[str, tuple[str, ...]] = {
+    "optax": (
+        *("adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "lamb", "lion"),
+        *("nadam", "novograd", "radam", "rmsprop", "sgd", "yogi"),
+    ),
+    "optimistix": (
+        *("BFGS", "DFP", "Dogleg", "GaussNewton", "GradientDescent", "IndirectLevenbergMarquardt"),
+        *("LBFGS", "LevenbergMarquardt", "NelderMead", "NonlinearCG"),
+    ),
+}
+# Keys of a solver by the kinds that know them; the other keys are for all.
+_KEYS = {
+    **{name: ("lm",) for name in ("ftol", "xtol", "gtol")},
+    **{
+        name: ("optax", "optimistix") for name in ("name", "learning_rate", "steps", "rtol", "atol")
+    },
+}
 
 
 class Solver(Section):
-    kind: Literal["lm"] = "lm"
-    """lm: Levenberg-Marquardt."""
+    kind: Literal["lm", "optax", "optimistix"] = "lm"
+    """lm: Levenberg-Marquardt of varpro; optax, optimistix: the one of that package that name says, which know no bounds."""
+    name: Word | None = None
+    """Such as adam of optax, BFGS of optimistix."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Size of the steps of optax, and of GradientDescent; in the units of the parameters."""
+    steps: Annotated[int, to_count(10_000_000)] | None = None
+    """How many of these at most; 10,000 of optax, 256 of optimistix by default."""
+    rtol: Number | None = None
+    """Stop when cost and parameters change by less than this, relative; 1e-8 by default."""
+    atol: Number | None = None
+    """The same, absolute; 1e-8 by default."""
     jacobian: Literal["auto", "kaufman", "full"] = "auto"
     """Whether the Jacobian is that of Golub and Pereyra (full) or Kaufman's."""
     linear_solver: Literal["svd", "qr", "pivoted_qr"] = "svd"
@@ -70,33 +118,60 @@ class Solver(Section):
     """Stop when no parameter changes by more than this, relative."""
     gtol: Number = _SOLVER.gtol
     """Stop when the cosine of residual and Jacobian is below this."""
-    max_steps: Whole = 256
-    """Trial points at most."""
+    max_steps: Annotated[int, to_count(1_000_000)] = 256
+    """Trial points at most, of lm."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Solver":
-        for name in ("ftol", "xtol", "gtol"):
-            if not 0 <= getattr(self, name) < 1:
-                raise wrong(f"{name} must lie between 0 and 1, not be {getattr(self, name):g}.")
-        if self.max_steps < 1:
-            raise wrong(f"max_steps must be at least 1, not {self.max_steps}.")
+        for name in ("ftol", "xtol", "gtol", "rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise wrong(f"{name} must lie between 0 and 1, not be {value:g}.")
+        keys = _KEYS | {"max_steps": ("lm",)}
+        for key, kinds in keys.items():
+            given = getattr(self, key) != type(self).model_fields[key].default
+            if given and self.kind not in kinds:
+                hint = "Say steps." if key == "max_steps" else "Leave it out."
+                raise wrong(f"{key} is for kind {' or '.join(kinds)}, not for {self.kind}. {hint}")
+        if self.kind == "lm":
+            return self
+        known = NAMES[self.kind]
+        if self.name is None:
+            raise wrong(f"kind {self.kind} needs a name. Known: {', '.join(known)}.")
+        if self.name not in known:
+            same = [one for one in known if one.lower() == self.name.lower()]
+            hint = nearest(same[0] if same else self.name, known)
+            raise wrong(f"{self.kind} has no solver '{self.name}' here. {hint}")
+        takes_rate = self.kind == "optax" or self.name == "GradientDescent"
+        if takes_rate and self.learning_rate is None:
+            raise wrong(f"{self.name} needs a learning_rate, such as 0.01.")
+        if not takes_rate and self.learning_rate is not None:
+            raise wrong(
+                f"{self.name} finds the size of its steps by itself. Leave learning_rate out."
+            )
         return self
 
 
 class Fit(Section):
-    share: Annotated[str | list[Word], BeforeValidator(to_share)] = "all"
+    share: Annotated[
+        str | list[Word], BeforeValidator(to_share, json_schema_input_type=str | list[str])
+    ] = "all"
     """all: one set of nonlinear parameters for everything; none: every curve of an image or table, or every data set, has its own; or names and patterns of what they share."""
-    starts: Whole = 1
+    link: Annotated[list[Word], OneOrMore] = []
+    """Of several data sets, coefficients that are the same in all: all, or names and patterns."""
+    scale: dict[Word, Parameter | dict[Word, Parameter]] = {}
+    """{dataset: start}: by which factor linked coefficients of a data set differ from those of the others; or {dataset: {coefficient: start}}."""
+    starts: Annotated[int, to_count(100_000)] = 1
     """How many starts to try; the fit of least cost is kept."""
-    seed: Whole = 0
+    seed: Seed = 0
     """Of the starting points."""
     start: Literal["mean", "global", "binned", "neighbours"] = "mean"
     """Where each curve with parameters of its own begins: given or found starts, a fit of the mean curve, fits of bins, or also where its neighbours ended."""
     init: dict[Word, Word] = {}
     """{name: array}: starts of such curves, maps in the data file; constraints.fix holds a parameter at its map."""
-    binning: Annotated[Whole, Field(ge=1)] = 8
+    binning: Annotated[int, to_count(100_000)] = 8
     """Neighbours in a bin, along every axis."""
-    block: Annotated[Whole, Field(ge=1)] | None = None
+    block: Annotated[int, to_count(100_000_000)] | None = None
     """Curves that are fitted and kept together with share: none; by default some thousands."""
     compress: Truth | None = None
     """Search with compressed right-hand sides; by default where that pays."""
@@ -104,30 +179,18 @@ class Fit(Section):
     """Take sigma as it is (true), or up to a common factor."""
     noise: Literal["normal", "poisson", "huber", "soft_l1", "cauchy"] = "normal"
     """normal: least squares; poisson: likelihood of counts; the others forgive outliers."""
-    loss_scale: Number = 1.0
+    loss_scale: Annotated[
+        float, BeforeValidator(to_loss_scale, json_schema_input_type=Annotated[float, Field(gt=0)])
+    ] = 1.0
     """The residual, in sigma, from which on those see an outlier."""
     solver: Solver = Solver()
     """The search."""
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> "Fit":
-        if self.starts < 1:
-            raise wrong(f"starts must be at least 1, not {self.starts}.")
-        return self
 
 
 class Compute(Section):
     """Where the blocks of share: none are fitted."""
 
     engine: Literal["local", "dask"] = "local"
-    """local: threads of this process; dask: a cluster."""
-    scheduler: Word | None = None
-    """The address of its scheduler; without one a cluster of processes on this machine."""
-    workers: Annotated[Whole, Field(ge=1)] | None = None
-    """Threads, or processes; as many as there are cores by default."""
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> "Compute":
-        if self.scheduler is not None and self.engine != "dask":
-            raise wrong("a scheduler needs 'engine: dask'.")
-        return self
+    """local: threads of this process; dask: a cluster, of processes on this machine or the one that --scheduler names."""
+    workers: Annotated[int, to_count(10_000)] | None = None
+    """Threads, or processes of the cluster on this machine; as many as there are cores by default."""

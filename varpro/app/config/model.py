@@ -45,6 +45,11 @@ class Parameter(Section):
             raise wrong("expected a start or keys such as init, not nothing.")
         return data if isinstance(data, dict | Parameter) else {"init": data}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        keys = handler.resolve_ref_schema(handler(schema))
+        return keys | {"type": ["number", "object"]}
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> "Parameter":
         lower = -math.inf if self.lower is None else self.lower
@@ -85,18 +90,24 @@ class Component(Section):
         """The units that the user gave to parameters, by local name."""
         arguments = {key: getattr(self, key) for key in type(self).model_fields}
         arguments |= arguments[self.below] if self.below else {}
+        for key, several in [*arguments.items()]:
+            if isinstance(several, list):
+                arguments |= {f"{key}{i}": one for i, one in enumerate(several, 1)}
         return {k: p.unit for k, p in arguments.items() if isinstance(p, Parameter) and p.unit}
 
 
 class BasisComponent(Component):
     basis: ClassVar[type]
 
-    def build(self, name: str, responses: Mapping[str, Any] | None = None) -> Any:
-        """The basis; a response or receiver that it names is looked up among `responses`."""
+    def build(
+        self, name: str, responses: Mapping[str, Any] | None = None, chirp: Any = None
+    ) -> Any:
+        """The basis; a response, receiver or loss that it names is looked up among `responses`, and `chirp` is
+        what the file of that name holds."""
         keys = {k: getattr(self, k) for k in type(self).model_fields if k != "kind"}
-        arguments: dict[str, Any] = {
-            k: v.given() if isinstance(v, Parameter) else v for k, v in keys.items()
-        }
+        arguments: dict[str, Any] = {k: _given(v) for k, v in keys.items()}
+        if "chirp" in arguments:
+            arguments["chirp"] = chirp
         if self.below:
             arguments[self.below] = {k: v.param() for k, v in arguments[self.below].items()}
         for key, (kind, what) in _SHARED.items():
@@ -115,10 +126,31 @@ class BasisComponent(Component):
         return self.basis(name, **arguments)
 
 
+def _given(value: Any) -> Any:
+    """What the basis gets for a key."""
+    if isinstance(value, list):
+        return [_given(one) for one in value]
+    return value.given() if isinstance(value, Parameter) else value
+
+
+def _to_list(value: Any) -> Any:
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
+# The coefficients of a polynomial, one or several.
+_POWERS = Annotated[
+    list[Parameter],
+    BeforeValidator(_to_list, json_schema_input_type=Parameter | list[Parameter]),
+]
+# Lines of one component: pairs of a shift or a wavelength, and a ratio.
+_LINES = Annotated[
+    list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(min_length=1)
+]
 # What components name and share, by the key under which they do.
 _SHARED: dict[str, tuple[type, str]] = {
     "irf": (vp.basis.AbstractResponse, "response"),
     "receiver": (vp.Receiver, "receiver"),
+    "loss": (vp.basis.AbstractLoss, "loss"),
 }
 
 
@@ -127,10 +159,15 @@ class CustomComponent(Component):
 
     kind: Literal["custom"]
     function: Word
+    """Where it is, module:function; it is called with a dict of parameters and x, and returns columns."""
     folder: Word = "."
+    """Where its module is looked for first, seen from the configuration."""
     parameters: dict[Word, Parameter] = {}
+    """Its nonlinear parameters by name."""
     columns: list[Word] | None = None
-    unit: Word | None = None  # of the coefficients
+    """Names of its columns; numbers by default."""
+    unit: Word | None = None
+    """The unit of its coefficients."""
     below: ClassVar[str | None] = "parameters"
 
     @pydantic.field_validator("function")
@@ -153,7 +190,9 @@ def _is_response(hint: object) -> bool:
     )
 
 
-def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
+def _component(
+    kind: str, basis: type, default: Any = ..., what: str = "Component"
+) -> type[Component]:
     """The section for a basis: its parameters, and its settings with their defaults."""
     if kind == "custom":
         return CustomComponent
@@ -172,13 +211,28 @@ def _component(kind: str, basis: type, default: Any = ...) -> type[Component]:
             fields[below] = (Annotated[dict[Word, Parameter], Field(min_length=1)], ...)
         elif hint == vp.basis.Amounts:
             fields[field.name] = (dict[Word, Number], {})
-        elif hint == vp.basis.Knots:
+        elif hint == vp.basis.Origin:
+            fields[field.name] = (Number | None, None)  # pyright: ignore[reportOperatorIssue]
+        elif hint == vp.basis.Lines:
+            fields[field.name] = (_LINES | None, None)  # pyright: ignore[reportOperatorIssue]
+        elif hint in (vp.basis.Knots, vp.basis.Wavelengths):
             fields[field.name] = (list[Number] | None, None)
+        elif hint == vp.basis.Powers:
+            fields[field.name] = (_POWERS, [])
+        elif hint == vp.basis.Chirp:
+            fields[field.name] = (Word | None, None)  # pyright: ignore[reportOperatorIssue]
+        elif hint == (float | None):
+            fields[field.name] = (Number | None, None)  # pyright: ignore[reportOperatorIssue]
         elif _is_response(hint):
-            fields[field.name] = (Annotated[str | None, BeforeValidator(to_word)], None)
+            fields[field.name] = (
+                Annotated[str | None, BeforeValidator(to_word, json_schema_input_type=str | None)],
+                None,
+            )
         elif hint in SCALARS:
             fields[field.name] = (SCALARS[hint], ... if required else field.default)
-    component = pydantic.create_model(f"{kind.title()}Component", __base__=BasisComponent, **fields)
+    component = pydantic.create_model(
+        f"{kind.title().replace('_', '')}{what}", __base__=BasisComponent, **fields
+    )
     component.basis, component.below = basis, below
     return component
 
@@ -197,10 +251,23 @@ class MeasuredResponse(Component):
     """How a table of text is cut into fields."""
     shift: Parameter | None = None
     """How far it is moved towards larger x; not at all by default."""
-    background: Annotated[float | Literal["estimate"], BeforeValidator(to_word_or_number)] = 0.0
+    background: Annotated[
+        float | Literal["estimate"],
+        BeforeValidator(to_word_or_number, json_schema_input_type=float | Literal["estimate"]),
+    ] = 0.0
     """What is subtracted from y: a number, or estimate."""
     period: Parameter | None = None
     """Time between excitations, held."""
+    shift_dispersion: _POWERS = []
+    """Coefficients by which the shift follows the wavelength, as in a gaussian response."""
+    dispersion_center: Number | None = None
+    """The wavelength at which the shift is shift."""
+    dispersion_in: Word = "wavelength"
+    """wavelength, or wavenumber."""
+    chirp: Word | None = None
+    """A file of two columns, wavelength and time zero, that is added to the shift."""
+    wavelengths: list[Number] | None = None
+    """Wavelengths of the right-hand sides, where the data have none."""
 
 
 def _kind_of_response(data: Any) -> str:
@@ -208,9 +275,11 @@ def _kind_of_response(data: Any) -> str:
 
 
 RESPONSES = {
-    "gaussian": _component("gaussian", vp.GaussianIRF, "gaussian"),
+    "gaussian": _component("gaussian", vp.GaussianIRF, "gaussian", what="Response"),
     "measured": MeasuredResponse,
-    "receiver": _component("receiver", vp.Receiver),
+    "receiver": _component("receiver", vp.Receiver, what="Response"),
+    "shirley": _component("shirley", vp.Shirley, what="Response"),
+    "tougaard": _component("tougaard", vp.Tougaard, what="Response"),
 }
 Response = Annotated[
     functools.reduce(

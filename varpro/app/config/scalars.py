@@ -27,10 +27,46 @@ def _number(value: object) -> object:
 
 def to_whole(value: object) -> object:
     if isinstance(value, Plain) and _INTEGER.fullmatch(value):
+        # Python reads 4300 digits, and whatever takes a number here much fewer.
+        if len(value.lstrip("+-0")) > 18:
+            raise wrong(f"expected a smaller number, not {shown(value)}.")
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise wrong(f"expected a whole number, not {shown(value)}.")
+
+
+def to_count(most: int) -> BeforeValidator:
+    """A number of things, from 1 to `most`."""
+
+    def count(value: object) -> object:
+        number = to_whole(value)
+        if not (isinstance(number, int) and 1 <= number <= most):
+            raise wrong(f"expected a number from 1 to {most:,}, not {shown(value)}.")
+        return number
+
+    return BeforeValidator(count, json_schema_input_type=Annotated[int, Field(ge=1, le=most)])
+
+
+def _lines(value: object) -> object:
+    number = None if value is None else to_whole(value)
+    if isinstance(number, int) and not 0 <= number <= 1_000_000:
+        raise wrong(f"expected a number of lines, 0 or more, not {shown(value)}.")
+    return number
+
+
+def to_loss_scale(value: object) -> object:
+    number = _number(value)
+    if not (isinstance(number, float) and 0 < number < math.inf):
+        raise wrong(f"loss_scale must be positive and finite, not {shown(value)}.")
+    return number
+
+
+def _seed(value: object) -> object:
+    number = to_whole(value)
+    if isinstance(number, int) and number < 0:
+        raise wrong(f"expected 0 or more, not {shown(value)}.")
+    return number
 
 
 def _truth(value: object) -> object:
@@ -82,6 +118,13 @@ def to_relation(value: object) -> object:
     return to_word_or_number(value)
 
 
+def to_words_or_texts(value: object) -> object:
+    """A list of words, one word, or texts by name."""
+    if isinstance(value, dict):
+        return {str(name): to_word(text) for name, text in value.items()}
+    return [to_word(item) for item in value] if isinstance(value, list) else [to_word(value)]
+
+
 def to_strength(value: object) -> object:
     if value == "gcv":
         return "gcv"
@@ -97,11 +140,21 @@ def to_strengths(value: object) -> object:
     return None if value is None else to_strength(value)
 
 
-Number = Annotated[float, BeforeValidator(_number)]
-Whole = Annotated[int, BeforeValidator(to_whole)]
-NumberOrWord = Annotated[float | str, BeforeValidator(to_word_or_number)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
-Word = Annotated[str, BeforeValidator(to_word)]
-Words = Annotated[list[Word], BeforeValidator(to_words), Field(min_length=1)]
+Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float)]
+Whole = Annotated[int, BeforeValidator(to_whole, json_schema_input_type=int)]
+Seed = Annotated[int, BeforeValidator(_seed, json_schema_input_type=Annotated[int, Field(ge=0)])]
+NumberOrWord = Annotated[
+    float | str, BeforeValidator(to_word_or_number, json_schema_input_type=float | str)
+]
+Truth = Annotated[bool, BeforeValidator(_truth, json_schema_input_type=bool)]
+Lines = BeforeValidator(
+    _lines,
+    json_schema_input_type=Annotated[int, Field(ge=0, le=1_000_000)] | None,  # pyright: ignore[reportOperatorIssue]
+)
+# What a file writes as a number or a truth value may be a word: a column that is called 400.
+_Word = str | float | bool
+Word = Annotated[str, BeforeValidator(to_word, json_schema_input_type=_Word)]
+OneOrMore = BeforeValidator(to_words, json_schema_input_type=_Word | list[_Word])
+Words = Annotated[list[Word], OneOrMore, Field(min_length=1)]
 Delimiter = Literal["auto", "comma", "semicolon", "tab", "space"]
 SCALARS: dict[object, Any] = {float: Number, int: Whole, bool: Truth, str: Word}

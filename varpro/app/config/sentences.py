@@ -8,6 +8,15 @@ from .document import Document
 from .messages import complain, nearest, shown
 from .model import COMPONENTS, RESPONSES
 
+# Keys of other people's configurations, which must not decide this.
+_ELSEWHERE: dict[tuple[str | int, ...], str] = {
+    (
+        "compute",
+        "scheduler",
+    ): "a scheduler sends code to run, so no configuration names one. Remove "
+    "the key, and give the address with --scheduler or in VARPRO_SCHEDULER."
+}
+
 
 def sentence(
     document: Document, detail: ErrorDetails, tree: dict[str, Any], known: dict[int, list[str]]
@@ -31,7 +40,10 @@ def sentence(
         # The output section may be there without having been written.
         given = document.tree if parent is tree else parent
         others = [name for name in known.get(id(parent), []) if name not in given]
-        message = f"unknown key. {nearest(str(key[-1]), others)}"
+        hint = nearest(str(key[-1]), others)
+        if value is None and str(key[-1]).isdigit():
+            hint = f"Was a decimal comma meant? A number has a point, such as 0.{key[-1]}."
+        message = _ELSEWHERE.get(tuple(key), f"unknown key. {hint}")
     elif kind == "union_tag_not_found":
         message = f"needs a kind. Known: {', '.join(COMPONENTS)}."
     elif kind == "union_tag_invalid":

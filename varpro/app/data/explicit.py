@@ -11,7 +11,8 @@ import xarray as xr
 
 from varpro import InputError
 
-from ..config.document import read_text
+from ..config.document import in_one_line
+from .text_encoding import read_data_text
 
 _KINDS = {"time explicit": ("time", "wavelength"), "wavelength explicit": ("wavelength", "time")}
 
@@ -21,7 +22,7 @@ def read_explicit(path: Path) -> xr.Dataset:
 
     **Raises:** `InputError` with the line where the file is not of this format.
     """
-    lines = read_text(path, "data").split("\n")
+    lines = read_data_text(path)[0].split("\n")
     first_line = next(
         (i for i, line in enumerate(lines[:6]) if line.strip().lower() in _KINDS), None
     )
@@ -37,7 +38,9 @@ def read_explicit(path: Path) -> xr.Dataset:
             continue
         if count is None:
             if words[0].lower() != "intervalnr" or len(words) != 2 or not words[1].isdigit():
-                raise InputError(f"{path}:{number} expected 'Intervalnr N', not '{line.strip()}'.")
+                raise InputError(
+                    f"{path}:{number} expected 'Intervalnr N', not '{in_one_line(line)}'."
+                )
             count = int(words[1])
             continue
         starts.append((number, len(numbers)))
@@ -45,7 +48,9 @@ def read_explicit(path: Path) -> xr.Dataset:
             try:
                 numbers.append(float(word.replace(",", ".")))
             except ValueError:
-                raise InputError(f"{path}:{number} '{word[:40]}' is not a number.") from None
+                raise InputError(
+                    f"{path}:{number} '{in_one_line(word, 40)}' is not a number."
+                ) from None
     if not count or len(numbers) <= count:
         raise InputError(f"{path}: data: the file ends before its numbers. Is it whole?")
     num_values = len(numbers) - count

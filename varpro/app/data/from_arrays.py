@@ -12,6 +12,7 @@ from ..config.data import Data
 from ..config.document import Document, Key
 from ..config.messages import complain, nearest
 from .formats import read_arrays
+from .lazily import OTHERS, values_of
 from .samples import Columns, paired
 
 
@@ -29,11 +30,18 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
     def array(name: str, *more: str | int) -> xr.DataArray:
         if name not in dataset.variables:
             known = [str(n) for n in dataset.variables]
+            if name in dataset.attrs.get(OTHERS, {}):
+                other = dataset.attrs[OTHERS][name]
+                raise complaint(
+                    f"'{name}' of {path} is {other}; expected numbers along an axis.", *more
+                )
             raise complaint(f"{path} has no array '{name}'. {nearest(name, known)}", *more)
         return dataset[name]
 
     if data.where:
         raise complaint("is for tables of text. Use select for the axes of arrays.", "where")
+    if data.covariance is not None:
+        raise complaint("is for tables of text. From Python give sigma=C.", "covariance")
     x = array(data.x, "x")
     if x.ndim != 1:
         raise complaint(f"'{data.x}' has {x.ndim} axes; x has one.", "x")
@@ -62,7 +70,7 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         selected = array(name, "select", name)
         if selected.ndim != 1 or selected.dims[0] not in (axis, other):
             raise complaint(f"'{name}' is no axis of the data.", "select", name)
-        positions = np.asarray(selected.values, float)
+        positions = np.asarray(values_of(dataset, name, path), float)
         low, high = (
             (interval[0], interval[-1]) if isinstance(interval, list) else (interval, interval)
         )
@@ -71,7 +79,7 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
             raise complaint(f"no '{name}' lies between {low:g} and {high:g}.", "select", name)
         dataset = dataset.isel({selected.dims[0]: keep})
     if data.range is not None:
-        positions = np.asarray(dataset[data.x].values, float)
+        positions = np.asarray(values_of(dataset, data.x, path), float)
         keep = np.flatnonzero((positions >= data.range[0]) & (positions <= data.range[1]))
         if not keep.size:
             raise complaint(
@@ -80,13 +88,24 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         dataset = dataset.isel({axis: keep})
 
     def values(name: str) -> np.ndarray:
-        variable = dataset[name]
-        array_values = np.asarray(
-            variable.transpose(axis, ...).values if axis in variable.dims else variable.values
-        )
+        dims = dataset[name].dims
+        array_values = values_of(dataset, name, path)
+        if axis in dims:
+            array_values = np.moveaxis(array_values, dims.index(axis), 0)
+        if array_values.dtype.kind == "m":
+            raise complaint(
+                f"'{name}' holds spans of time ({array_values.dtype}), whose numbers depend on a unit. "
+                "Write them as numbers of one."
+            )
         if array_values.dtype.kind not in "iufcb":
             raise complaint(f"'{name}' holds {array_values.dtype}, not numbers.")
         return array_values
+
+    def real(name: str, key: str) -> np.ndarray:
+        found = values(name)
+        if np.iscomplexobj(found):
+            raise complaint(f"'{name}' is complex; {key} is real.", key)
+        return found
 
     names, labels, axis_name = paired(data.y, data.imag), None, ""
     curves = [values(name) for name in data.y]
@@ -97,10 +116,10 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         y = y[:, 0] if len(data.y) == 1 else y
     else:
         y = curves[0]
-        labels, axis_name = _labels(dataset, str(other))
+        labels, axis_name = _labels(dataset, str(other), path)
         names = tuple(_text(v) for v in labels) if labels is not None else ()
         names = names or tuple(str(i) for i in range(y.shape[1]))
-    xs = np.asarray(values(data.x), float)
+    xs = real(data.x, "x").astype(float)
     weighting: dict[str, Any] = {"sigma": None, "weights": None, "mask": None}
     if data.sigma == "poisson":
         if np.iscomplexobj(y) or (y[np.isfinite(y)] < 0).any():
@@ -112,9 +131,12 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
         name = getattr(data, what)
         if isinstance(name, str) and name != "poisson":
             array(name, what)
-            weighting[what] = values(name)
+            weighting[what] = real(name, what)
     if weighting["mask"] is not None:
-        weighting["mask"] = weighting["mask"].astype(bool)
+        try:
+            weighting["mask"] = as_truth(weighting["mask"])
+        except ValueError as error:
+            raise complaint(f"'{data.mask}' {error}", "mask") from error
     bad = ~np.isfinite(y)
     if bad.any() and data.nan == "raise" and weighting["mask"] is None:
         index = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -138,13 +160,28 @@ def read_array_columns(document: Document, data: Data, key: Key, path: Path) -> 
     )
 
 
-def _labels(dataset: xr.Dataset, axis: str) -> tuple[np.ndarray | None, str]:
+def as_truth(array: np.ndarray) -> np.ndarray:
+    """A mask of a file, some formats of which have no truth values: those of numbers 0 and 1.
+
+    **Raises:** `ValueError` for other numbers.
+    """
+    if array.dtype == bool:
+        return array
+    if array.dtype.kind not in "iu" or not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"holds {array.dtype}, not true and false. A mask is of truth values, or of 0 and 1 in "
+            "whole numbers."
+        )
+    return array.astype(bool)
+
+
+def _labels(dataset: xr.Dataset, axis: str, path: Path) -> tuple[np.ndarray | None, str]:
     """The numbers along the axis of right-hand sides, and what they are called."""
     if axis in dataset.coords and dataset[axis].ndim == 1:
-        return np.asarray(dataset[axis].values), axis
+        return values_of(dataset, axis, path), axis
     vectors = [str(name) for name, v in dataset.variables.items() if v.dims == (axis,)]
     if len(vectors) == 1:
-        return np.asarray(dataset[vectors[0]].values), vectors[0]
+        return values_of(dataset, vectors[0], path), vectors[0]
     return None, axis
 
 

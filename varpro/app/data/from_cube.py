@@ -6,6 +6,7 @@ pickled as a path, so that a worker elsewhere opens the file itself.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ import varpro as vp
 from ..config.data import Data
 from ..config.document import Document
 from ..config.messages import complain, nearest
-from .formats import read_arrays
+from ..regular_files import refuse_disguised, refuse_large, size_of
+from .file_array import FileArray, npy_array
+from .formats import opened_tiff, read_arrays
+from .from_arrays import as_truth
+from .from_table import as_seen_from_here
+from .hdf5_files import refuse_large_positions
+from .kinds import ending
+from .lazily import readable
 from .samples import Columns, paired
 
 
@@ -35,20 +43,38 @@ class Source:
     unit: str
     renamed: Mapping[str, str]  # dims by what they are called in the file
     imag: str | None = None  # the array of imaginary parts, if they are in one of their own
+    truth: bool = False  # whether 0 and 1 mean false and true
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        with readable(self.path, self.name):
+            values = self._part(self.name, index)
+            if self.imag is not None:
+                return values + 1j * self._part(self.imag, index)
         try:
-            array = _opened(self.path).array
-            values = np.asarray(array(self.name)[index])
-            return (
-                values if self.imag is None else values + 1j * np.asarray(array(self.imag)[index])
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise vp.InputError(f"{self.path}: '{self.name}' cannot be read ({error}).") from error
+            return as_truth(values) if self.truth else values
+        except ValueError as error:
+            raise vp.InputError(f"{self.path}: '{self.name}' {error}") from error
+
+    def _part(self, name: str, index: Any) -> np.ndarray:
+        part = _opened(self.path).array(name)[index]
+        refuse_large(self.path, name, part.nbytes)
+        return np.asarray(part)
 
     def moved(self, name: str) -> "Source":
         """Another array of the same file, such as that of the standard deviations."""
         return _described(self.path, name, self.renamed)
+
+    def mask(self, name: str) -> "Source":
+        """Another array of the same file, of truth values.
+
+        **Raises:** `InputError` for one of anything else.
+        """
+        found = self.moved(name)
+        if found.dtype.kind not in "iub":
+            raise vp.InputError(
+                f"{self.path}: mask: '{name}' holds {found.dtype}, not true and false."
+            )
+        return dataclasses.replace(found, truth=True, dtype=np.dtype(bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +111,11 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
         source = open_cube(path, name, data.x, data.dims, data.spacing, data.origin)
         source = _with_imag(source, *data.imag) if data.imag else source
     except vp.InputError as error:
-        raise vp.InputError(complain(document, ("data",), str(error))) from error
+        message = str(error).replace(str(path), str(as_seen_from_here(path)))
+        raise vp.InputError(complain(document, ("data",), message)) from error
     positions = source.coords[data.x]
+    if positions.values.dtype.kind == "c":
+        raise complaint(f"'{data.x}' is complex; x is real.", "x")
     x = np.asarray(positions.values, float)
     columns = Columns(
         x=x,
@@ -159,7 +188,7 @@ def open_cube(
     if spacing is not None:
         coords[x] = xr.Variable((x,), origin + spacing * np.arange(m))
     elif x not in coords and x in file.names and file.array(x).shape == (m,):
-        coords[x] = xr.Variable((x,), np.asarray(file.array(x)[:]), dict(file.attrs(x)))
+        coords[x] = xr.Variable((x,), _vector(path, file, x), dict(file.attrs(x)))
     if x not in coords:
         raise vp.InputError(f"{path}: no positions along '{x}'. Give spacing (and origin).")
     if coords[x].dtype.kind not in "iuf":
@@ -180,17 +209,23 @@ def _described(path: Path, variable: str | None, renamed: Mapping[str, str]) -> 
     if variable not in file.names:
         raise vp.InputError(f"{path}: no array '{variable}'. {nearest(variable, file.names)}")
     array, file_dims = file.array(variable), file.dims(variable)
-    coords = {
-        renamed.get(name, name): xr.Variable(
-            [renamed.get(str(d), str(d)) for d in c.dims], c.values, c.attrs
-        )
-        for name, c in file.coords(variable).items()
-        if set(c.dims) <= set(file_dims)
-    }
+    coords = {}
+    for name, c in file.coords(variable).items():
+        if set(c.dims) <= set(file_dims):
+            with readable(path, name):
+                dims = [renamed.get(str(d), str(d)) for d in c.dims]
+                coords[renamed.get(name, name)] = xr.Variable(dims, c.values, c.attrs)
     unit = str(file.attrs(variable).get("units", ""))
     dims = tuple(renamed.get(d, d) for d in file_dims)
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
     return Source(path, variable, dims, coords, shape, dtype, unit, dict(renamed))
+
+
+def _vector(path: Path, file: _File, name: str) -> np.ndarray:
+    array = file.array(name)
+    refuse_large(path, name, math.prod(array.shape) * np.dtype(array.dtype).itemsize)
+    with readable(path, name):
+        return np.asarray(array[:])
 
 
 def _opened(path: Path) -> _File:
@@ -202,10 +237,14 @@ def _opened(path: Path) -> _File:
 def _kept_open(path: Path, changed: int) -> _File:
     """A file stays open in this process until it changes."""
     lazily = _LAZY.get(path.suffix.lower())
-    if lazily is None or not path.is_file():
+    if lazily is None or path.is_dir():
         return _labelled(read_arrays(path))
+    size_of(path, "data")
+    refuse_disguised(path, ending(path))
     try:
         return lazily(path)
+    except vp.InputError:
+        raise
     except Exception as error:  # whatever the library makes of a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise vp.InputError(f"{path}: data: cannot be read ({reason}). Is it whole?") from error
@@ -222,10 +261,7 @@ def _labelled(content: xr.Dataset) -> _File:
 
 
 def _hdf5(path: Path) -> _File:
-    import h5py
-
-    with h5py.File(path, "r"):  # what h5netcdf cannot open it complains about twice
-        pass
+    refuse_large_positions(path)  # also what h5netcdf cannot open: it complains about that twice
     content = xr.open_dataset(
         path, engine="h5netcdf", decode_times=False, cache=False, phony_dims="sort"
     )
@@ -235,14 +271,27 @@ def _hdf5(path: Path) -> _File:
 def _tiff(path: Path) -> _File:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with opened_tiff(tifffile, path) as file:
         series = file.series[0]
         dims = tuple(letter.lower() for letter in series.axes)
-        try:
-            array = tifffile.memmap(path, mode="r")
-        except ValueError:
-            # A compressed page holds one sample of every curve: all are unpacked once.
+        if series.dataoffset is not None:
+            dtype = series.dtype.newbyteorder(file.byteorder)
+            array = FileArray(path, series.dataoffset, dtype, series.shape)
+        else:
+            # A compressed page holds one sample of every curve: all are unpacked once, into a file
+            # of ours.
+            refuse_large(path, "data", series.nbytes)
             array = series.asarray(out="memmap")
+    return _only(array, dims)
+
+
+def _npy(path: Path) -> _File:
+    array = npy_array(path)
+    return _only(array, tuple(f"data_{i}" for i in range(array.ndim)))
+
+
+def _only(array: Any, dims: tuple[str, ...]) -> _File:
+    """A file with one array, which has no name."""
     if len(set(dims)) < len(dims):
         dims = tuple(f"axis_{i}" for i in range(array.ndim))
     return _File(("data",), lambda _: array, lambda _: dims, lambda _: {}, lambda _: {})
@@ -252,4 +301,5 @@ def _tiff(path: Path) -> _File:
 _LAZY: dict[str, Callable[[Path], _File]] = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf"), _hdf5),
     **dict.fromkeys((".tif", ".tiff"), _tiff),
+    ".npy": _npy,
 }

@@ -1,5 +1,6 @@
 """The columns of a data file that a configuration asks for, checked and ready to fit."""
 
+import dataclasses
 import fnmatch
 import os
 from pathlib import Path
@@ -11,9 +12,11 @@ import varpro as vp
 from ..config.data import Data
 from ..config.document import Document, Key
 from ..config.messages import complain, nearest
+from .covariance import read_covariance
 from .kinds import is_table
 from .samples import Columns, paired
-from .text_table import Table, read_table
+from .table_lines import TableFormat
+from .text_table import Table, one_line, read_table
 
 
 def read_columns(document: Document, data: Data, section: Key, folder: Path) -> Columns:
@@ -27,12 +30,23 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         if getattr(data, key):
             message = "is for files of arrays. Tables of text have range and where."
             raise vp.InputError(complain(document, (*section, key), message))
-    table = read_table(path, data.delimiter)
+    table = read_table(path, written_as(data))
+    if data.spacing is not None:
+        try:
+            table = table.with_positions(data.x, data.spacing, data.origin)
+        except vp.InputError as error:
+            raise vp.InputError(complain(document, (*section, "spacing"), str(error))) from None
+    rows_of_file = {line: row for row, line in enumerate(table.lines)}
 
     def column(name: str, *key: str | int) -> int:
-        index = table.find(name)
-        if index is None:
+        try:
+            index = table.find(name)
             message = f"{table.file} has no column '{name}'. {nearest(name, table.names())}"
+            if index is None and table.notes:
+                message += f" How it was read: {'; '.join(table.notes)}."
+        except vp.InputError as error:  # several are called so
+            index, message = None, str(error)
+        if index is None:
             raise vp.InputError(complain(document, (*section, *key), message))
         return index
 
@@ -66,11 +80,13 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         message = f"{len(imag_indices)} columns for the {len(y_indices)} of y."
         raise vp.InputError(complain(document, (*section, "imag"), message))
     value_indices = [*y_indices, *imag_indices]
+    if x_index in value_indices:
+        raise vp.InputError(complain(document, section, f"'{data.x}' is both x and y."))
     _check_lengths(table, x_index, value_indices)
     num_rows = len(table.rows)
-    table = _finite(table, [x_index], data.nan)
+    table = _finite(table, [x_index], data.nan, dates=True)
     if data.range is not None:
-        x = table.numbers(x_index)
+        x = table.numbers(x_index, dates=True)
         row_indices = np.flatnonzero((x >= data.range[0]) & (x <= data.range[1]))
         if not row_indices.size:
             message = f"no {data.x} lies between {data.range[0]:g} and {data.range[1]:g}."
@@ -87,9 +103,18 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
     if not table.rows:
         raise vp.InputError(complain(document, section, "no row is left to fit."))
 
-    y = np.stack([table.numbers(j) for j in y_indices], axis=1)
+    y = np.stack([table.values(j) for j in y_indices], axis=1)
     if imag_indices:
         y = y + 1j * np.stack([table.numbers(j) for j in imag_indices], axis=1)
+    covariance = None
+    if data.covariance is not None:
+        file = as_seen_from_here(folder / data.covariance)
+        try:
+            covariance = read_covariance(file, len(rows_of_file))
+        except vp.InputError as error:
+            raise vp.InputError(complain(document, (*section, "covariance"), str(error))) from error
+        kept = [rows_of_file[line] for line in table.lines]
+        covariance = covariance[np.ix_(kept, kept)]
     sigma: np.ndarray | float | None = data.sigma if isinstance(data.sigma, float) else None
     if data.sigma == "poisson":
         if y.shape[1] > 1 or imag_indices:
@@ -113,17 +138,30 @@ def read_columns(document: Document, data: Data, section: Key, folder: Path) -> 
         )
 
     names = table.names()
+    labels = table.positions(y_indices) if len(y_indices) > 1 else None
+    # What stands in brackets behind such a number is its own unit, not that of the values.
+    unit = table.unit(y_indices[0])
     return Columns(
-        x=table.numbers(x_index),
+        x=table.numbers(x_index, dates=True),
         y=y[:, 0] if y.shape[1] == 1 else y,
-        sigma=sigma,
+        sigma=sigma if covariance is None else covariance,
         weights=weights,
         x_name=names[x_index],
         y_names=paired([names[j] for j in y_indices], [names[j] for j in imag_indices]),
         x_unit=data.units.x or table.unit(x_index),
-        y_unit=data.units.y or table.unit(y_indices[0]),
+        y_unit=data.units.y or ("" if labels is not None else unit),
         dropped=num_rows - len(table.rows),
+        labels=labels,
+        common=table.common,
+        notes=table.notes,
+        labels_name=("column" + (f" [{unit}]" if unit else "")) if labels is not None else "",
     )
+
+
+def written_as(data: Data) -> TableFormat:
+    """How a section says that its table is written."""
+    keys = (field.name for field in dataclasses.fields(TableFormat))
+    return TableFormat(**{key: getattr(data, key) for key in keys})
 
 
 def as_seen_from_here(path: Path) -> Path:
@@ -140,14 +178,14 @@ def _check_lengths(table: Table, x_index: int, y_indices: list[int]) -> None:
         if lengths[j] != lengths[x_index]:
             short = min(lengths[j], lengths[x_index])
             raise vp.InputError(
-                f"{table.file}:{table.lines[short]} x ('{table.header[x_index]}') has "
-                f"{lengths[x_index]} points but y ('{table.header[j]}') has {lengths[j]}."
+                f"{table.file}:{table.lines[short]} x ('{one_line(table.header[x_index])}') has "
+                f"{lengths[x_index]} points but y ('{one_line(table.header[j])}') has {lengths[j]}."
             )
 
 
-def _finite(table: Table, indices: list[int], nan: str) -> Table:
+def _finite(table: Table, indices: list[int], nan: str, dates: bool = False) -> Table:
     """The rows whose numbers are finite; others are an error unless they may be dropped."""
-    bad = np.stack([~np.isfinite(table.numbers(j)) for j in indices])
+    bad = np.stack([~np.isfinite(table.values(j, dates)) for j in indices])
     if not bad.any():
         return table
     if nan == "drop":
@@ -155,11 +193,11 @@ def _finite(table: Table, indices: list[int], nan: str) -> Table:
     row = int(np.argmax(bad.any(axis=0)))
     index = indices[int(np.argmax(bad[:, row]))]
     text = table.rows[row][index]
-    reason = f"'{text}' is not finite" if text else "the value is missing"
+    reason = f"'{one_line(text)}' is not finite" if text else "the value is missing"
     num_more = int(bad.sum()) - 1
     count_text = f" ({num_more} more like it)" if num_more else ""
     raise vp.InputError(
-        f"{table.at(row, index)} column '{table.header[index]}': {reason}{count_text}. "
+        f"{table.at(row, index)} column '{one_line(table.header[index])}': {reason}{count_text}. "
         "Mend it, or set 'nan: drop' under data."
     )
 
@@ -168,6 +206,6 @@ def _refuse(table: Table, index: int, bad: np.ndarray, reason: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise vp.InputError(
-            f"{table.at(row, index)} column '{table.header[index]}': "
-            f"{table.rows[row][index]} {reason}."
+            f"{table.at(row, index)} column '{one_line(table.header[index])}': "
+            f"{one_line(table.rows[row][index])} {reason}."
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import varpro as vp
 
-from .text_table import Table, read_table
+from .text_table import MISSING, Table, read_table
 
 _NUMBERS = ("init", "lower", "upper", "prior_mean", "prior_sd")
 _YES, _NO = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n", "")
@@ -26,13 +26,15 @@ def read_parameters(path: Path) -> dict[str, vp.Param]:
     table = read_table(path)
     if (name_column := table.find("name")) is None:
         raise vp.InputError(
-            f"{path}: parameters: needs a column 'name'; found {', '.join(table.names())}."
+            f"{path}: parameters: needs a column 'name'; found "
+            f"{' '.join(', '.join(table.names()[:12]).split())}."
         )
     params: dict[str, vp.Param] = {}
     for i, row in enumerate(table.rows):
         name = row[name_column]
+        shown = " ".join(name.split())
         if name in params:
-            raise vp.InputError(f"{table.at(i, name_column)} parameters: '{name}' is there twice.")
+            raise vp.InputError(f"{table.at(i, name_column)} parameters: '{shown}' is there twice.")
         numbers = {key: _number(table, i, key) for key in _NUMBERS}
         prior = (numbers["prior_mean"], numbers["prior_sd"])
         if (prior[0] is None) != (prior[1] is None):
@@ -44,12 +46,12 @@ def read_parameters(path: Path) -> dict[str, vp.Param]:
         upper = math.inf if numbers["upper"] is None else numbers["upper"]
         if not lower < upper:
             raise vp.InputError(
-                f"{table.at(i, name_column)} parameters: lower = {lower:g} of '{name}' must be below upper = "
+                f"{table.at(i, name_column)} parameters: lower = {lower:g} of '{shown}' must be below upper = "
                 f"{upper:g}."
             )
         if init is not None and not lower <= init <= upper:
             raise vp.InputError(
-                f"{table.at(i, name_column)} parameters: init = {init:g} of '{name}' lies outside its bounds "
+                f"{table.at(i, name_column)} parameters: init = {init:g} of '{shown}' lies outside its bounds "
                 f"[{lower:g}, {upper:g}]."
             )
         prior_or_none = None if prior[0] is None or prior[1] is None else (prior[0], prior[1])
@@ -61,7 +63,7 @@ def read_parameters(path: Path) -> dict[str, vp.Param]:
 
 def _number(table: Table, i: int, key: str) -> float | None:
     j = table.find(key)
-    if j is None or not table.rows[i][j]:
+    if j is None or table.rows[i][j] in ("", *MISSING):
         return None
     return float(table.take([i]).numbers(j)[0])
 
@@ -71,7 +73,7 @@ def _truth(table: Table, i: int) -> bool:
     word = "" if j is None else table.rows[i][j].lower()
     if word not in (*_YES, *_NO):
         raise vp.InputError(
-            f"{table.at(i, j or 0)} column 'fixed': expected true or false, not '{word}'."
+            f"{table.at(i, j or 0)} column 'fixed': expected true or false, not '{' '.join(word.split())}'."
         )
     return word in _YES
 
@@ -89,6 +91,6 @@ def parameters_text(fit: vp.FitResult | vp.GlobalFit) -> str:
         )
         fixed = "true" if estimate.fixed else "false"
         stderr = float(estimate.stderr)
-        row = (name, repr(float(estimate.value)), *bounds, fixed, *(prior or ("", "")))  # pyright: ignore
+        row = (name, repr(float(estimate.value)), *bounds, fixed, *(prior or ("", "")))
         writer.writerow((*row, repr(stderr)))
     return buffer.getvalue()

@@ -26,6 +26,9 @@ class Columns:
     mask: np.ndarray | None = None
     labels: np.ndarray | None = None
     labels_name: str = ""
+    # How the file was read: what is common, and what deserves a look.
+    common: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def paired(real: Sequence[str], imag: Sequence[str]) -> tuple[str, ...]:

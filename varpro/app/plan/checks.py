@@ -10,6 +10,7 @@ import varpro as vp
 
 from ..config.document import Key
 from ..config.messages import complain, nearest
+from .effects import without_effect
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -19,11 +20,15 @@ Parts = Mapping[str, vp.basis.AbstractBasis]
 
 def problems_of(plan: "Plan", parts: Parts) -> Iterator[str]:
     """Every problem of the first kind that has any, a line each."""
-    for judge in (_misnamed, _complex, _without_start, _too_few):
+    for judge in (_misnamed, _idle, _complex, _without_start, _too_few):
         found = list(judge(plan, parts))
         yield from found
         if found:
             return
+
+
+def _idle(plan: "Plan", parts: Parts) -> Iterator[str]:
+    return without_effect(plan)
 
 
 def _complex(plan: "Plan", parts: Parts) -> Iterator[str]:
@@ -75,9 +80,19 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
             used.append((("tie", name), other, False))
             continue
         try:
-            vp.Tie.parse(other, [*names, *of_sets])
+            found = vp.Expression.parse(other, [*names, *of_sets], "tie")
+            if not found.names or found.linear() is not None:
+                vp.Tie.parse(
+                    other, [*names, *of_sets]
+                )  # what is linear follows one, and by a number
         except vp.InputError as error:
             yield complain(plan.document, ("constraints", "tie", name), str(error))
+    for i, text in enumerate(rules.inequalities):
+        try:
+            vp.Inequality.parse(text, [*names, *of_sets])
+        except vp.InputError as error:
+            message = str(error).removeprefix("inequalities: ")
+            yield complain(plan.document, ("constraints", "inequalities", i), message)
     flat = len(chains) == 1
     for i, chain in enumerate(chains):
         for j, word in enumerate(chain):
@@ -93,6 +108,7 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
                 f"no parameter or column is called '{name}'. {nearest(name, [*names, *columns])}"
             )
             yield complain(plan.document, ("constraints", "bounds", name), message)
+    yield from _underivable(plan)
     of_columns: list[tuple[Key, str]] = []
     if isinstance(rules.nonnegative, list):
         of_columns += [(("nonnegative", i), name) for i, name in enumerate(rules.nonnegative)]
@@ -121,6 +137,33 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
             )
 
 
+def _underivable(plan: "Plan") -> Iterator[str]:
+    """What `derived` asks for that no number has."""
+    asked, known = plan.config.derived, []
+    for key, model in plan.models.items():
+        known += (n if not key else f"{key}.{n}" for n in vp.basis.build_model(model).number_names)
+    known += plan.parameters
+    for i, (name, text) in enumerate(
+        asked.items() if isinstance(asked, dict) else ((None, text) for text in asked)
+    ):
+        key = ("derived", i if name is None else name)
+        if name in known:
+            yield complain(
+                plan.document, key, f"'{name}' is a number of the model. Choose another name."
+            )
+        try:
+            if name is not None or not fnmatch.filter(known, text):
+                vp.Expression.parse(text, known, "derived")
+        except vp.InputError as error:
+            yield complain(plan.document, key, str(error).removeprefix("derived: "))
+    section = plan.config.sections.get("")
+    if asked and plan.config.each and section is not None and plan.source is not None:
+        for word in ("sigma", "weights", "mask"):
+            if isinstance(getattr(section, word), str):
+                message = f"is not for a cube with {word} of its own. Use fit_many and derive."
+                yield complain(plan.document, ("derived",), message)
+
+
 def _means(full: str, listed: set[str], plan: "Plan") -> bool:
     """Whether a table of parameters gives this one, in every data set."""
     every = [f"{key}.{full}" for key in plan.sets if key]
@@ -132,6 +175,9 @@ def _too_few(plan: "Plan", parts: Parts) -> Iterator[str]:
     if rules.ridge is not None or rules.smooth or plan.several:
         return  # the fit itself knows better
     data, params = plan.columns, plan.parameters
+    if not data.y.size:
+        yield complain(plan.document, ("data",), "there are no samples to fit.")
+        return
     held = {name for pattern in rules.fix for name in fnmatch.filter(params, pattern)}
     held |= {name for name, param in params.items() if param.fixed} | set(rules.tie)
     linear = len(plan.model.column_names) - len(rules.relations)

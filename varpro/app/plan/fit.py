@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 import varpro as vp
 
+from ..config.fit import Solver
+from ..data.samples import Columns
 from .locate_error import blamed
 from .plan import Plan
 
@@ -12,6 +16,34 @@ _LINEAR = {
     "qr": vp.linalg.QR(),
     "pivoted_qr": vp.linalg.PivotedQR(),
 }
+
+
+# Those of optax take many small steps, each a pass over the data.
+_STEPS = {"optax": 10_000, "optimistix": 256}
+
+
+def _steps(solver: Solver) -> int:
+    return _STEPS[solver.kind] if solver.steps is None else solver.steps
+
+
+def build_solver(solver: Solver) -> Any:
+    """The search that a section names."""
+    if solver.kind == "lm":
+        return vp.LevenbergMarquardt(ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol)
+    import optimistix as optx  # a run of our own solver need not know of it
+
+    rtol = 1e-8 if solver.rtol is None else solver.rtol
+    atol = 1e-8 if solver.atol is None else solver.atol
+    assert solver.name is not None
+    if solver.kind == "optax":
+        import optax
+
+        optimiser = getattr(optax, solver.name)(learning_rate=solver.learning_rate)
+        return optx.OptaxMinimiser(optimiser, rtol, atol)
+    if solver.name == "GradientDescent":
+        assert solver.learning_rate is not None
+        return optx.GradientDescent(solver.learning_rate, rtol, atol)
+    return getattr(optx, solver.name)(rtol=rtol, atol=atol)
 
 
 def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
@@ -25,29 +57,49 @@ def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
         "noise": config.fit.noise,
         "loss_scale": config.fit.loss_scale,
         "share": config.fit.share,
+        "link": "all" if config.fit.link == ["all"] else config.fit.link,
+        "scale": {name: _scale(one) for name, one in config.fit.scale.items()},
         "starts": config.fit.starts,
         "seed": config.fit.seed,
         "init": plan.listed,
         "bounds": {name: tuple(ends) for name, ends in rules.bounds.items()},
-        "solver": vp.LevenbergMarquardt(ftol=solver.ftol, xtol=solver.xtol, gtol=solver.gtol),
+        "solver": build_solver(solver),
         "linear_solver": _LINEAR[solver.linear_solver],
         "jacobian": solver.jacobian,
-        "max_steps": solver.max_steps,
+        "max_steps": solver.max_steps if solver.kind == "lm" else _steps(solver),
         "compress": config.fit.compress,
+        "derived": config.derived or None,
     }
     weighing = ("sigma", "weights", "mask")
     try:
         if plan.several:
-            sets = {name: (data.x, data.y) for name, data in plan.sets.items()}
+            sets = {n: (data.x, _values(plan.models[n], data)) for n, data in plan.sets.items()}
             for what in weighing:
                 some = {n: v for n, d in plan.sets.items() if (v := getattr(d, what)) is not None}
                 options[what] = some or None
             return vp.fit(plan.models, sets, nan=_nan(plan), **options)
         data = plan.columns
         options |= {what: getattr(data, what) for what in weighing}
-        return vp.fit(plan.model, data.x, data.y, nan=_nan(plan), **options)
+        return vp.fit(plan.model, data.x, _values(plan.model, data), nan=_nan(plan), **options)
     except vp.InputError as error:
         raise blamed(plan, error) from error
+
+
+def _scale(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {name: one.param() for name, one in given.items()}
+    return given.param()
+
+
+def _values(model: vp.basis.AbstractBasis, data: Columns) -> Any:
+    """y, with the wavelengths of right-hand sides where a dispersion asks for them."""
+    if not vp.basis.disperses(model) or data.y.ndim < 2:
+        return data.y
+    labels = data.y_names if data.labels is None else data.labels
+    import xarray  # only what asks for labels needs to know of it
+
+    name = data.labels_name or "wavelength"
+    return xarray.DataArray(data.y, dims=("sample", name), coords={name: np.asarray(labels)})
 
 
 def _nan(plan: Plan) -> Any:

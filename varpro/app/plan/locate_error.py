@@ -11,13 +11,23 @@ from ..config.document import Key
 from ..config.messages import complain
 from .plan import Plan
 
-_RULES = ("tie", "order", "fix", "relations", "smooth", "ridge", "nonnegative", "bounds")
-_FIT = ("noise", "loss_scale", "starts", "seed", "compress", "share")
+_RULES = (
+    "tie",
+    "order",
+    "inequalities",
+    "fix",
+    "relations",
+    "smooth",
+    "ridge",
+    "nonnegative",
+    "bounds",
+)
+_FIT = ("noise", "loss_scale", "starts", "seed", "compress", "share", "link", "scale")
 _DATA = ("data", "sigma", "weights", "mask", "x", "y", "nan")
 
 
 def blamed(plan: Plan, error: vp.InputError) -> vp.InputError:
-    """The same error with file and line of the key that it is about."""
+    """An error of the library with file and line of the key that it is about."""
     cause, message = error.__cause__, str(error)
     if isinstance(cause, vp.InputError) and error.name in plan.config.datasets:
         message = str(cause)  # the line says which data set it is
@@ -35,6 +45,8 @@ def _key(plan: Plan, error: vp.InputError, message: str) -> Key | None:
         return section if argument == "data" else (*section, argument)
     if argument in _FIT:
         return ("fit", argument)
+    if argument == "derived":
+        return ("derived", *_entry(argument, plan.config.derived, name))
     if argument in _RULES:
         rule = getattr(plan.config.constraints, argument)
         if argument == "tie" and not rule:
@@ -49,6 +61,8 @@ def _entry(argument: str, rule: object, name: str | None) -> Key:
         return (name,) if name is not None and name in rule else ()
     if argument == "order" and isinstance(rule, list) and len(rule) > 1:
         return next(((i,) for i, chain in enumerate(rule) if name in chain), ())
+    if argument == "inequalities" and isinstance(rule, list):
+        return next(((i,) for i, text in enumerate(rule) if text == name), ())
     return ()
 
 

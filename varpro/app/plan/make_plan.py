@@ -1,5 +1,6 @@
 """A configuration file, read and checked with its data, as a plan."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from ..config.document import Document, Key, changed, load
 from ..config.messages import complain, nearest
 from ..config.model import BasisComponent, Component, CustomComponent
 from ..data.from_table import as_seen_from_here, read_columns
-from ..data.kinds import is_table
+from ..data.kinds import is_table, may_be_data
 from ..data.parameter_table import read_parameters
 from ..data.samples import Columns
+from ..provenance import Inputs
+from ..regular_files import instead
 from .checks import problems_of
 from .plan import Plan
 from .responses import build_responses
@@ -31,23 +34,36 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     document = changed(load(path), changes)
     config = parse(document, default_dir=f"runs/{Path(path).stem}")
     folder = Path(path).absolute().parent
-    sets, inputs, cube = {}, {}, None
+    sets, inputs, cube = {}, Inputs(), None
     for name, section in config.sections.items():
         key = ("datasets", name) if name else ("data",)
-        if config.each and not is_table(folder / section.path):
-            from ..data.from_cube import read_cube
+        file = folder / section.path
+        inputs.note(".".join(key), file, folders=may_be_data(file))
+        if section.covariance is not None:
+            if config.each:
+                message = (
+                    "is for one fit. Curves with parameters of their own take sigma or weights."
+                )
+                raise vp.InputError(complain(document, (*key, "covariance"), message))
+            inputs.note(".".join((*key, "covariance")), folder / section.covariance)
+        try:
+            if config.each and not is_table(file):
+                from ..data.from_cube import read_cube
 
-            sets[name], cube = read_cube(document, section, folder / section.path)
-        else:
-            _refuse_keys_of_cubes(document, section, key)
-            sets[name] = read_columns(document, section, key, folder)
-        inputs[".".join(key)] = folder / section.path
+                sets[name], cube = read_cube(document, section, file)
+            else:
+                _refuse_keys_of_cubes(document, section, key, is_table(file))
+                sets[name] = read_columns(document, section, key, folder)
+        except vp.InputError as error:
+            if os.path.lexists(file) or ": data: no such file." not in str(error):
+                raise
+            message = f"{as_seen_from_here(file)}: data: no such file.{instead(section.path, file)}"
+            raise vp.InputError(complain(document, (*key, "path"), message)) from None
     problems: list[str] = []
     parts: dict[str, vp.basis.AbstractBasis] = {}
     units: dict[str, str] = {}
     columns = next(iter(sets.values()))
-    responses, files = build_responses(document, config, folder)
-    inputs |= files
+    responses = build_responses(document, config, folder, inputs)
     for name, component in config.model.items():
         try:
             part, source = _build(name, component, folder, columns.x, responses)
@@ -58,7 +74,7 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
         parts[name] = part
         units |= _units(config, component, part, columns)
         if source is not None:
-            inputs[f"model.{name}.function"] = source
+            inputs.note(f"model.{name}.function", source)
     # Names and counts can be judged once every component is known.
     models: dict[str, vp.basis.AbstractBasis] = {}
     for name, section in config.sections.items():
@@ -72,8 +88,8 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
             models[name] = sum(mine[1:], mine[0])
     listed: dict[str, vp.Param] = {}
     if config.parameters is not None:
-        inputs["parameters"] = folder / config.parameters
-        listed = read_parameters(as_seen_from_here(inputs["parameters"]))
+        inputs.note("parameters", folder / config.parameters, folders=False)
+        listed = read_parameters(as_seen_from_here(folder / config.parameters))
     plan = Plan(document, config, sets, models, units, inputs, listed, cube)
     problems = problems or list(problems_of(plan, parts))
     if problems:
@@ -83,8 +99,9 @@ def make_plan(path: str, changes: Sequence[str] = ()) -> Plan:
     return plan
 
 
-def _refuse_keys_of_cubes(document: Document, data: Data, key: Key) -> None:
-    for word in ("variable", "dims", "spacing"):
+def _refuse_keys_of_cubes(document: Document, data: Data, key: Key, table: bool) -> None:
+    # Rows of a table may be evenly spaced, too.
+    for word in ("variable", "dims") if table else ("variable", "dims", "spacing"):
         if getattr(data, word) is not None:
             message = "is for the arrays of 'fit: {share: none}'. Name columns or arrays with y."
             raise vp.InputError(complain(document, (*key, word), message))
@@ -128,7 +145,7 @@ def _units(
     given = component.units()
     for name, response in config.responses.items():
         given |= {f"{name}.{key}": unit for key, unit in response.units().items()}
-    own = {local: local.rpartition(".")[2].rstrip("23") for local in part.parameters}
+    own = {local: local.rpartition(".")[2].rstrip("123456789") for local in part.parameters}
     units = {
         part.parameter_name(local): given.get(local)
         or parameter_unit(component.kind, bare, columns.x_unit)

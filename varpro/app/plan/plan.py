@@ -10,7 +10,7 @@ import varpro as vp
 from ..config.config import Config
 from ..config.document import Document
 from ..data.samples import Columns
-from ..provenance import digest
+from ..provenance import Inputs
 
 if TYPE_CHECKING:
     from ..data.from_cube import Source
@@ -25,7 +25,7 @@ class Plan:
     sets: dict[str, Columns]
     models: dict[str, vp.basis.AbstractBasis]
     units: dict[str, str]
-    inputs: dict[str, Path]
+    inputs: Inputs
     listed: dict[str, vp.Param]
     source: "Source | None" = None  # the cube, where every curve is fitted for itself
 
@@ -55,7 +55,7 @@ class Plan:
         return next(iter(self.models.values()))
 
     def only(self, name: str) -> "Plan":
-        """The same for one of the data sets."""
+        """The plan of one of the data sets."""
         return dataclasses.replace(
             self, sets={name: self.sets[name]}, models={name: self.models[name]}
         )
@@ -86,17 +86,14 @@ class Plan:
         if self.config.parameters is not None:
             tree["parameters"] = _path_from(target, self.folder / self.config.parameters)
         for section in tree.get("responses", {}).values():
-            if "path" in section:
-                section["path"] = _path_from(target, self.folder / section["path"])
+            for key in ("path", "chirp"):
+                if key in section:
+                    section[key] = _path_from(target, self.folder / section[key])
         for section in tree["model"].values():
             if "folder" in section:
                 section["folder"] = _path_from(target, self.folder / section["folder"])
         tree["output"]["dir"] = "."
         return tree
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of every input file or folder, by its role."""
-        return {role: digest(path, role) for role, path in self.inputs.items()}
 
 
 def _path_from(folder: Path, path: Path) -> str:

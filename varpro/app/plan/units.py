@@ -2,6 +2,10 @@
 
 # A parameter's name says what it is: along x, or per x. What is not listed has no derived unit.
 _ALONG_X = {"tau", "center", "width", "fwhm", "shift", "scale", "period", "delay"}
+# So are these, of the kinds that have them; a function of one's own may mean something else.
+_OF_PEAKS = {"sigma", "gamma"}
+# The coefficients of a dispersion are, too, for each power of what has no unit.
+_ALONG_X |= {f"{name}_dispersion" for name in ("center", "width", "shift")}
 _PER_X = {"rate", "freq", "frequency"}
 # Widths of lines in the spectrum of what is a wave along x.
 _OF_LINES = {"fwhm", "gaussian"}
@@ -28,7 +32,7 @@ def parameter_unit(kind: str, local: str, x_unit: str) -> str:
         return per("", power(x_unit, 1))
     if local == "phase":
         return "rad"
-    if local in _ALONG_X:
+    if local in _ALONG_X or (local in _OF_PEAKS and kind != "custom"):
         return x_unit
     # "A->B" is the rate of a transfer.
     return per("", power(x_unit, 1)) if local in _PER_X or "->" in local else ""

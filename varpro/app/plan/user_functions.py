@@ -13,8 +13,10 @@ from typing import Any
 
 import varpro as vp
 
+from ..caller import refuse_code
 from ..config.messages import nearest
 from ..config.model import CustomComponent
+from ..signals import Terminated
 
 
 def import_function(
@@ -22,6 +24,7 @@ def import_function(
 ) -> tuple[Callable[..., Any], Path | None]:
     """The function that a custom component names, and the file it stands in."""
     module_name, _, name = component.function.partition(":")
+    refuse_code(f"kind: custom imports and runs '{component.function}'")
     root = os.path.normpath(folder / component.folder)
     with blaming(component.function, root), _first_on_path(root):
         module = _module_in(root, module_name) or _installed(module_name, root)
@@ -57,7 +60,8 @@ def _installed(name: str, root: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise
-        raise vp.InputError(f"no module '{name}' in {root}, nor installed.") from None
+        hint = f" Write {name.removesuffix('.py')}, without .py." if name.endswith(".py") else ""
+        raise vp.InputError(f"no module '{name}' in {root}, nor installed.{hint}") from None
 
 
 @contextlib.contextmanager
@@ -77,16 +81,23 @@ def _first_on_path(root: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def blaming(function: str, root: str) -> Iterator[None]:
-    """Whatever the user's own code raises is said in one line with the place it came from."""
+    """Whatever the user's own code raises is said in one line with the place it came from, `sys.exit` too;
+    and what it prints does not mix with a result that is printed."""
     try:
-        yield
-    except vp.InputError:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (KeyboardInterrupt, Terminated):  # by whoever runs it
         raise
-    except Exception as error:
+    except BaseException as raised:
+        # The library says what was raised, but not where.
+        inner = raised.__cause__ if isinstance(raised, vp.InputError) else raised
+        if inner is None or isinstance(inner, vp.InputError):
+            raise
+        error = inner
         frames = traceback.extract_tb(error.__traceback__)
         own = [(f.filename, f.lineno) for f in frames if f.filename.startswith(root + os.sep)]
         if isinstance(error, SyntaxError):
-            own = [(error.filename, error.lineno)]
+            own = [(error.filename, error.lineno)] if error.lineno else []
         at = f" at {own[-1][0]}:{own[-1][1]}" if own else ""
         first = (str(error).strip().splitlines() or ["no message."])[0]
         raise vp.InputError(f"{function} raised {type(error).__name__}{at}: {first}") from error

@@ -9,7 +9,9 @@ from rich.text import Text
 
 import varpro as vp
 
+from ..config.fit import Solver
 from ..plan.plan import Plan
+from ..terminal import printable
 from .tables import (
     QUANTILES,
     batch_verdict,
@@ -29,23 +31,26 @@ _NUMBERS = {"value", "std. error", "start", "lower", "upper", "5 %", "median", "
 def print_summary(plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: str) -> None:
     """The fit as a table with units, the statistics, the findings, and where it was written."""
     console = _console()
-    console.print(Text(verdict(fit), style="bold green" if fit.success else "bold red"))
+    for name, data in plan.sets.items():
+        for note in data.notes:
+            console.print(_text(f"{plan.config.sections[name].path}: {note}", style="dim"))
+    console.print(_text(verdict(fit), style="bold green" if fit.success else "bold red"))
     console.print(_parameters(parameter_rows(plan, fit)))
     console.print(_pairs(statistics(plan, fit)))
     for finding in findings(fit):
-        console.print(Text(f"- {finding}", style="yellow"))
-    console.print(Text(f"Written to {folder}"), soft_wrap=True)
+        console.print(_text(f"- {finding}", style="yellow"))
+    console.print(_text(f"Written to {folder}"), soft_wrap=True)
 
 
 def print_batch(plan: Plan, fit: vp.BatchFit, folder: str) -> None:
     """How many curves converged, the spread of their parameters, and where the maps are."""
     console = _console()
-    console.print(Text(batch_verdict(fit), style="bold yellow" if fit.message else "bold green"))
+    console.print(_text(batch_verdict(fit), style="bold yellow" if fit.message else "bold green"))
     table = _table(*QUANTILES)
     for row in quantile_rows(plan, fit):
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(_text(cell) for cell in row))
     console.print(table)
-    console.print(Text(f"Written to {folder}"), soft_wrap=True)
+    console.print(_text(f"Written to {folder}"), soft_wrap=True)
 
 
 def print_plan(plan: Plan) -> None:
@@ -61,6 +66,7 @@ def print_plan(plan: Plan) -> None:
         rows += [
             (name or "data", values),
             ("file", config.sections[name].path),
+            *(("read as", note) for note in (*data.common, *data.notes)),
             ("x", f"{data.x.min():g} to {data.x.max():g} {data.x_unit}".rstrip()),
             ("columns", listed(plan.models[name].column_names)),
         ]
@@ -68,7 +74,7 @@ def print_plan(plan: Plan) -> None:
         share = config.fit.share
         rows.append(("share", share if isinstance(share, str) else ", ".join(share)))
     rows += [
-        ("solver", f"{config.fit.solver.kind}, {config.fit.solver.jacobian} Jacobian"),
+        ("solver", f"{_solver(config.fit.solver)}, {config.fit.solver.jacobian} Jacobian"),
         ("memory", f"about {_memory(plan)} MB besides JAX"),
         ("output", os.path.normpath(plan.folder / config.output.dir)),
     ]
@@ -78,8 +84,12 @@ def print_plan(plan: Plan) -> None:
     for name, param in (plan.parameters | plan.listed).items():
         start = "from data" if param.init is None else f"{param.init:g}"
         bounds = (f"{float(b):g}" for b in (param.lower, param.upper))
-        table.add_row(Text(name), start, *bounds, Text(plan.units.get(name, "")))
+        table.add_row(_text(name), start, *bounds, _text(plan.units.get(name, "")))
     console.print(table)
+
+
+def _solver(solver: Solver) -> str:
+    return solver.kind if solver.name is None else f"{solver.name} of {solver.kind}"
 
 
 def _memory(plan: Plan) -> int:
@@ -95,7 +105,7 @@ def _parameters(rows) -> Table:
     for row in rows:
         cells = [row.name, row.value, row.stderr]
         cells += [row.unit] * with_unit + [row.note] * with_note
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(_text(cell) for cell in cells))
     return table
 
 
@@ -110,13 +120,18 @@ def _table(*columns: str) -> Table:
 def _pairs(rows: list[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for label, text in rows:
-        table.add_row(Text(label, style="dim"), Text(text))
+        table.add_row(_text(label, style="dim"), _text(text))
     return table
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise  # the command line decides what that means; rich would end the program
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Words of files, as a terminal may show them."""
+    return Text(printable(text), style=style)
 
 
 def _console() -> Console:

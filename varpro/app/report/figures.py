@@ -1,6 +1,7 @@
 """Which figures a run has, and what their axes say. The drawing is varpro's own."""
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 
 import varpro as vp
 
+from ..atomic_files import replace_file
 from ..data.samples import Columns
 from ..plan.plan import Plan
 from .svg import settings
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _CURVES = 6
 # Ratio of the largest value to the small ones from which on a logarithmic axis shows more.
 _DECADES = 8.0
+# Parameters up to which their correlations are shown beside another figure.
+_FEW = 8
 
 Draw = Callable[["Figure"], object]
 
@@ -44,13 +48,21 @@ def load_matplotlib() -> None:
 def labels_of(data: Columns, y: Sequence[str]) -> vp.Labels:
     """What the axes say, with units; `y` are the names that the configuration gives."""
     numbers = data.labels is not None and data.labels.dtype.kind in "iuf"
+    name = y[0] if len(y) == 1 else "y"
+    if is_pattern(name):
+        name = data.y_names[0] if len(data.y_names) == 1 else "y"
     return vp.Labels(
         x=_axis(data.x_name, data.x_unit),
-        y=_axis(y[0] if len(y) == 1 else "y", data.y_unit),
+        y=_axis(name, data.y_unit),
         rhs=data.labels_name or "column",
         at=data.labels if numbers else None,
         names=None if numbers else data.y_names,
     )
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a configuration means several columns by one word."""
+    return any(sign in name for sign in "*?[")
 
 
 def labels_in(plan: Plan) -> vp.Labels:
@@ -98,7 +110,9 @@ def pictures_of_all(fit: vp.FitResult | vp.GlobalFit) -> list[Picture]:
     found = []
     free = fit.num_free if isinstance(fit, vp.GlobalFit) else len(fit.cov_names)
     if free > 1 and np.isfinite(fit.correlation).any():
-        found.append(Picture("corr", "Correlations", lambda f: fit.plot_corr(fig=f)))
+        # The names of many parameters need room.
+        width = "half" if free <= _FEW else "full"
+        found.append(Picture("corr", "Correlations", lambda f: fit.plot_corr(fig=f), width))
     if fit.costs.size > 1:
         found.append(Picture("convergence", "Convergence", lambda f: fit.plot_convergence(fig=f)))
     return found
@@ -156,27 +170,39 @@ def write_picture(picture: Picture, path: Path, width: float, height: float) -> 
     with settings(fixed):
         fig = Figure(figsize=(width, height), layout="constrained")
         picture.draw(fig)
-        known = none.get(path.suffix[1:])
-        fig.savefig(path, dpi=160, facecolor="white", metadata=known)
+        kind, image = path.suffix[1:], io.BytesIO()
+        fig.savefig(image, format=kind, dpi=160, facecolor="white", metadata=none.get(kind))
+    replace_file(path, image.getvalue())
 
 
 def write_all_figures(
     plan: Plan, fit: vp.FitResult | vp.GlobalFit, folder: Path, kind: str
 ) -> list[Path]:
     """All figures of the report as files, `corr.png`, of several data sets also `fit.NAME.png`."""
+    written = []
+    for name, picture in _all_figures(plan, fit, kind):
+        width, height = (7.0, 5.4) if picture.width == "full" else (5.0, 3.8)
+        write_picture(picture, folder / name, width, height)
+        written.append(folder / name)
+    return written
+
+
+def names_of_figures(plan: Plan, fit: vp.FitResult | vp.GlobalFit, kind: str) -> list[str]:
+    """The files that `write_all_figures` writes."""
+    return [name for name, _ in _all_figures(plan, fit, kind)]
+
+
+def _all_figures(
+    plan: Plan, fit: vp.FitResult | vp.GlobalFit, kind: str
+) -> Iterator[tuple[str, Picture]]:
     sets = fit.sets if isinstance(fit, vp.GlobalFit) else {"": fit}
     panels = plan.config.output.plots or ("fit", "components", "residuals")
     found = [(picture, "") for picture in pictures_of_all(fit)]
     for name, one in sets.items():
         labels = labels_in(plan.only(name))
         found += [(picture, name) for picture in pictures(one, labels, panels)]
-    written = []
     for picture, name in found:
-        path = folder / ".".join(part for part in (picture.name, name, kind) if part)
-        width, height = (7.0, 5.4) if picture.width == "full" else (5.0, 3.8)
-        write_picture(picture, path, width, height)
-        written.append(path)
-    return written
+        yield ".".join(part for part in (picture.name, name, kind) if part), picture
 
 
 def _main(fit: vp.FitResult, labels: vp.Labels, panels: Sequence[str]) -> Picture:
@@ -207,7 +233,7 @@ def _log_axes(fit: vp.FitResult) -> str:
             return False
         return float(positive.max()) > _DECADES * float(np.percentile(positive, percent))
 
-    y = spans(np.asarray(fit.y), 20)
+    y = spans(fit.y[fit.weights_of_all > 0], 20)
     x = np.asarray(fit.x) if isinstance(fit.x, np.ndarray) and fit.x.ndim == 1 else None
     # Times over several decades, spaced as such.
     far = x is not None and x.min() > 0 and x.max() > 100 * float(np.median(x))

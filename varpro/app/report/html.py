@@ -1,16 +1,26 @@
-"""`report.html`: one self-contained page about a run, without scripts."""
+"""`report.html`: one self-contained page about a run, whose only scripts are those of figures to look into."""
 
 import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import varpro as vp
 
 from ..plan.plan import Plan
 from ..provenance import versions
-from .figures import Curves, Picture, labels_in, pictures, pictures_of_all, pictures_of_batch
+from ..terminal import echo
+from .figures import (
+    Curves,
+    Picture,
+    is_pattern,
+    labels_in,
+    pictures,
+    pictures_of_all,
+    pictures_of_batch,
+)
+from .interactive import data_of, scripts
 from .svg import element
 from .tables import (
     QUANTILES,
@@ -24,8 +34,13 @@ from .tables import (
     verdict,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _MOST_SETS = 12
 _MAIN = ("fit", "components")
+# Figures to look into, where `output.interactive` asks for it.
+_LIVE = (*_MAIN, "curves")
 # Steps up to which nobody asks how a search that converged went.
 _QUICK = 12
 # Figures of single axes whose labels are short.
@@ -44,12 +59,24 @@ _SIZES = {
 }
 
 
+# Columns of tables that stand there even where they say nothing.
+_ALWAYS = ("parameter", "value", "std. error", *QUANTILES[:5])
+
+
 def write_report(plan: Plan, fit: Any, config: str, path: Path) -> None:
     path.write_text(report_text(plan, fit, config), encoding="utf-8")
 
 
 def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit | vp.BatchFit, config: str) -> str:
-    """The page; `config` is the text of the resolved configuration."""
+    """The page; `config` is the text of the resolved configuration. Where figures to look into are wanted and plotly
+    is not installed, they are pictures, and a line on stderr says so."""
+    output = plan.config.output
+    if output.interactive and output.plots and not scripts():
+        echo(
+            "output.interactive: needs plotly, so the figures of the report are pictures. Install it with "
+            "'pip install varpro[interactive]'; varpro report RUN then writes the report again.",
+            err=True,
+        )
     if isinstance(fit, vp.BatchFit):
         shown: dict[str, Any] = _batch(plan, fit)
     else:
@@ -63,6 +90,8 @@ def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit | vp.BatchFit, conf
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    found = [one for _, group in (*shown["main"], *shown["details"]) for one in group]
+    live = any(one["data"] for one in found)
     sources = [Path(section.path).name for section in plan.config.sections.values()]
     return environment.get_template("report.html").render(
         title=plan.title,
@@ -70,16 +99,17 @@ def report_text(plan: Plan, fit: vp.FitResult | vp.GlobalFit | vp.BatchFit, conf
         source=listed(tuple(dict.fromkeys(sources))),
         nonlinear=len(fit.names),
         config=config,
-        inputs=plan.digests(),
+        inputs=plan.inputs.digests(),
         versions=versions(),
+        scripts=scripts() if live else (),
         **shown,
     )
 
 
 def _single(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> dict[str, Any]:
     main, details = _sections(plan, fit)
-    header = ("parameter", "value", "std. error", "unit", "note")
-    rows = [(r.name, r.value, r.stderr, r.unit, r.note) for r in parameter_rows(plan, fit)]
+    header = ("parameter", "start", "value", "std. error", "unit", "note")
+    rows = [(r.name, r.start, r.value, r.stderr, r.unit, r.note) for r in parameter_rows(plan, fit)]
     return {
         "success": fit.success,
         "verdict": verdict(fit),
@@ -104,7 +134,8 @@ def _batch(plan: Plan, fit: vp.BatchFit) -> dict[str, Any]:
         pictures = pictures_of_batch(fit, Curves(plan, fit), labels)
         # Maps need more room the more parameters there are.
         rows = {"maps": len(fit.names) + len(fit.columns) + 1}
-        found = [("", [_figure(one, numbers, rows.get(one.name, 0)) for one in pictures])]
+        live = plan.config.output.interactive and bool(scripts())
+        found = [("", [_figure(one, numbers, live, rows.get(one.name, 0)) for one in pictures])]
     return {
         "success": not fit.message,
         "verdict": batch_verdict(fit),
@@ -118,7 +149,7 @@ def _batch(plan: Plan, fit: vp.BatchFit) -> dict[str, Any]:
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> dict[str, Any]:
     """A table without the columns in which nothing stands, and how each column is set."""
-    kept = [i for i in range(len(header)) if i < 3 or any(row[i] for row in rows)]
+    kept = [i for i in range(len(header)) if header[i] in _ALWAYS or any(row[i] for row in rows)]
     kinds = {"parameter": "name", "unit": "", "note": "note"}
     return {
         "header": [(header[i], kinds.get(header[i], "number")) for i in kept],
@@ -132,6 +163,7 @@ def _axes(plan: Plan) -> str:
     what = listed(data.y_names)
     if data.labels is not None:
         given = listed(tuple(plan.config.sections[name].y))
+        given = "columns" if is_pattern(given) else given
         what = f"{given} at {len(data.labels)} values of {data.labels_name}"
     return f"{what} against {data.x_name}"
 
@@ -154,7 +186,8 @@ def _sections(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> tuple[list[Sectio
         first = [picture for picture in found if picture.name in _MAIN]
         rest = [picture for picture in found if picture.name not in _MAIN]
         rest += [] if name else _of_all(fit)
-        main.append((name, [_figure(picture, numbers) for picture in first]))
+        live = plan.config.output.interactive and bool(scripts())
+        main.append((name, [_figure(picture, numbers, live) for picture in first]))
         details.append((name, [_figure(picture, numbers) for picture in rest]))
     if "" not in sets:
         details.append(("All data sets", [_figure(picture, numbers) for picture in _of_all(fit)]))
@@ -167,13 +200,25 @@ def _of_all(fit: vp.FitResult | vp.GlobalFit) -> list[Picture]:
     return [one for one in pictures_of_all(fit) if one.name != "convergence" or not quick]
 
 
-def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str, Any]:
-    """A figure in its sizes and scales, as the template needs it; `rows` of maps if it has some."""
+def _figure(
+    picture: Picture, numbers: Iterator[int], live: bool = False, rows: int = 0
+) -> dict[str, Any]:
+    """A figure in its sizes and scales, as the template needs it, and if it is `live` with what it shows; `rows` of
+    maps if it has some."""
     number = next(numbers)
     wide, narrow = _SIZES[picture.name]
+    if picture.name == "corr" and picture.width == "full":
+        wide, narrow = (9.0, 8.0), (4.2, 4.2)
     if rows:
         wide, narrow = (9.0, 2.4 * rows), (4.2, 1.5 * rows)
-    scales = {"linear": picture.draw} | ({"logarithmic": picture.log} if picture.log else {})
+    read: list[str | None] = []
+
+    def drawn(fig: "Figure") -> None:
+        picture.draw(fig)
+        if live and picture.name in _LIVE and not read:
+            read.append(data_of(fig))
+
+    scales = {"linear": drawn} | ({"logarithmic": picture.log} if picture.log else {})
     shown, plain = [], picture.name in _PLAIN
     for scale, draw in scales.items():
         # One scale is drawn anew for phones; the other is there to look closely.
@@ -184,4 +229,10 @@ def _figure(picture: Picture, numbers: Iterator[int], rows: int = 0) -> dict[str
         if narrow:
             images.append(("narrow", element(draw, *narrow, f"n{number}{scale[:3]}-")))
         shown.append((scale, images))
-    return {"title": picture.title, "width": picture.width, "number": number, "scales": shown}
+    return {
+        "title": picture.title,
+        "width": picture.width,
+        "number": number,
+        "scales": shown,
+        "data": read[0] if read else None,
+    }

@@ -27,8 +27,10 @@ def result(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> dict[str, Any]:
     for name, entry in parameters.items():
         entry["unit"] = plan.units.get(name, "")
     covariance = plain.pop("covariance")
+    derived = _derived(plain)
     return _head(fit, plain) | {
         "parameters": parameters,
+        **derived,
         "statistics": plain,
         "covariance": covariance,
         "findings": _findings(fit),
@@ -59,13 +61,20 @@ def _result_of_several(plan: Plan, fit: vp.GlobalFit) -> dict[str, Any]:
             "findings": _findings(fit.sets[name]),
             "data": _described(plan.sets[name]),
         }
+    derived = _derived(plain)
     return _head(fit, plain) | {
         "parameters": parameters,
+        **derived,
         "statistics": plain,
         "covariance": covariance,
         "datasets": described,
         **_origin(plan),
     }
+
+
+def _derived(plain: dict[str, Any]) -> dict[str, Any]:
+    """What was derived, taken out of the numbers, where anything was."""
+    return {"derived": plain.pop("derived")} if "derived" in plain else {}
 
 
 def _head(fit: vp.FitResult | vp.GlobalFit, plain: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _described(data: Columns) -> dict[str, Any]:
 
 
 def _origin(plan: Plan) -> dict[str, Any]:
-    digests = plan.digests().items()
+    digests = plan.inputs.digests().items()
     return {
         "inputs": {role: {"sha256": digest} for role, digest in digests},
         "versions": versions(),
@@ -126,8 +135,8 @@ def write_netcdf(plan: Plan, fit: vp.FitResult, path: Path) -> None:
         else:
             found.coords["rhs"] = ("rhs", _texts(data.y_names))
     for name in ("data", "fitted", "residual", "components"):
-        found.variables[name] = (*found.variables[name], {"units": data.y_unit})
-    found.coords["x"] = (*found.coords["x"], {"units": data.x_unit, "long_name": data.x_name})
+        found.variables[name] = (*found.variables[name][:2], {"units": data.y_unit})
+    found.coords["x"] = (*found.coords["x"][:2], {"units": data.x_unit, "long_name": data.x_name})
     version = importlib.metadata.version("varpro")
     found.attrs.update(title=plan.document.file, message=verdict(fit), varpro_version=version)
     found.write(path)

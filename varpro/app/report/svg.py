@@ -37,10 +37,11 @@ _PLACE = re.compile(r'x="([^"]*)" y="([^"]*)"')
 
 @contextlib.contextmanager
 def settings(more: Any) -> Iterator[None]:
-    """Settings of matplotlib for a figure of ours."""
+    """Settings of matplotlib for a figure of ours. Names of others are never set by TeX, which reads files
+    and which a `matplotlibrc` beside the data can ask for."""
     import matplotlib
 
-    with matplotlib.rc_context(more), warnings.catch_warnings():
+    with matplotlib.rc_context({"text.usetex": False} | more), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box; the run has nothing to say about that.
         warnings.filterwarnings("ignore", message="Glyph")
         yield

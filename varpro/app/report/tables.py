@@ -11,6 +11,7 @@ from ..plan.plan import Plan
 
 class Row(NamedTuple):
     name: str
+    start: str
     value: str
     stderr: str
     unit: str
@@ -24,13 +25,14 @@ def parameter_rows(plan: Plan, fit: vp.FitResult | vp.GlobalFit) -> list[Row]:
     else:
         columns = fit.columns
     rows = []
-    for name in (*fit.names, *columns):
+    for name in (*fit.names, *columns, *(fit.derived or ())):
         one = fit[name]
         assert isinstance(one, vp.Estimate)
         unit = plan.units.get(name, "")
         value, error = one.rounded
         note = ", ".join(one.notes)
-        rows.append(Row(name, value, "" if error == "inf" else error, unit, note))
+        start = "" if one.init is None else f"{float(one.init):.5g}"
+        rows.append(Row(name, start, value, "" if error == "inf" else error, unit, note))
     return rows
 
 
@@ -40,7 +42,7 @@ QUANTILES = ("parameter", "5 %", "median", "95 %", "std. error", "unit")
 def quantile_rows(plan: Plan, fit: vp.BatchFit) -> list[tuple[str, ...]]:
     """What `QUANTILES` says of each parameter, over the curves that converged."""
     rows = []
-    for name in (*fit.names, *fit.columns):
+    for name in (*fit.names, *fit.columns, *(fit.derived or ())):
         value, error = (np.asarray(a)[fit.success] for a in (fit[name].value, fit[name].stderr))
         known = error[np.isfinite(error)]
         shown, value = (f"|{name}|", np.abs(value)) if np.iscomplexobj(value) else (name, value)

@@ -20,7 +20,8 @@ import xarray as xr
 
 import varpro as vp
 
-from ..atomic_files import flush
+from ..atomic_files import flush, replace_file
+from ..caller import scheduler
 from ..config.document import Key, dump, read_text
 from ..config.fit import Solver
 from ..config.messages import complain
@@ -30,7 +31,8 @@ from ..plan.outcome import BatchOutcome
 from ..plan.plan import Plan
 from ..progress import Counter, counting, stage
 from ..provenance import versions
-from ..report.result_files import write_json
+from ..report.result_files import to_json
+from .dask_client import refuse_scheduler_without_effect
 from .dask_cluster import run_on_cluster
 from .folder import RunFolder
 from .journal import Journal, ranges, read_status, write_status
@@ -52,10 +54,6 @@ def _data_and_options(plan: Plan) -> tuple[Any, dict[str, Any]]:
     """The data, and the arguments of `varpro.fit_many` but for what only that has."""
     config, data = plan.config, plan.columns
     section, rules = config.sections[""], config.constraints
-    for word in ("nonnegative", "relations", "ridge", "smooth"):
-        if getattr(rules, word):
-            message = "curves with parameters of their own have no rules for coefficients."
-            raise vp.InputError(complain(plan.document, ("constraints", word), message))
     y, weights, mask = plan.source, data.weights, data.mask
     sigma: Any = data.sigma
     if y is None:
@@ -65,7 +63,14 @@ def _data_and_options(plan: Plan) -> tuple[Any, dict[str, Any]]:
         y = xr.DataArray(values, dims=("curve", data.x_name), coords=coords)
     else:
         parts = {"sigma": section.sigma, "weights": section.weights, "mask": section.mask}
-        weighting = {k: y.moved(v) if isinstance(v, str) else v for k, v in parts.items()}
+        weighting = {}
+        for key, part in parts.items():
+            read = y.mask if key == "mask" else y.moved
+            try:
+                weighting[key] = read(part) if isinstance(part, str) else part
+            except vp.InputError as error:
+                message = complain(plan.document, ("data", key), str(error))
+                raise vp.InputError(message) from error
         sigma, weights, mask = weighting["sigma"], weighting["weights"], weighting["mask"]
     solver = config.fit.solver
     bounds = {
@@ -80,6 +85,7 @@ def _data_and_options(plan: Plan) -> tuple[Any, dict[str, Any]]:
         "sigma": sigma,
         "weights": weights,
         "mask": mask,
+        "nan": section.nan,
         "absolute_sigma": config.fit.absolute_sigma,
         "noise": config.fit.noise,
         "loss_scale": config.fit.loss_scale,
@@ -88,13 +94,19 @@ def _data_and_options(plan: Plan) -> tuple[Any, dict[str, Any]]:
         "fix": rules.fix,
         "tie": rules.tie,
         "order": rules.order,
-        "real_coefficients": rules.real_coefficients,
+        "inequalities": rules.inequalities,
+        **{
+            word: getattr(rules, word)
+            for word in ("nonnegative", "relations", "ridge", "smooth", "real_coefficients")
+        },
         "start": config.fit.start,
         "binning": config.fit.binning,
         # What is the default of one curve is not that of many.
         "ftol": None if solver.ftol == Solver().ftol else solver.ftol,
         "max_steps": solver.max_steps,
         "block": config.fit.block,
+        "starts": config.fit.starts,
+        "seed": config.fit.seed,
     }
     return y, options
 
@@ -128,11 +140,13 @@ def _map_of(plan: Plan, value: float | str, key: Key) -> Any:
 
 def run_batch(plan: Plan, target: Path, overwrite: bool, progress: bool) -> BatchOutcome:
     """Fit all curves into a run folder, from the beginning."""
-    with RunFolder(target, overwrite).in_place() as folder:
-        text = dump(plan.resolved(folder))
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
-        flush(folder / "config.yaml")
-        return _continue(plan, folder, progress)
+    # Whatever is refused is refused before a folder is touched.
+    job = None if plan.config.at_once else _checked_job(plan, progress)
+    run_folder = RunFolder(target, overwrite)
+    run_folder.spare(plan.inputs.paths.values())
+    with run_folder.in_place():
+        replace_file(run_folder.target / "config.yaml", dump(plan.resolved(run_folder.target)))
+        return _continue(plan, job, run_folder, progress)
 
 
 def resume(target: Path, progress: bool) -> BatchOutcome:
@@ -143,18 +157,27 @@ def resume(target: Path, progress: bool) -> BatchOutcome:
     if not target.is_dir():
         raise vp.InputError(f"{target}: no such run folder.")
     status = read_status(target)
-    if status["state"] == "finished":
+    # A status that says so where there is no result is not believed: the blocks are what there is.
+    if status is not None and status["state"] == "finished" and (target / "result.json").exists():
         # Whoever was killed while tidying up left blocks whose content stands in the result.
         Journal(target, status["key"], ()).discard()
         raise vp.InputError(f"{target}: this run is finished; there is nothing to resume.")
     plan = make_plan(str(target / "config.yaml"))
-    if run_key(plan) != status["key"]:
+    if status is not None and run_key(plan) != status["key"]:
         raise vp.InputError(
             f"{target}: configuration, data, or the version of varpro are not those with which this "
             "run began, so its blocks would not fit together. Start it anew with 'varpro run'."
         )
-    with RunFolder(target, False).in_place(again=True) as folder:
-        return _continue(plan, folder, progress)
+    refuse_scheduler_without_effect(plan)
+    job = None if plan.config.at_once else _checked_job(plan, progress)
+    with RunFolder(target, False).in_place(again=True) as run_folder:
+        return _continue(plan, job, run_folder, progress)
+
+
+def _checked_job(plan: Plan, progress: bool) -> vp.BatchJob:
+    gc.enable()
+    with stage("Looking for starts", progress):
+        return make_job(plan)
 
 
 def run_key(plan: Plan) -> str:
@@ -167,18 +190,19 @@ def run_key(plan: Plan) -> str:
         # What stands there is among the inputs.
         for key in ("path", "folder"):
             section.pop(key, None)
-    content = {"config": tree, "inputs": plan.digests(), "varpro": vp.__version__}
+    content = {"config": tree, "inputs": plan.inputs.digests(), "varpro": vp.__version__}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _continue(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
-    gc.enable()
-    key = run_key(plan)
-    if plan.config.at_once:
-        return _at_once(plan, folder, key, progress)
-    with stage("Looking for starts", progress):
-        job = make_job(plan)
-    journal = Journal(folder, key, tuple(ranges(job.shape, plan.config.fit.block or job.size)))
+def _continue(
+    plan: Plan, job: vp.BatchJob | None, run_folder: RunFolder, progress: bool
+) -> BatchOutcome:
+    key, folder = run_key(plan), run_folder.target
+    if job is None:
+        fit = _at_once(plan, folder, key, progress)
+        return BatchOutcome(plan, fit, run_folder.keep(bool(fit.success.any())))
+    blocks = tuple(ranges(job.shape, plan.config.fit.block or job.size))
+    journal = Journal(folder, key, blocks, plan.inputs)
     journal.begin()
     finished = journal.done()
     counter = Counter(job.count)
@@ -202,23 +226,24 @@ def _continue(plan: Plan, folder: Path, progress: bool) -> BatchOutcome:
     try:
         with counting("Fitting", counter, progress):
             if compute.engine == "dask":
-                run_on_cluster(
-                    *(job, journal, waiting, compute.scheduler, compute.workers, block_done)
-                )
+                run_on_cluster(*(job, journal, waiting, scheduler(), compute.workers, block_done))
             else:
                 run_here(job, journal, waiting, compute.workers, block_done)
-    except BaseException:
+    except BaseException as error:
         write_state("interrupted")
+        if isinstance(error, Exception):
+            plan.inputs.check()  # what a changed file leads to says less than that it changed
         raise
     with stage("Writing the results", progress):
+        plan.inputs.check()
         fit = job.gather(journal.gathered())
         _write(plan, fit, folder)
         write_state("finished")
         journal.discard()
-    return BatchOutcome(plan, fit, folder)
+    return BatchOutcome(plan, fit, run_folder.keep(bool(fit.success.any())))
 
 
-def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome:
+def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> vp.BatchFit:
     """Curves that know of each other: nothing is finished before all are, and a run that was
     interrupted begins anew."""
     y, options = _data_and_options(plan)
@@ -230,7 +255,9 @@ def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome
             fit = vp.fit_many(
                 plan.model, None, y, share=share, workers=plan.config.compute.workers, **options
             )
+        plan.inputs.check()
     except vp.InputError as error:
+        plan.inputs.check()
         raise blamed(plan, error) from error
     except BaseException:
         write_status(folder, status | {"state": "interrupted"})
@@ -239,7 +266,7 @@ def _at_once(plan: Plan, folder: Path, key: str, progress: bool) -> BatchOutcome
         _write(plan, fit, folder)
         counts = {"curves": int(fit.success.size), "failed": int((~fit.success).sum())}
         write_status(folder, status | counts | {"state": "finished"})
-    return BatchOutcome(plan, fit, folder)
+    return fit
 
 
 def _count(counter: Counter, block_result: dict[str, np.ndarray]) -> None:
@@ -283,9 +310,11 @@ def _write(plan: Plan, fit: vp.BatchFit, folder: Path) -> None:
     from ..report.html import write_report
 
     units = plan.units
+    if plan.config.derived:
+        fit = _with_derived(plan, fit)
     if plan.config.output.maps == "zarr":
         maps = fit.to_dataset()
-        for name in (*fit.names, *fit.columns):
+        for name in (*fit.names, *fit.columns, *(fit.derived or ())):
             for key in (name, f"{name}_stderr"):
                 maps[key].attrs["units"] = units.get(name, "")
         with _replacement(folder / "result.zarr") as temporary:
@@ -297,10 +326,20 @@ def _write(plan: Plan, fit: vp.BatchFit, folder: Path) -> None:
     if plan.config.output.report == "html":
         text = read_text(folder / "config.yaml", "configuration")
         _write_whole(folder / "report.html", lambda path: write_report(plan, fit, text, path))
-    write_json(result(plan, fit), folder / ".result.json")
-    flush(folder / ".result.json")
-    (folder / ".result.json").replace(folder / "result.json")
-    flush(folder)
+    replace_file(folder / "result.json", to_json(result(plan, fit)) + "\n")
+
+
+def _with_derived(plan: Plan, fit: vp.BatchFit) -> vp.BatchFit:
+    """The fit with what the configuration derives, for the weights with which it was made."""
+    config, (_, options) = plan.config, _data_and_options(plan)
+    sigma, weights, mask = (options[key] for key in ("sigma", "weights", "mask"))
+    if config.fit.noise == "poisson":
+        sigma = np.sqrt(np.maximum(fit.predict(), np.finfo(float).tiny))
+    if sigma is not None:
+        weights = 1.0 / np.asarray(sigma, float)
+    if mask is not None:
+        weights = np.where(mask, 1.0 if weights is None else weights, 0.0)
+    return fit.with_derived(config.derived, weights=weights)
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -371,6 +410,6 @@ def result(plan: Plan, fit: vp.BatchFit) -> dict[str, Any]:
             "steps_mean": float(fit.num_steps[converged].mean()) if converged.any() else None,
             "redchi_median": float(np.median(fit.redchi[converged])) if converged.any() else None,
         },
-        "inputs": {role: {"sha256": digest} for role, digest in plan.digests().items()},
+        "inputs": {role: {"sha256": digest} for role, digest in plan.inputs.digests().items()},
         "versions": versions(),
     }

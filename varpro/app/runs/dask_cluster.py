@@ -2,24 +2,35 @@
 
 A task holds the whole job, whose data are a path, and the number of a block. Its worker reads those
 curves, fits them and writes the block into the run folder, which all machines must see; what travels
-is a few numbers. A task of a worker that is lost is given to another by dask.
+is a few numbers. A task of a worker that is lost is given to another by dask. What dask gives up, as it
+does when a task lost several workers or the scheduler is gone, is handed out once more; then the run
+ends with what was lost, and everything that is finished is kept.
 """
 
 import contextlib
 import functools
 import os
 import threading
+import time
+import uuid
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import varpro as vp
 
+from .dask_client import connected, first_line
 from .journal import Journal
 
-# A task fails with its worker, and is then tried on so many others.
-_TRIES = 10
-# Seconds in which a scheduler must answer.
-_PATIENCE = 20
+# How often a task that raises is tried again, on whichever worker is free.
+_TRIES = 3
+# How often a block is handed out whose workers died, or whose scheduler was lost.
+_ROUNDS = 2
+# Seconds for which a cluster may have no worker at all.
+_WITHOUT_WORKERS = 120.0
+# Seconds between looks at what is finished, and at the workers.
+_GLANCE, _LOOK = 0.05, 5.0
 
 
 def run_on_cluster(
@@ -33,75 +44,144 @@ def run_on_cluster(
     """Fit the blocks of these numbers; `done` is told of each, in the calling thread.
 
     `scheduler`: the address of one, or None for a cluster of `workers` processes on this machine.
+
+    **Raises:** `InputError` that says what was lost; finished blocks are kept.
     """
-    try:
-        import cloudpickle
-        from distributed import Client, as_completed
-    except ImportError as error:
-        raise vp.InputError(
-            f"compute: dask needs the extra 'scale': pip install varpro[scale] ({error})."
-        ) from error
-    with _client(Client, scheduler, workers) as client:
-        packed = client.scatter(cloudpickle.dumps(job), broadcast=True)
-        futures = {
-            client.submit(
-                fit_block,
-                *(packed, journal, number, _cache_folder()),
-                key=f"varpro-{journal.key[:12]}-{number}",
-                retries=_TRIES,
-                pure=False,
-            ): number
-            for number in waiting
-        }
-        try:
-            for future in as_completed(futures):
-                number = future.result()
-                if not journal.path(number).exists():
-                    raise vp.InputError(
-                        f"{journal.folder}: a worker wrote block {number} where this machine does not "
-                        "see it. The run folder must be on a file system that all of them share."
-                    )
+    with connected(scheduler, workers) as client:
+        left, losses = set(waiting), Counter[int]()
+
+        def finished(number: int) -> None:
+            if number in left:
+                left.discard(number)
                 done(number)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                client.cancel(list(futures))
-            raise
+
+        while left:
+            reasons = _one_round(client, job, journal, sorted(left), finished)
+            losses.update(reasons.keys())
+            # A worker may have died just after it wrote its block.
+            for number in [n for n in left if journal.path(n).exists()]:
+                finished(number)
+            given_up = [n for n in sorted(left) if losses[n] >= _ROUNDS]
+            if given_up:
+                raise _lost(journal, client, len(left), given_up[0], reasons[given_up[0]])
 
 
-@contextlib.contextmanager
-def _client(client: Any, scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    from dask import config
+def _one_round(
+    client: Any,
+    job: vp.BatchJob,
+    journal: Journal,
+    numbers: list[int],
+    finished: Callable[[int], None],
+) -> dict[int, str]:
+    """Hand out blocks; returns why some were lost, by their numbers."""
+    import cloudpickle
+    from distributed import CancelledError, KilledWorker, as_completed
 
-    options = {"distributed.scheduler.allowed-failures": _TRIES}
-    with config.set(options):
-        if scheduler is not None:
-            try:
-                connected = client(scheduler, timeout=_PATIENCE)
-            except (OSError, TimeoutError, ValueError) as error:
-                raise vp.InputError(
-                    f"compute.scheduler: no scheduler answers at {scheduler} ({error})."
-                ) from error
-            with connected:
-                yield connected
+    # As a task of its own the job is made again where all workers that had it are lost.
+    name = f"varpro-{journal.key[:12]}-{uuid.uuid4().hex[:8]}"
+    lost: dict[int, str] = {}
+    futures: dict[Any, int] = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            packed = client.submit(bytes, cloudpickle.dumps(job), key=f"{name}-job", pure=False)
+            options = {"retries": _TRIES, "pure": False}
+            for number in numbers:
+                future = client.submit(
+                    fit_block, packed, journal, number, key=f"{name}-{number}", **options
+                )
+                futures[future] = number
+        completed, workers = as_completed(futures, loop=client.loop), _Workers(client, journal)
+        while not completed.is_empty():
+            if not completed.has_ready():
+                workers.look()
+                time.sleep(_GLANCE)
+                continue
+            for future in completed.next_batch(block=False):
+                try:
+                    number = future.result()
+                except KilledWorker as error:
+                    lost[futures[future]] = f"{error.allowed_failures + 1} workers died of it"
+                except CancelledError as error:
+                    lost[futures[future]] = first_line(error)
+                else:
+                    _seen(journal, number)
+                    finished(number)
+    except vp.InputError:
+        raise
+    except Exception as error:
+        raise vp.InputError(
+            f"{journal.folder}: a block failed on the cluster ({type(error).__name__}: "
+            f"{first_line(error)}). Its machines need what this one has, versions included. "
+            f"{_kept(journal)}"
+        ) from error
+    finally:
+        with contextlib.suppress(Exception):
+            client.cancel(list(futures), force=True)
+    if client.status != "running":
+        _wait_for_scheduler(client, journal, len(lost))
+    return lost
+
+
+class _Workers:
+    """Whether there is anybody who works."""
+
+    def __init__(self, client: Any, journal: Journal):
+        self.client, self.journal = client, journal
+        self.seen = self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """**Raises:** `InputError` where there has been no worker for long."""
+        now = time.monotonic()
+        if now - self.looked < min(_LOOK, _WITHOUT_WORKERS):
             return
-        from distributed import LocalCluster
-
-        count = workers or os.cpu_count() or 1
-        with (
-            LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,  # pyright: ignore[reportArgumentType]
-            ) as cluster,
-            client(cluster) as connected,
-        ):
-            yield connected
+        self.looked = now
+        with contextlib.suppress(Exception):  # a scheduler that is lost cancels what is waited for
+            if self.client.nthreads():
+                self.seen = now
+        if self.client.status == "running" and now - self.seen > _WITHOUT_WORKERS:
+            raise vp.InputError(
+                f"{self.journal.folder}: the cluster has had no worker for {_WITHOUT_WORKERS:g} s. "
+                f"{_kept(self.journal)}"
+            )
 
 
-def fit_block(packed: bytes, journal: Journal, number: int, cache: str) -> int:
+def _wait_for_scheduler(client: Any, journal: Journal, count: int) -> None:
+    """A client that lost its scheduler tries to find it again, and then closes."""
+    while client.status == "connecting":
+        time.sleep(_GLANCE)
+    if client.status != "running":
+        raise vp.InputError(
+            f"{journal.folder}: the scheduler of the cluster is gone, and {count} blocks with it. "
+            f"{_kept(journal)}"
+        )
+
+
+def _seen(journal: Journal, number: int) -> None:
+    if not journal.path(number).exists():
+        raise vp.InputError(
+            f"{journal.folder}: a worker wrote block {number} where this machine does not "
+            "see it. The run folder must be on a file system that all of them share."
+        )
+
+
+def _lost(journal: Journal, client: Any, count: int, number: int, reason: str) -> vp.InputError:
+    first, last = journal.blocks[number]
+    return vp.InputError(
+        f"{journal.folder}: {count} of {len(journal.blocks)} blocks were lost, first the one of the "
+        f"curves {first} to {last - 1}: {reason}. A worker that needs more memory than it may use is "
+        "killed; fewer workers (compute: workers in config.yaml there) have more each. "
+        f"{_kept(journal)}"
+    )
+
+
+def _kept(journal: Journal) -> str:
+    return f"What is finished is kept: 'varpro resume {journal.folder}'."
+
+
+def fit_block(packed: bytes, journal: Journal, number: int) -> int:
     """Fit and keep one block, on a worker."""
-    job = _unpacked(packed, cache)
+    job = _unpacked(packed)
     if not journal.path(number).exists():
         with _first_alone(journal.key):
             journal.write(number, job.fit_rows(*journal.blocks[number]))
@@ -109,15 +189,10 @@ def fit_block(packed: bytes, journal: Journal, number: int, cache: str) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def _unpacked(packed: bytes, cache: str) -> vp.BatchJob:
+def _unpacked(packed: bytes) -> vp.BatchJob:
     _cap_threads()
     import cloudpickle
-    import jax
 
-    if cache and os.path.isdir(cache) and _cache_folder() == "":
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return cloudpickle.loads(packed)
 
 
@@ -141,12 +216,6 @@ def _first_alone(key: str) -> Iterator[None]:
     with _GATE if key not in _COMPILED else contextlib.nullcontext():
         yield
     _COMPILED.add(key)
-
-
-def _cache_folder() -> str:
-    import jax
-
-    return str(getattr(jax.config, "jax_compilation_cache_dir", None) or "")
 
 
 def compress(array: Any, client: Any = None) -> vp.Compressed:

@@ -1,8 +1,9 @@
 """A run folder that is either whole or not there.
 
-Everything is written into a hidden sibling, flushed to disk and renamed at the end. A lock beside the
-folder keeps two runs out of each other's way; it names its process, so that one left behind by a
-crash is recognised.
+Everything is written into a hidden sibling, flushed to disk and renamed at the end. A run of many
+curves is written in place, since what is finished must stay; the run that it replaces waits as a
+hidden sibling until the new one is whole. A lock beside the folder keeps two runs out of each other's
+way; it names its process, so that one left behind by a crash is recognised.
 """
 
 import contextlib
@@ -13,18 +14,23 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from varpro import InputError
 
 from ..atomic_files import flush
+from ..paths import as_path, resolved
 
+_UNFINISHED = re.compile(r"\.(result|status|config|maps|report)(\.[^/]*)?\.tmp([-.][^/]*)?")
 # What a run may have written: nothing else is ever replaced or deleted.
 _OWN = re.compile(
     r"config\.yaml|result\.json|result(\.[^/]*)?\.nc|report\.html|parameters\.csv|fit\.nc|"
     r"(fit|components|residuals|spread|lags|corr|convergence)(\.[^/]*)?\.(png|svg|pdf)|"
-    r"(maps|curves)(\.[^/]*)?\.(png|svg|pdf)|result\.zarr|status\.json|blocks"
+    r"(maps|curves)(\.[^/]*)?\.(png|svg|pdf)|result\.zarr|status\.json|blocks|"
+    # What a killed process was about to write.
+    + _UNFINISHED.pattern
 )
 
 
@@ -32,7 +38,15 @@ class RunFolder:
     """The place of one run: `work` is the hidden folder to write into, `publish` renames it."""
 
     def __init__(self, target: Path, overwrite: bool):
-        self.target = target.resolve()
+        target = as_path(str(target), "the run folder")
+        if target.is_symlink():
+            raise InputError(
+                f"{target}: is a link, and no run is written through one. Give the folder that it leads "
+                "to with --out."
+            )
+        self.target = resolved(target, "the run folder")
+        if not self.target.name:
+            raise InputError(f"{target}: is the root of all folders. Give one below it with --out.")
         self.overwrite = overwrite
         self.work = self._sibling(f"tmp-{os.getpid()}")
 
@@ -67,23 +81,79 @@ class RunFolder:
                     parent.rmdir()
 
     @contextlib.contextmanager
-    def in_place(self, again: bool = False) -> Iterator[Path]:
+    def in_place(self, again: bool = False) -> Iterator["RunFolder"]:
         """Take the lock and give the folder itself to write into: what is finished there stays,
-        whatever happens. `again`: go on in the folder of an earlier run."""
+        whatever happens. `again`: go on in the folder of an interrupted run.
+
+        An earlier run is put aside, and back where this one ends with nothing kept.
+        """
         if not again:
             self._refuse(self.target)
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 self._tidy()
-                if not again:
+                for path in self.target.glob(".*"):
+                    if _UNFINISHED.fullmatch(path.name):
+                        _remove(path)
+                if again:
+                    _refuse_links(self.target)
+                else:
                     self._refuse(self.target)
-                    shutil.rmtree(self.target, ignore_errors=True)
+                    self._put_aside()
                     self.target.mkdir()
-                yield self.target
+                try:
+                    yield self
+                except BaseException as error:
+                    self._put_back(refused=isinstance(error, InputError))
+                    raise
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{self.target}: cannot be written ({reason}).") from error
+
+    def spare(self, inputs: Iterable[Path]) -> None:
+        """Stop where an input of the run lies in the folder that it would replace.
+
+        **Raises:** `InputError` naming it.
+        """
+        for path in inputs:
+            if path.resolve().is_relative_to(self.target):
+                raise InputError(
+                    f"{self.target}: holds {path.name}, which this run reads, so it is not replaced. "
+                    "Give another folder with --out."
+                )
+
+    def _put_aside(self) -> None:
+        """Move what stands in the target out of the way, but never over a run that is whole."""
+        if _is_whole(self.target) or not self._earlier.exists():
+            shutil.rmtree(self._earlier, ignore_errors=True)
+            if self.target.exists():
+                self.target.rename(self._earlier)
+        else:
+            shutil.rmtree(self.target)
+
+    def _put_back(self, refused: bool) -> None:
+        """What was put aside, where nothing of the new run is worth keeping."""
+        if _has_blocks(self.target) or _is_whole(self.target):
+            return
+        if refused or self._earlier.exists():
+            shutil.rmtree(self.target, ignore_errors=True)
+        if self._earlier.exists():
+            self._earlier.rename(self.target)
+
+    def keep(self, success: bool) -> Path:
+        """Let the run that was written in place stand, and say where that is; as with `publish` a
+        failed one never replaces a good one."""
+        target = self.target
+        if not success and _succeeded(self._earlier):
+            target = target.with_name(target.name + "-failed")
+            self._refuse(target)
+            shutil.rmtree(target, ignore_errors=True)
+            self.target.rename(target)
+            self._earlier.rename(self.target)
+        flush(target.parent)
+        shutil.rmtree(self._earlier, ignore_errors=True)
+        return target
 
     def publish(self, success: bool) -> Path:
         """Move the finished folder into place and say where that is.
@@ -111,6 +181,11 @@ class RunFolder:
             shutil.rmtree(earlier, ignore_errors=True)
         return target
 
+    @property
+    def _earlier(self) -> Path:
+        """Where the run waits that this one replaces."""
+        return self._sibling("earlier")
+
     def _sibling(self, suffix: str) -> Path:
         return self.target.with_name(f".{self.target.name}.{suffix}")
 
@@ -120,6 +195,7 @@ class RunFolder:
             return
         if not target.is_dir():
             raise InputError(f"{target}: exists and is not a folder. Give another with --out.")
+        _refuse_links(target)
         names = {path.name for path in target.iterdir()}
         foreign = sorted(name for name in names if not _OWN.fullmatch(name))
         if foreign:
@@ -140,12 +216,15 @@ class RunFolder:
 
     def _tidy(self) -> None:
         """Put right what a killed run left; the lock is ours, so nobody is using it."""
-        earlier = self._sibling("old")
-        if earlier.exists() and not self.target.exists():
-            earlier.rename(self.target)
+        old = self._sibling("old")
+        for aside in (old, self._earlier):
+            if aside.exists() and not self.target.exists():
+                aside.rename(self.target)
+        if self._earlier.exists() and _is_whole(self.target):
+            shutil.rmtree(self._earlier, ignore_errors=True)
         for path in self.target.parent.glob(f".{_literal(self.target.name)}.tmp-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
+            _remove(path)
+        shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -188,13 +267,32 @@ class RunFolder:
                 _create(lock, stolen)
 
 
+def _refuse_links(folder: Path) -> None:
+    """What is written into a run folder stays there: nothing in it leads elsewhere."""
+    for path in (*folder.iterdir(), *folder.glob("blocks/*")):
+        if path.is_symlink():
+            raise InputError(
+                f"{path}: is a link, which varpro did not write, so nothing is written here. Remove it, "
+                "or give another folder with --out."
+            )
+
+
 def _create(path: Path, text: str) -> bool:
-    """Write a file that must not exist yet; whether that went well."""
+    """Write a file that must not exist yet, and that appears whole or not at all; whether that went well."""
+    part = path.with_name(f"{path.name.removesuffix('.lock')}.tmp-{uuid.uuid4().hex}")
     try:
-        with path.open("x") as file:
+        with part.open("x") as file:
             file.write(text)
-    except FileExistsError:
-        return False
+        try:
+            os.link(part, path)
+        except (FileExistsError, FileNotFoundError):  # or whoever has the lock has tidied up
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
     return True
 
 
@@ -227,10 +325,27 @@ def _started(pid: int) -> str | None:
 
 
 def _succeeded(folder: Path) -> bool:
+    """Whether a fit converged, or of many curves one."""
     try:
-        return bool(json.loads((folder / "result.json").read_text())["status"]["success"])
-    except (OSError, ValueError, KeyError, TypeError):
+        status = json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"]
+        return bool(status["success"] or status.get("converged"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "result.json").exists() and not (folder / "blocks").exists()
+
+
+def _has_blocks(folder: Path) -> bool:
+    return any((folder / "blocks").glob("*.npz"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _literal(name: str) -> str:

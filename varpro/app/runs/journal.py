@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import uuid
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ import numpy as np
 
 from varpro import InputError
 
-from ..atomic_files import flush
+from ..atomic_files import flush, replace_file
+from ..config.document import MAX_BYTES, read_text
+from ..provenance import Inputs
 
 # A file that holds what a block found, by its number.
 _NAME = "{:06d}.npz"
@@ -47,11 +48,15 @@ def ranges(shape: tuple[int, ...], max_curves: int) -> list[tuple[int, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
-    """Finished blocks in `folder`. `key` names what they belong to: no others are ever read."""
+    """Finished blocks in `folder`. `key` names what they belong to: no others are ever read. A block is
+    kept only if the `inputs` are still those that the key was made of."""
 
     folder: Path
     key: str
     blocks: tuple[tuple[int, int], ...]
+    inputs: Inputs = dataclasses.field(default_factory=Inputs)
+    # Whether this is another machine than that which began the run.
+    elsewhere: bool = False
 
     @property
     def store(self) -> Path:
@@ -75,7 +80,11 @@ class Journal:
         return numbers
 
     def write(self, number: int, block_result: dict[str, np.ndarray]) -> None:
-        """Keep what a block found, for good."""
+        """Keep what a block found, for good.
+
+        **Raises:** `InputError` if an input changed meanwhile, or the block cannot be written.
+        """
+        self.inputs.check(self.elsewhere)
         first, last = self.blocks[number]
         content = {key: block_result[key] for key in _FIELDS}
         assert all(len(value) == last - first for value in content.values())
@@ -108,9 +117,12 @@ class Journal:
             with np.load(path, allow_pickle=False) as file:
                 head = json.loads(str(file["head"]))
                 block_result = {key: file[key] for key in _FIELDS}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever the readers of archives make of damage
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            # numpy advises to unpickle whatever it does not know.
+            reason = "it is no archive of numbers" if "pickle" in reason else reason
             raise InputError(
-                f"{path}: damaged ({error}). Delete it, then 'varpro resume'."
+                f"{path}: damaged ({reason}). Delete it, then 'varpro resume'."
             ) from error
         if head != {"key": self.key, "rows": list(self.blocks[number])}:
             raise InputError(f"{path}: belongs to another run. Delete it, then 'varpro resume'.")
@@ -134,29 +146,26 @@ class Journal:
 
 def write_status(folder: Path, content: dict[str, Any]) -> None:
     """`status.json`, whole or as before; on a full disk as before."""
-    temporary = folder / f".status.tmp-{os.getpid()}"
-    with contextlib.suppress(OSError):
-        try:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            temporary.replace(folder / "status.json")
-        finally:
-            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(InputError):
+        replace_file(folder / "status.json", json.dumps(content, indent=2) + "\n")
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """What `status.json` says.
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """What `status.json` says, or None where it was lost or is damaged: the blocks are the journal, and
+    the configuration says which they are.
 
-    **Raises:** `InputError` where there is none, or none of ours.
+    **Raises:** `InputError` where there is no run of many curves.
     """
     path = folder / "status.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not {"key", "state"} <= content.keys():
-            raise ValueError("it has no key and state")
-    except FileNotFoundError:
+        content = json.loads(read_text(path, "status", MAX_BYTES))
+        if isinstance(content, dict) and {"key", "state"} <= content.keys():
+            return content
+    except (InputError, ValueError, RecursionError):
+        pass
+    if not path.exists() and not (folder / "blocks").is_dir():
         raise InputError(
-            f"{folder}: no run of a batch that could be resumed: there is no status.json."
-        ) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a status of varpro ({error}).") from error
-    return content
+            f"{folder}: no run of a batch that could be resumed: there are no status.json and no "
+            "blocks."
+        )
+    return None

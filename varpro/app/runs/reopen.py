@@ -1,17 +1,19 @@
 """What can be had from a finished run: comparisons, and its report and figures once more."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import varpro as vp
 
-from ..atomic_files import replace_file
+from ..atomic_files import refuse_inputs, replace_file
 from ..config.document import read_text
 from ..config.model import CustomComponent
+from ..paths import as_path
 from ..plan.make_plan import make_plan
 from ..plan.outcome import Fit
 from ..plan.plan import Plan
-from ..report.figures import write_all_figures
+from ..report.figures import names_of_figures, write_all_figures
 from ..report.html import report_text
 
 
@@ -46,19 +48,53 @@ def compare_runs(folders: Sequence[str]) -> str:
     return str(vp.compare(*fits.values(), names=list(fits)))
 
 
-def report_again(folder: Path, out: str | None) -> Path:
+def _refuse_link(folder: Path) -> None:
+    """**Raises:** `InputError` where what is written into a run folder would go elsewhere."""
+    if folder.is_symlink():
+        raise vp.InputError(
+            f"{folder}: is a link, and nothing is written through one. Name the folder that it leads to, "
+            "or give --out."
+        )
+
+
+def _refuse_file(path: Path, overwrite: bool) -> None:
+    """**Raises:** `InputError` for a file that would be replaced though nobody said so."""
+    if path.is_dir():
+        raise vp.InputError(f"--out {path}: is a folder, not a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise vp.InputError(
+            f"--out {path}: exists. Add --overwrite to replace it, or give another name."
+        )
+
+
+def report_again(folder: Path, out: str | None, overwrite: bool = False) -> Path:
+    """Write the report of a run in its folder, or into a file that is replaced if `overwrite` says so."""
+    if out is None:
+        _refuse_link(folder)
+    else:
+        _refuse_file(as_path(out, "--out"), overwrite)
     plan, fit = open_run(folder)
     path = Path(out) if out is not None else folder / "report.html"
+    refuse_inputs(path, [*plan.inputs.paths.values(), *folder.glob("*.[cn][os]*")], "--out")
     config = read_text(folder / "config.yaml", "configuration")
     replace_file(path, report_text(plan, fit, config))
     return path.resolve()
 
 
-def plot_again(folder: Path, out: str | None, kind: str) -> list[Path]:
+def plot_again(folder: Path, out: str | None, kind: str, overwrite: bool = False) -> list[Path]:
+    """Draw the figures of a run in its folder, or in another one, where they replace files of their names if
+    `overwrite` says so."""
     if kind not in ("png", "svg", "pdf"):
         raise vp.InputError(f"--format {kind}: expected png, svg or pdf.")
+    if out is None:
+        _refuse_link(folder)
+    target = as_path(out, "--out") if out is not None else folder
+    if target.exists() and not target.is_dir():
+        raise vp.InputError(f"--out {target}: is a file; figures go into a folder.")
     plan, fit = open_run(folder)
-    target = Path(out) if out is not None else folder
+    if out is not None:
+        for name in names_of_figures(plan, fit, kind):
+            _refuse_file(target / name, overwrite)
     try:
         target.mkdir(parents=True, exist_ok=True)
         return [path.resolve() for path in write_all_figures(plan, fit, target, kind)]

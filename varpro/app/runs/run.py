@@ -6,8 +6,11 @@ from pathlib import Path
 
 import varpro as vp
 
+from ..atomic_files import refuse_inputs, replace_file
 from ..config.document import dump
 from ..data.parameter_table import parameters_text
+from ..data.text_table import read_table
+from ..paths import as_path, resolved
 from ..plan.fit import fit_plan
 from ..plan.make_plan import make_plan
 from ..plan.outcome import BatchOutcome, Fit, Outcome
@@ -16,6 +19,7 @@ from ..progress import stage
 from ..report.figures import load_matplotlib, write_png
 from ..report.html import write_report
 from ..report.result_files import result, write_json, write_netcdf
+from .dask_client import refuse_scheduler_without_effect
 from .folder import RunFolder
 
 
@@ -26,6 +30,7 @@ def run(
     overwrite: bool = False,
     progress: bool = False,
     changes: Sequence[str] = (),
+    table: str | None = None,
 ) -> Outcome | BatchOutcome:
     """Fit what a configuration says and write the run folder, which is whole or not there; where every
     curve is fitted for itself, see `varpro.app.runs.batch`.
@@ -37,21 +42,57 @@ def run(
     - `overwrite`: replace an earlier run.
     - `progress`: show a spinner on a terminal.
     - `changes`: values that are put into the configuration, "section.key=value".
+    - `table`: where the fitted parameters are written as a table, too.
     """
     plan = make_plan(config, changes)
+    refuse_scheduler_without_effect(plan)
     target = Path(out) if out is not None else plan.folder / plan.config.output.dir
+    if table is not None:
+        _check_table(plan, as_path(table, "--write-params"), config, target)
     if plan.config.each:
         from .batch import run_batch
 
         return run_batch(plan, target, overwrite, progress)
-    with RunFolder(target, overwrite).open() as folder:
+    run_folder = RunFolder(target, overwrite)
+    run_folder.spare(plan.inputs.paths.values())
+    with run_folder.open() as folder:
         if plan.config.output.plots:
             threading.Thread(target=load_matplotlib, daemon=True).start()
         with stage("Fitting", progress):
             fit = fit_plan(plan)
         with stage("Writing the results", progress):
             write_run(plan, fit, folder.work, folder.target)
-        return Outcome(plan, fit, folder.publish(fit.success))
+        outcome = Outcome(plan, fit, folder.publish(fit.success))
+    if table is not None:
+        replace_file(Path(table), parameters_text(fit))
+    return outcome
+
+
+def _check_table(plan: Plan, path: Path, config: str, target: Path) -> None:
+    """Stop before anything is fitted where the table of parameters cannot or must not be written."""
+    if plan.config.each:
+        raise vp.InputError("--write-params: curves with parameters of their own are maps.")
+    # An older table is what this option is to replace.
+    place = resolved(path, "--write-params")
+    if place.is_relative_to(resolved(target, "the run folder")):
+        raise vp.InputError(
+            f"--write-params {path}: is the run folder or in it, which has its own parameters.csv. Give a "
+            "place beside it."
+        )
+    inputs = [p for role, p in plan.inputs.paths.items() if role != "parameters"]
+    refuse_inputs(path, [*inputs, Path(config)], "--write-params")
+    if not path.absolute().parent.is_dir() or (path.exists() and not path.is_file()):
+        raise vp.InputError(f"--write-params {path}: is no place for a file.")
+    if path.exists():
+        try:
+            old = read_table(path)
+        except vp.InputError:
+            old = None
+        if old is None or not {"name", "init"} <= set(old.names()):
+            raise vp.InputError(
+                f"--write-params {path}: exists and is no table of parameters, so it is not "
+                "replaced. Give another name."
+            )
 
 
 def write_run(plan: Plan, fit: Fit, folder: Path, target: Path) -> None:

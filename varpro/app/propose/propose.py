@@ -1,0 +1,200 @@
+"""A configuration for a data file: columns, noise and a model that converged before it is written."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import varpro as vp
+
+from ..atomic_files import refuse_inputs, replace_file
+from ..paths import as_path
+from ..plan.fit import fit_plan
+from ..plan.make_plan import make_plan
+from ..scaffold.starter import Starter, quoted, refuse_place, starter_text, written_to
+from .as_lines import model_lines
+from .choose import Choice, Samples, choose, of_one_curve, samples_of, tried
+from .columns import find_columns
+from .found import Asked, Found
+
+# How many models are fitted until one converges, how many others are named.
+_FITS, _OTHERS = 3, 3
+# Samples below which no parameter is worth what AICc asks for it.
+_ENOUGH = 10
+# What a model must explain of the variance; less may be noise alone.
+_LEFT = 0.9
+# The standard error of a parameter, relative to its value, from which it is not determined.
+_LOOSE = 1.0
+# What AICc of each column must gain by parameters of its own.
+_WORTH = 10.0
+
+
+def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) -> list[str]:
+    """Write a configuration for a file of data; returns what to tell the user.
+
+    **Raises:** `InputError` if the configuration exists, if the file cannot be read, or with a question
+    where no model of it is sound.
+    """
+    as_path(str(config), "new")
+    if not source.is_dir():
+        refuse_inputs(config, [source], "new")
+    refuse_place(config, overwrite)
+    found = find_columns(source, asked)
+    refuse_inputs(config, [source], "new")  # a folder that is data
+    samples = samples_of(found)
+    if found.wells:  # experiments of their own
+        samples = of_one_curve(samples)
+    ranked = choose(samples)
+    path = os.path.relpath(source.absolute(), config.parent.absolute())
+    data = {"path": quoted(Path(path).as_posix())} | found.keys
+    failures: list[str] = []
+    flat = next((c for c in ranked if c.candidate.words == "a constant"), None)
+    # Where a model has parameters that cannot be determined, one with fewer is looked for.
+    most = math.inf
+    for choice in ranked:
+        if choice is flat or choice.left > _LEFT or len(failures) == _FITS:
+            break
+        if choice.count >= most:
+            continue
+        separate = found.each or _each_for_itself(found, choice, samples)
+        responses, model = model_lines(choice.candidate, choice.starts)
+        starter = Starter(
+            config.stem,
+            data,
+            responses,
+            model,
+            noise="poisson" if found.noise == "poisson" else None,
+            each=separate,
+        )
+        text = starter_text(starter)
+        reason = _unsound(text, config, found, choice, separate)
+        if reason is None:
+            replace_file(config, text)
+            return [
+                *found.said,
+                *_said(choice, ranked, failures, separate, found),
+                written_to(config),
+            ]
+        failures.append(f"{choice.candidate.words}: {reason}")
+        most = choice.count
+    few = len(samples.x) < _ENOUGH
+    raise vp.InputError(_question(source, found, failures, bool(ranked) and flat is ranked[0], few))
+
+
+def _said(
+    choice: Choice, ranked: list[Choice], failures: list[str], separate: bool, found: Found
+) -> Iterator[str]:
+    verb = "The model of least AICc that converges is" if failures else "The model of least AICc is"
+    explained = f"; it explains {100 * (1 - choice.left):.4g}% of the variance"
+    yield f"{verb} {choice.candidate.words}{explained}. It was fitted from the starts in the file."
+    if failures:
+        yield f"Tried before: {'; '.join(failures)}"
+    # Of one kind from several starts the best is told.
+    kinds = {c.candidate.words: c for c in reversed(ranked) if c is not choice}
+    kinds.pop(choice.candidate.words, None)
+    others = [c for c in ranked if kinds.get(c.candidate.words) is c][:_OTHERS]
+    if others:
+        listed = ", ".join(
+            f"{c.candidate.words} (AICc {c.aicc - choice.aicc:+.0f})" for c in others
+        )
+        yield f"What else there was: {listed}"
+    if separate and not found.each:
+        yield "Every column is fitted for itself (share: none): they do not share their parameters."
+    if found.noise != "poisson" and found.sigma is None and not found.each:
+        yield "noise: normal, of one size for all samples"
+
+
+def _question(source: Path, found: Found, failures: list[str], flat: bool, few: bool) -> str:
+    tried_text = f" Tried: {'; '.join(failures)}." if failures else ""
+    count = len(found.x)
+    why = (
+        f"{count} samples are too few for AICc to tell one model from another"
+        if few
+        else "y is not told from noise around its mean"
+        if flat
+        else "no sum of decays, growth, waves, peaks, steps or powers describes y and converges"
+    )
+    return " ".join(
+        f"{source}: {why} ({'; '.join(found.said)}).{tried_text} Which columns are meant, and which noise? "
+        "--x NAME, --y NAME, --noise poisson or normal; or write the configuration without --from.".split()
+    )
+
+
+def _each_for_itself(found: Found, choice: Choice, samples: Samples) -> bool:
+    """Whether columns have parameters of their own: wells of a plate, say."""
+    if found.wells:
+        return bool(choice.starts)
+    if samples.y.shape[1] < 2 or not choice.starts or np.iscomplexobj(samples.y):
+        return False
+    # Some of many tell it.
+    columns = np.linspace(0, samples.y.shape[1] - 1, min(samples.y.shape[1], 4)).round().astype(int)
+    separate = shared = 0.0
+    for j in columns:
+        one = dataclasses.replace(samples, y=samples.y[:, j : j + 1])
+        own = tried(dataclasses.replace(choice.candidate, known=choice.starts), one)
+        # Of a noise of its own a column would gain by that alone: so has that of the shared fit.
+        held = dataclasses.replace(
+            choice.candidate, known=choice.starts, fixed=tuple(choice.starts)
+        )
+        with_all = tried(held, one)
+        if own is None:
+            return False
+        separate += own.aicc
+        shared += np.inf if with_all is None else with_all.aicc
+    return separate < shared - _WORTH * len(columns)
+
+
+def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bool) -> str | None:
+    """Why a configuration is not to be written; None if it can be read and its fit converges."""
+    try:
+        with _beside(config, text) as path:
+            plan = make_plan(str(path))
+            if separate:
+                # The first curve, or a typical one, stands for the others.
+                curve = found.y[:, 0]
+                whole = np.isfinite(curve) & np.isfinite(found.x)
+                fit = vp.fit(
+                    plan.model,
+                    found.x[whole],
+                    curve[whole],
+                    noise="normal" if found.each or found.noise != "poisson" else "poisson",
+                )
+            else:
+                fit = fit_plan(plan)
+    except vp.InputError as error:
+        return str(error).splitlines()[0]
+    if not fit.success:
+        return f"its fit does not converge ({fit.message.rstrip('.')})" if fit.message else "fails"
+    if separate:
+        return None
+    assert isinstance(fit, vp.FitResult)
+    loose = []
+    for name in fit.names:
+        estimate = fit[name]
+        assert isinstance(estimate, vp.Estimate)
+        value, error = float(estimate.value), float(estimate.stderr)
+        if estimate.fixed or name.endswith((".center", ".eta", ".beta")):
+            continue
+        if not np.isfinite(error) or error > _LOOSE * abs(value):
+            loose.append(name)
+    if loose:
+        return f"its {', '.join(loose[:3])} cannot be determined"
+    return None
+
+
+@contextlib.contextmanager
+def _beside(config: Path, text: str) -> Iterator[Path]:
+    """A file beside a configuration, so that its paths are the same; gone again afterwards."""
+    handle, name = tempfile.mkstemp(".yaml", ".varpro-", config.absolute().parent)
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
