@@ -21,10 +21,12 @@ from varpro._problem.problem import Problem
 from varpro._reduced.common_basis import Reduced
 from varpro._search.minimise import locate
 from varpro._statistics.bands import _variance
-from varpro._statistics.constrained_refit import Penalised, constrained_refits, refit_problem
+from varpro._statistics.constrained_refit import constrained_refits
 from varpro._statistics.covariance import covariance_blocks
 from varpro._statistics.joint_covariance import Optimum
+from varpro._statistics.penalised import Penalised
 from varpro._statistics.quantities import quantities
+from varpro._statistics.refit_problem import refit_problem
 from varpro._status import RESULTS
 
 LEVEL = 0.95
@@ -86,7 +88,7 @@ def coverage(case: Case, sets: int, seed: int = 0) -> Coverage:
     theta = np.array([one.params[one.names[i]].init for i in one.layout.free])
     true = np.concatenate([theta, case.coef.reshape(len(one.columns), -1)[:, 0]])
     held = constrained_refits(one, [[c] for c in chosen])
-    stack = [held._held(i, true[i : i + 1]) for i in range(len(chosen))]
+    stack = [held.held(i, true[i : i + 1]) for i in range(len(chosen))]
     stack = jax.tree.map(lambda *a: np.stack(a), *stack)
     curve = case.curve(np.array(case.at)).reshape(2, -1)[:, 0]
     at = np.array(case.at)
@@ -140,7 +142,7 @@ def _simulate(refit_problem, ys, theta0, held, at, absolute):
         bound = jnp.sum(on_bound)
         noise = 1.0 if absolute else chisq / (dof + bound)
         optimum = Optimum(theta, theta, theta, columns.numbers, (), transform, blocks)
-        curve, spread = _variance(at, optimum, point.coef, False, False)
+        curve, spread = _variance(at, optimum, point.coef, (), False, False)
         free, order = np.array(columns.layout.free), np.array(columns.model.order)
         coef = point.coef[order]
         value = [columns.values(theta)[free], coef[:, 0], curve[0, :, 0]]

@@ -6,7 +6,7 @@ from agreement import assert_same_optimum
 from scipy.optimize import least_squares, minimize
 
 import varpro as vp
-from varpro._batch.program import run_block
+from varpro._programs.program import RECENT
 
 T = (np.arange(64) + 0.5) * 0.15
 MODEL = vp.Exp("fast", tau=1.0) + vp.Exp("slow", tau=5.0)
@@ -58,7 +58,9 @@ def test_weights_and_masks_of_each():
 
 
 def test_bounds_are_kept_and_their_errors_withheld_with_absolute_errors_of_all():
-    options = {"bounds": {"slow.tau": (0.1, 3.0)}, "init": {"slow.tau": 2.0}}
+    # Both are bounded, or the fast one does better where the slow one may not go.
+    bounds = {"slow.tau": (0.1, 3.0), "fast.tau": (0.05, 1.0)}
+    options: dict = {"bounds": bounds, "init": {"slow.tau": 2.0}}
     sigma = np.random.default_rng(1).uniform(0.5, 2.0, T.size)
     options |= {"sigma": sigma, "absolute_sigma": True}
     batch = vp.fit_many(MODEL, T, Y, **options)
@@ -155,7 +157,9 @@ def test_a_dead_a_broken_and_a_masked_curve_harm_only_themselves():
     others = np.delete(np.arange(40), [3, 5, 9, 11, 12])
     clean = vp.fit_many(MODEL, T, Y, mask=np.ones(Y.shape, bool))
     np.testing.assert_array_equal(batch.alpha[others], clean.alpha[others])
-    assert batch.message.startswith("4 of 40 curves did not converge (2 bad_data, 2 no_data)")
+    assert batch.message.startswith(
+        "5 of 40 curves did not converge (2 bad_data, 2 no_data, 1 undetermined)"
+    )
 
 
 def test_batch_axes_of_any_number_and_starts_of_each():
@@ -324,9 +328,9 @@ def test_ten_peaks_are_more_than_are_unrolled_and_fitted_all_the_same():
 
 def test_new_numbers_compile_nothing():
     vp.fit_many(MODEL, T, Y, bounds={"*.tau": (0.01, 50.0)})
-    before = run_block._cached._cache_size()
+    made = RECENT.made
     vp.fit_many(MODEL, T, 2 * Y, bounds={"*.tau": (0.02, 60.0)}, init={"slow.tau": 4.0}, ftol=1e-8)
-    assert run_block._cached._cache_size() == before
+    assert RECENT.made == made
 
 
 def test_progress_is_told_and_the_report_says_how_it_went():
@@ -348,8 +352,6 @@ def test_progress_is_told_and_the_report_says_how_it_went():
         (lambda: vp.fit_many(MODEL, T, Y, noise="poison"), "noise must be one of"),
         (lambda: vp.fit_many(MODEL, T, Y, ftol=0.0), "must be positive"),
         (lambda: vp.fit(MODEL, T, Y[0] - 50.0, noise="poisson"), "negative values"),
-        (lambda: vp.fit(MODEL, T, Y.T, noise="huber"), "one column y"),
-        (lambda: vp.fit(MODEL, {"a": (T, Y[0])}, noise="huber"), "one data set"),
         (lambda: vp.fit(MODEL, T, Y[0], noise="gauss"), "noise must be one of"),
         (lambda: vp.fit_many(MODEL, T, Y, sigma=np.zeros(64)), "sigma must be positive"),
         (lambda: vp.fit_many(MODEL, T, Y, weights=np.ones(63)), "weights has shape (63,)"),

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import varpro as vp
-from varpro._batch.curves import Rows
+from varpro._batch.curves import Rows, Weighing
 from varpro._batch.job import FIELDS
 
 T = (np.arange(64) + 0.5) * 0.15  # a shape of tests/test_batch.py
@@ -159,7 +159,7 @@ def test_bins_are_means_of_neighbours():
 
     cube = CUBE.copy()
     cube[0, 0, 3] = np.nan
-    found, shape = _binned(Rows(cube, 2), 4, np.dtype(float))
+    found, shape = _binned(Rows(cube, 2), Weighing(None, None, None), 4, np.dtype(float))
     assert shape == (2, 2)
     np.testing.assert_allclose(found[3], cube[4:, 4:].mean(axis=(0, 1)))
     np.testing.assert_allclose(found[0], np.nanmean(cube[:4, :4], axis=(0, 1)))

@@ -57,7 +57,7 @@ def test_nesting_is_seen_by_names_and_formulas():
     (test,) = vp.compare(two, one).tests
     assert (test.smaller, test.larger, test.by_names) == ("2", "1", True)
     # `one` frees what `held` holds, so neither contains the other; `two` contains both.
-    tests = vp.compare(one, held, two, names="ohb").tests
+    tests = vp.compare(one, held, two, names=list("ohb")).tests
     assert [(t.smaller, t.larger) for t in tests] == [("h", "b")]
     tied = vp.fit(TWO, T, Y, tie={"slow.tau": "fast.tau"}, init={"fast.tau": 2.0})
     assert [t.smaller for t in vp.compare(tied, two).tests] == ["1"]

@@ -353,3 +353,12 @@ def test_wrong_input_is_refused(change, words):
     given = {"X": X, "t": t, "r": 4} | change
     with pytest.raises(vp.InputError, match=words):
         vp.dmd(**given)
+
+
+def test_what_too_few_modes_leave_is_told_and_zeros_are_refused():
+    t = np.linspace(0.0, 10.0, 101)
+    X = sum(np.cos(2 * np.pi * f * t + np.array([[0.0], [0.5], [1.0]])) for f in (0.3, 0.7, 1.1))
+    (said,) = [one for one in vp.dmd(X, t, 2).findings if "not random" in one]
+    assert "of the squares of the data" in said and "A larger r" in said
+    with pytest.raises(vp.InputError, match="zero everywhere"):
+        vp.dmd(np.zeros((5, 101)), t, 2)

@@ -8,6 +8,7 @@ with a file name becomes that file; lines of `sh` blocks that begin with `varpro
 
 import ast
 import contextlib
+import importlib.metadata
 import io
 import pathlib
 import re
@@ -68,7 +69,7 @@ def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     # JAX is set up already; how a command does it as a program is for tests/app/test_run.py.
-    monkeypatch.setattr(cli, "_set_up_jax", lambda: contextlib.nullcontext)
+    monkeypatch.setattr(cli, "set_up_jax", lambda: contextlib.nullcontext)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
     namespace: dict = {"__name__": "__main__"}
@@ -118,7 +119,7 @@ def test_files_that_a_page_names_exist(page):
         name
         for name in linked
         if "gallery/" not in name
-        and name != "reference/configuration.md"
+        and name not in ("reference/configuration.md", "reference/formats.md")
         and not (page.parent / name).exists()
     ]
     assert missing == []
@@ -154,9 +155,8 @@ def test_the_picture_of_the_house_shows_the_rooms_in_their_rows():
 
 
 def test_the_version_is_the_same_everywhere():
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f'version = "{vp.__version__}"' in project
+    assert importlib.metadata.version("varpro") == vp.__version__
     assert f"version: {vp.__version__}\n" in citation
     assert f"## {vp.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

@@ -4,15 +4,18 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+import types
 
 import matplotlib
 import matplotlib.colors
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import varpro as vp
-from varpro._figures import residuals, style
+from varpro._figures import correlations, residuals, style
 
 MODEL = vp.Exp("fast", tau=0.5) + vp.Exp("slow", tau=5.0) + vp.Constant("bg")
 AT = np.array([500.0, 530, 520, 510, 540, 550, 560, 570])
@@ -70,7 +73,7 @@ def test_curves_components_and_residuals_are_those_of_the_fit(one):
     assert below.get_xlabel() == r"time \$t\$" and above.get_ylabel() == "counts"
 
 
-def test_weights_weigh_residuals_and_masked_samples_are_faint(data):
+def test_weights_weigh_residuals_and_masked_samples_are_not_drawn(data):
     x, y = data
     weights = np.where(x > 5, 2.0, 1.0)
     weights[7] = 0.0
@@ -79,8 +82,8 @@ def test_weights_weigh_residuals_and_masked_samples_are_faint(data):
     used = weights > 0
     expected = ((y[:, 0] - fit.fitted) * weights)[used]
     np.testing.assert_allclose(below.get_lines()[-1].get_ydata(), expected, rtol=1e-12)
-    faint = [line for line in above.get_lines() if line.get_alpha() == 0.15]
-    assert [list(line.get_xdata()) for line in faint] == [[x[7]]]
+    (dots,) = (line for line in above.get_lines() if line.get_marker() == "o")
+    np.testing.assert_array_equal(dots.get_xdata(), x[used])
 
 
 def test_a_logarithmic_axis_holds_the_positive_data(one):
@@ -273,9 +276,33 @@ def test_figures_of_the_user_are_drawn_in_and_shown_by_notebooks(one):
     assert one.plot(fig=mine) is mine and mine.axes
     left, right = Figure().subfigures(1, 2)
     assert one.plot(fig=left) is left and one.plot_corr(fig=right) is right
-    assert one.plot()._repr_png_().startswith(b"\x89PNG")
+    axes = Figure().subplots(1, 2)
+    assert one.plot(ax=axes[0]) is axes[0] and axes[0].get_lines() and not axes[1].get_lines()
+    one.plot(ax=axes[1], curves=False, components=False)
+    assert axes[1].get_lines()
+    with pytest.raises(vp.InputError, match="both say where"):
+        one.plot(ax=axes[0], fig=mine)
+    with pytest.raises(vp.InputError, match="ax must be axes of matplotlib, not Figure"):
+        one.plot(ax=mine)
     with pytest.raises(vp.InputError, match="fig must be a matplotlib figure, not str"):
         one.plot(fig="fit.png")
+
+
+def test_a_notebook_shows_a_figure_once(one, monkeypatch):
+    shown = []
+    display = types.SimpleNamespace(display=lambda data, raw: shown.append(data["image/png"]))
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    before = plt.get_fignums()
+    fig = one.plot()
+    # What pyplot knows `plt.show()` shows, and the end of a cell. What the cell returned it has shown itself.
+    assert fig.number in plt.get_fignums()
+    fig._ipython_display_()
+    assert plt.get_fignums() == before and shown[0].startswith(b"\x89PNG")
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot")
+    one.plot_residuals()._ipython_display_()
+    assert len(shown) == 2 and "matplotlib.pyplot" not in sys.modules
+    plt.close(one.plot_corr(fig=plt.figure()))
 
 
 def test_drawing_leaves_matplotlib_alone(tmp_path):
@@ -334,3 +361,24 @@ def test_colours_can_be_told_apart_by_all_kinds_of_vision(kind):
     apart = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
     # A difference of 2 is just seen side by side, one of 10 at a glance.
     assert min(apart) > 10
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [((9.0, 8.0), 6), ((4.3, 3.6), 8), ((9.0, 8.0), 34), ((4.2, 4.2), 60)]
+)
+def test_names_beside_a_map_of_correlations_do_not_overprint(size, count):
+    names = tuple(f"peak_number_{i}.center" for i in range(count))
+    fig = Figure(figsize=size, layout="constrained")
+    correlations.draw(names, np.eye(count), fig)
+    FigureCanvasAgg(fig).draw()
+    ax = fig.axes[0]
+    beside = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(a.y0 >= b.y1 for a, b in itertools.pairwise(beside))
+    below = ax.get_xticklabels()
+    boxes = [label.get_window_extent() for label in below]
+    if below[0].get_rotation() == 90:
+        assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
+    else:  # what is across the lines is 1 / sqrt(2) of what is along the axis
+        letter = below[0].get_fontsize() * fig.dpi / 72
+        assert boxes[1].x1 - boxes[0].x1 >= 1.2 * letter * 2**0.5
+    assert {label.get_text() for label in below} <= set(names)

@@ -274,13 +274,13 @@ def test_integer_data_equal_their_float_copy():
 
 
 def test_new_values_do_not_compile_anew():
-    from varpro._single.program import _program
+    from varpro._programs.program import RECENT
 
     vp.fit(MODEL, T, Y)
-    size = _program.jitted._cached._cache_size()
+    made = RECENT.made
     other = vp.Exp("quick", tau=0.7) + vp.Exp("late", tau=4.0) + vp.Constant("floor")
     vp.fit(other, T + 0.1, 2 * Y)
-    assert _program.jitted._cached._cache_size() == size
+    assert RECENT.made == made
 
 
 def test_predict_and_components_add_up():

@@ -199,14 +199,14 @@ def test_several_starts_any_optimistix_solver_and_float32():
     np.testing.assert_allclose(single.alpha, best.alpha, rtol=2e-3)
 
 
-def test_rows_of_zero_weight_and_new_numbers_compile_nothing(count_compiles=None):
-    from varpro._global.fit_global import _program
+def test_rows_of_zero_weight_and_new_numbers_compile_nothing():
+    from varpro._programs.program import RECENT
 
     vp.fit(MODEL, SETS, share=["fast.*"])
-    before = _program.jitted._cached._cache_size()
+    made = RECENT.made
     shifted = {key: (t, y * 1.1) for key, (t, y) in SETS.items()}
     vp.fit(MODEL, shifted, share=["fast.*"], init={"fast.tau": 0.7})
-    assert _program.jitted._cached._cache_size() == before
+    assert RECENT.made == made
 
 
 def test_what_is_printed_names_everything():

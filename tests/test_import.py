@@ -46,12 +46,14 @@ def test_import_changes_no_setting_of_jax_and_loads_nothing_heavy():
 
 
 def test_public_names_for_type_checkers_are_the_ones_at_run_time():
-    tree = ast.parse(pathlib.Path(varpro.__file__).read_text(encoding="utf-8"))
-    shown = {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.level
+    stub = pathlib.Path(varpro.__file__).with_suffix(".pyi")
+    shown = [
+        alias
+        for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
-    }
-    assert shown == set(varpro.__all__)
-    assert all(getattr(varpro, name) is not None for name in shown)
+    ]
+    # A checker takes for public what a stub imports under its own name.
+    assert all(alias.asname == alias.name for alias in shown)
+    assert sorted(alias.name for alias in shown) == sorted(varpro.__all__) == dir(varpro)
+    assert all(getattr(varpro, alias.name) is not None for alias in shown)

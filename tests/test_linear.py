@@ -11,8 +11,8 @@ from varpro._dmd.exponentials import Exponentials, Spectrum
 from varpro._problem.columns import Opaque
 from varpro._problem.linear_constraints import CoefficientSpec, Linear
 from varpro._problem.problem import Problem
+from varpro._reduced.by_group import reduction
 from varpro._reduced.common_basis import Reduced
-from varpro._reduced.per_column import reduction
 from varpro.linalg import SVD
 
 T = np.linspace(0.0, 20.0, 80)
@@ -327,11 +327,38 @@ def test_rules_survive_the_disk_and_the_bootstrap(tmp_path):
     assert drawn.failed == 0 and np.all(drawn.coef >= 0)
     ratio = drawn.stderr["b.tau"] / fit["b.tau"].stderr
     assert 0.6 < ratio < 1.6
-    with pytest.raises(vp.InputError, match="nonlinear parameters alone"):
-        fit.ci(method="profile", names="a", rhs=0)
+    ends = fit.ci(method="profile", names="a", rhs=0)
+    assert 0 <= ends.lower[0] <= fit["a"].value[0] <= ends.upper[0] < np.inf
     limits = fit.ci(method="profile", names="b.tau")
     half = 0.5 * (limits.upper[0] - limits.lower[0])
     assert half == pytest.approx(1.97 * fit["b.tau"].stderr, rel=0.1)
+
+
+def test_a_model_whose_coefficients_are_all_given_is_a_plain_nonlinear_fit():
+    model, y = vp.Exp("a", tau=0.7) + vp.Exp("b", tau=7.0), Y[:, 2:]
+    given = {"a": 2.0, "b": 0.1}
+
+    def curve(t, one, two):
+        return phi(np.array([one, two])) @ np.array([2.0, 0.1])
+
+    fits = vp.fit_many(model, T, y.T, relations=given)
+    alone = vp.fit(model, T, y[:, 0], relations=given)
+    for i in range(2):
+        options = {"p0": [0.7, 7.0], "ftol": 1e-14, "xtol": 1e-14}
+        best, covariance = scipy.optimize.curve_fit(curve, T, y[:, i], **options)
+        errors = np.sqrt(np.diag(covariance))
+        # Many curves are fitted to a thousandth of their errors.
+        np.testing.assert_allclose((fits.alpha[i] - best) / errors, 0.0, atol=1e-3)
+        np.testing.assert_allclose(fits.alpha_stderr[i], errors, rtol=2e-3)
+        if i == 0:
+            np.testing.assert_allclose(alone.alpha, best, rtol=1e-6)
+            np.testing.assert_allclose(alone.alpha_stderr, errors, rtol=2e-4)
+    assert alone.dof == 78 and alone.num_params == 2 and fits.dof.tolist() == [78, 78]
+    assert alone.coef.tolist() == [2.0, 0.1] and alone.coef_at_bound.all()
+    with pytest.raises(vp.InputError, match="held at -1, which is not finite, or not within"):
+        vp.fit(model, T, y, relations={"*": -1.0}, nonnegative=True)
+    with pytest.raises(vp.InputError, match="real_coefficients=True, or data that are real"):
+        vp.fit(model, T, y.astype(complex), relations={"*": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -348,7 +375,6 @@ def test_rules_survive_the_disk_and_the_bootstrap(tmp_path):
         ({"ridge": 1.0, "smooth": {"*": "gcv"}}, "Either all|takes three"),
         ({"smooth": {"*": 1.0}}, "a second difference takes three"),
         ({"weights": np.ones((80, 3))}, r"expected \(80,\), one per sample of y, or \(80, 4\)"),
-        ({"nonnegative": True, "share": "none"}, "no rules for coefficients"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(rules, message):

@@ -15,7 +15,8 @@ from test_bands import CLEAN, MODEL, SIGMA, T, Y, against_lmfit, wave_and_decay
 
 import varpro as vp
 from varpro._reduced.common_basis import Reduced
-from varpro._statistics.constrained_refit import Penalised, constrained_refits
+from varpro._statistics.constrained_refit import constrained_refits
+from varpro._statistics.penalised import Penalised
 from varpro._statistics.quantities import quantities
 
 TIGHT = vp.LevenbergMarquardt(ftol=0.0, xtol=0.0, gtol=0.0)
@@ -118,7 +119,8 @@ def test_a_profile_is_the_least_chi_square_of_refits_and_carries_their_traces():
         np.testing.assert_allclose(profile.alpha[i], held.alpha, rtol=1e-6)
         np.testing.assert_allclose(profile.coef[i], held.coef, rtol=1e-5)
     rise = np.sqrt(np.maximum(profile.chisq - 2 * fit.cost, 0.0))
-    np.testing.assert_allclose(np.abs(profile.tau), rise, atol=1e-9)
+    # At the optimum both sums of squares are one but for rounding, of which this is the root.
+    np.testing.assert_allclose(np.abs(profile.tau), rise, atol=1e-6)
     np.testing.assert_array_equal(np.sign(profile.tau), [-1, -1, 0, 1, 1])
 
 
@@ -237,7 +239,7 @@ def test_the_jacobian_with_a_penalty_is_that_of_central_differences():
     target = held.start + np.array([[2.0, -1.5]]) * held.unit
     with jax.enable_x64(True):
         problem = jax.tree.map(jnp.asarray, held.refit_problem.problem)
-        springs = jax.tree.map(jnp.asarray, held._held(0, target[0]))
+        springs = jax.tree.map(jnp.asarray, held.held(0, target[0]))
         # Far from the optimum the full Jacobian is the one of the residual.
         pulled = Penalised(Reduced(problem, vp.linalg.SVD(), "full"), springs)
         theta = jnp.asarray(fit.optimum.alpha * np.array([1.01, 1.2]))
@@ -337,3 +339,63 @@ def test_wrong_requests_are_refused():
     exact = dataclasses.replace(fit, chisq=0.0)
     with pytest.raises(vp.InputError, match="no estimate of the noise"):
         exact.profile("fast.tau")
+
+
+def test_profiles_of_nonnegative_coefficients_are_least_chi_squares_with_them_held(rng):
+    t = np.linspace(0.0, 8.0, 50)
+    model = vp.Exp("a", tau=0.5) + vp.Exp("b", tau=3.0) + vp.Constant("c")
+    y = 2 * np.exp(-t / 0.5) + np.exp(-t / 3.0) + 0.01 + 0.05 * rng.normal(size=50)
+    fit = vp.fit(model, t, y, nonnegative=True)
+    found = fit.ci(method="profile")
+    threshold = scipy.stats.t.ppf(0.975, fit.dof) ** 2 * fit.redchi
+
+    def least(j, value):
+        def cost(log_taus):
+            phi = np.stack([*np.exp(-t / np.exp(log_taus)[:, None]), np.ones(50)], axis=1)
+            rest = [i for i in range(3) if i != j]
+            return scipy.optimize.nnls(phi[:, rest], y - value * phi[:, j])[1] ** 2
+
+        options = {"xatol": 1e-8, "fatol": 1e-12, "maxiter": 2000}
+        begin = np.log(fit.alpha)
+        return scipy.optimize.minimize(cost, begin, method="Nelder-Mead", options=options).fun
+
+    for j, name in enumerate(("a", "b", "c")):
+        for limit, note in (
+            (found[name].lower, found[name].lower_note),
+            (found[name].upper, found[name].upper_note),
+        ):
+            rise = least(j, limit) - fit.chisq
+            if note == "bound":
+                assert limit == 0.0 and rise < threshold
+            else:
+                assert note == "" and rise == pytest.approx(threshold, rel=1e-5)
+    assert found["c"].lower_note == "bound" and found["c"].lower == 0.0
+    # Percentiles of fits that keep the rule keep it.
+    again = fit.bootstrap(64).ci(names="c")
+    assert again["c"].lower >= 0.0
+
+
+def test_a_limit_is_found_where_another_parameter_runs_off(rng):
+    # A dose-response curve whose upper plateau is not reached: with a small Hill slope held, its middle
+    # runs off to infinity, and chi-square to that of a power law.
+    x = np.geomspace(0.01, 10.0, 16)
+    y = 1 + 10 / (1 + (30 / x) ** 1.2) + 0.1 * np.random.default_rng(0).normal(size=16)
+
+    def logistic(p, x):
+        return {"bottom": jnp.ones_like(x), "span": 1 / (1 + (p["ec50"] / x) ** p["hill"])}
+
+    start = {"ec50": vp.Param(10.0, lower=1e-6), "hill": vp.Param(1.0, lower=0.01)}
+    fit = vp.fit(logistic, x, y, init=start)
+    found = fit.ci(method="profile", names="hill")["hill"]
+    threshold = scipy.stats.t.ppf(0.975, fit.dof) ** 2 * fit.redchi
+
+    def excess(hill):
+        def resid(u):  # u = -log(ec50): zero of its exponential is the plateau at infinity
+            phi = np.stack([np.ones(16), x**hill / (1 + (x * np.exp(u[0])) ** hill)], axis=1)
+            return y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0]
+
+        ends = [2 * scipy.optimize.least_squares(resid, [u]).cost for u in (-3.0, -40.0)]
+        return min(ends) - fit.chisq - threshold
+
+    right = scipy.optimize.brentq(excess, 0.8, 1.5)
+    assert found.lower_note == "" and found.lower == pytest.approx(right, abs=1e-4)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 import varpro as vp
+from varpro._statistics.bands import Band
+from varpro._statistics.estimate import Estimate
 from varpro._text import percent, rounded
 
 T = np.linspace(0.0, 20.0, 120)
@@ -270,3 +272,17 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(vp.InputError, match="needs pandas.*pip install pandas"):
         fit.to_frame()
+
+
+def test_what_a_person_asks_for_is_shown_as_people_write_it():
+    slow = Estimate("slow.tau", "nonlinear", 3.98283, 0.1179)
+    held = Estimate("irf.width", "nonlinear", 0.1, 0.0, fixed=True)
+    spectrum = Estimate("a", "linear", np.array([1.0, 3.5]), np.array([0.1, 0.1]))
+    assert (repr(slow), str(slow)) == ("slow.tau = 3.98 +/- 0.12",) * 2
+    assert str(held) == "irf.width = 0.1 (fixed)"
+    assert str(spectrum) == "a = 1 ... 3.5 (2 right-hand sides)"
+    ones = np.ones(3)
+    band = Band(ones, ones, ones - [0.1, 0.2, 0.3], ones + [0.1, 0.2, 0.3], 0.95, "confidence")
+    assert repr(band) == "95 % confidence band of 3 values: +/- 0.1 to 0.3"
+    lost = Band(ones, np.inf * ones, -np.inf * ones, np.inf * ones, 0.9, "prediction")
+    assert str(lost) == "90 % prediction band of 3 values, not determined by the data"

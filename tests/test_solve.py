@@ -186,3 +186,60 @@ def test_a_model_without_linear_parameters_is_an_ordinary_fit(jacobian):
     )
     assert found.result == vp.RESULTS.successful
     np.testing.assert_allclose([found.value["a"], found.value["b"]], dense.x, rtol=1e-6)
+
+
+def test_derivatives_by_bounds_alone_and_by_the_start():
+    @jax.jit
+    def both(cap, start):
+        out = vp.solve(
+            lambda a, t: jnp.stack([jnp.exp(-t / a), jnp.ones_like(t)], axis=1),
+            *(Y, start, T),
+            upper=cap,
+            solver=TIGHT,
+        )
+        return jnp.stack([out.value, *out.coef])
+
+    free = both(50.0, 4.0)[0]
+    cap = 0.9 * free
+    forward, back = jax.jacfwd(both)(cap, 3.0), jax.jacrev(both)(cap, 3.0)
+    step = 1e-4 * cap
+    expected = (both(cap + step, 3.0) - both(cap - step, 3.0)) / (2 * step)
+    np.testing.assert_allclose(forward, expected, rtol=1e-6)
+    np.testing.assert_allclose(back, forward, rtol=1e-12)
+    np.testing.assert_array_equal(jax.jacrev(both, argnums=1)(50.0, 4.0), np.zeros(3))
+
+
+def test_derivatives_of_a_failed_solve_are_not_numbers():
+    @jax.jit
+    def fast(scale, start):
+        out = vp.solve(basis, scale * Y, {**START, "fast": start}, T, max_steps=12)
+        return out.value["fast"] + out.cost, out.result == vp.RESULTS.successful
+
+    slopes = jax.vmap(jax.value_and_grad(fast, has_aux=True), in_axes=(None, 0))
+    (_, good), slope = slopes(1.0, jnp.array([0.9, 1e-3]))
+    np.testing.assert_array_equal(good, [True, False])
+    np.testing.assert_array_equal(np.isfinite(slope), [True, False])
+
+
+@pytest.mark.parametrize("solver", [vp.linalg.QR(), vp.linalg.SVD(), vp.linalg.Normal()])
+def test_reverse_over_forward_where_the_first_tangent_is_constant(solver):
+    # The derivative by a of a solve whose a is moved by constants, as `jacfwd` does.
+    a, b = jnp.asarray(RNG.normal(size=(6, 3))), jnp.asarray(RNG.normal(size=6))
+
+    @jax.jit
+    def both(a):
+        f = lambda a: vp.linalg.pinv_solve(a, b, solver)  # noqa: E731
+        return jax.jacrev(jax.jacfwd(f))(a), jax.jacfwd(jax.jacfwd(f))(a)
+
+    mixed, forward = both(a)
+    np.testing.assert_allclose(mixed, forward, atol=1e-11 * float(jnp.abs(forward).max()))
+
+
+def test_second_derivatives_of_a_fit_by_its_arguments_in_mixed_modes():
+    @jax.jit
+    def mixed(s):
+        f = lambda s: outputs(t=s[0] * T + s[1])[1]  # noqa: E731
+        return jax.jacrev(jax.jacfwd(f))(s), jax.jacfwd(jax.jacfwd(f))(s)
+
+    back, forward = mixed(jnp.array([1.0, 0.1]))
+    np.testing.assert_allclose(back, forward, rtol=1e-7, atol=1e-9)

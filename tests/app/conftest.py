@@ -1,7 +1,5 @@
 """A small problem in a folder of its own, and the command line without its effects on JAX."""
 
-import contextlib
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -35,7 +33,7 @@ def here(tmp_path, monkeypatch):
 def varpro(monkeypatch):
     """Call the command line in this process: `varpro("run", "decay.yaml").exit_code`."""
     # Other tests must not find their JAX set up for a command line.
-    monkeypatch.setattr(cli, "_set_up_jax", lambda: contextlib.nullcontext)
+    monkeypatch.setattr(cli, "set_up_jax", lambda: None)
     return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
 
 

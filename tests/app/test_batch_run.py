@@ -11,7 +11,7 @@ import xarray as xr
 
 import varpro as vp
 from varpro.app.plan.make_plan import make_plan
-from varpro.app.runs import batch, dask_cluster as cluster
+from varpro.app.runs import batch, dask_client, dask_cluster as cluster
 from varpro.app.runs.journal import Journal, ranges
 
 FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
@@ -175,6 +175,26 @@ def test_a_damaged_or_foreign_block_is_named(tmp_path):
         journal.read(0)
 
 
+def test_no_damage_of_a_block_is_used_or_escapes_as_anything_but_a_sentence(tmp_path, rng):
+    journal = Journal(tmp_path, "key", ((0, 5),))
+    journal.begin()
+    journal.write(0, {key: rng.normal(size=(5, 2)) for key in FIELDS})
+    whole, raw = journal.read(0), journal.path(0).read_bytes()
+    spoilt = [b"", b"PK", raw[:-1], raw[: len(raw) // 2], raw + raw, bytes(len(raw)), b"\n" * 100]
+    # Every byte of the directory at the end, and some of the rest.
+    for at in (*range(0, len(raw) - 700, 23), *range(len(raw) - 700, len(raw), 2)):
+        spoilt.append(raw[:at] + bytes([raw[at] ^ (1 + 2 * at) % 255]) + raw[at + 1 :])
+    for damaged in spoilt:
+        journal.path(0).write_bytes(damaged)
+        try:
+            found = journal.read(0)
+        except vp.InputError as error:
+            assert "\n" not in str(error) and "Delete it" in str(error)
+            assert "pickle" not in str(error)
+        else:  # what was hit says nothing about the numbers
+            assert all(np.array_equal(found[key], whole[key]) for key in FIELDS)
+
+
 def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, plain):
     monkeypatch.chdir(tmp_path)
     t = np.linspace(0, 5, 30)
@@ -213,8 +233,7 @@ def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
     config = CONFIG.replace("block: 16", "block: 4").replace("dir: run", "dir: far")
     address = two_workers.scheduler_address
     assert address.startswith("tcp://127.0.0.1")
-    compute = f"compute: {{engine: dask, scheduler: '{address}'}}\n"
-    open("far.yaml", "w").write(config + compute)
+    open("far.yaml", "w").write(config + "compute: {engine: dask}\n")
     victim = next(iter(two_workers.workers.values()))
     killed = []
     read = Journal.read
@@ -226,7 +245,7 @@ def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
         return read(self, number)
 
     monkeypatch.setattr(Journal, "read", reading)
-    out = plain("far.yaml", "-q")
+    out = plain("far.yaml", "-q", "--scheduler", address)
     assert out.exit_code == 3 and killed, out.output
     equal(vp.load("far/result.nc"), direct(cube, block=4))
     # The same cluster fits a dask array from Python, and compresses one for a global fit.
@@ -249,11 +268,29 @@ def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
 
 def test_no_scheduler_at_an_address_is_said(cube, varpro, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(cluster, "_PATIENCE", 1)
-    compute = "compute: {engine: dask, scheduler: 'tcp://127.0.0.1:1'}\n"
-    open("far.yaml", "w").write(CONFIG + compute)
-    out = varpro("run", "far.yaml")
-    assert out.exit_code == 2 and "no scheduler answers" in out.output
+    monkeypatch.setattr(dask_client, "PATIENCE", 1)
+    open("far.yaml", "w").write(CONFIG + "compute: {engine: dask}\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("VARPRO_SCHEDULER", "tcp://127.0.0.1:1")
+        out = varpro("run", "far.yaml")
+    assert out.exit_code == 2 and "no scheduler answers at tcp://127.0.0.1:1" in out.output
+    # Without certificates there is no TLS, and how to give them is said.
+    out = varpro("run", "far.yaml", "--scheduler", "tls://127.0.0.1:1", "--overwrite")
+    assert out.exit_code == 2 and "no scheduler answers at tls:" in out.output
+    assert "distributed.comm.tls.ca-file" in out.output
+
+
+@pytest.mark.parametrize("words", [(), ("--set", "compute.scheduler=tcp://10.0.0.1:8786")])
+def test_no_configuration_names_a_scheduler(cube, varpro, words):
+    named = "" if words else ", scheduler: 'tcp://10.0.0.1:8786'"
+    open("far.yaml", "w").write(CONFIG + f"compute: {{engine: dask{named}}}\n")
+    out = varpro("run", "far.yaml", *words)
+    assert out.exit_code == 2 and not os.path.exists("run")
+    assert "compute.scheduler: a scheduler sends code to run" in out.output
+    assert "give the address with --scheduler or in VARPRO_SCHEDULER" in out.output
+    # An address that nothing would use is no less wrong.
+    out = varpro("run", "cube.yaml", "--scheduler", "tcp://10.0.0.1:8786")
+    assert out.exit_code == 2 and "does not say 'compute: {engine: dask}'" in out.output
 
 
 def test_the_key_of_a_run_ignores_where_it_is_and_who_computes(cube, tmp_path):

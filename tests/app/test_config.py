@@ -162,7 +162,7 @@ WRONG = {
     ),
     "no such file": (
         replaced("decay.csv", "decoy.csv"),
-        "decoy.csv: data: no such file.",
+        "decay.yaml:2 data.path: decoy.csv: data: no such file. Did you mean 'decay.csv'?",
     ),
     "nothing in the range": (
         replaced("y: counts", "y: counts, range: [20, 30]"),
@@ -388,6 +388,11 @@ def test_the_resolved_configuration_reads_back_as_itself(here):
     assert again.config.fit == made.config.fit
     assert again.config.constraints == made.config.constraints
     np.testing.assert_array_equal(again.columns.y, made.columns.y)
+
+
+def test_an_origin_is_read(here):
+    made = plan(replaced("slow: {kind: exp, tau: 5.0}", "slow: {kind: exp, tau: 5.0, origin: 4}"))
+    assert made.model.parts[1].origin == 4.0
 
 
 def test_defaults_do_not_depend_on_the_file(here):

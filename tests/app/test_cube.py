@@ -104,7 +104,7 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, kind):
     [
         ("{path: c.nc, x: t, variable: y}", "{}", "is for the arrays of 'fit: {share: none}'"),
         ("{path: c.nc, x: t, y: [a, b]}", "{share: none}", "c.yaml:1 data.y: of a file of curves"),
-        ("{path: c.csv, x: t, y: a, spacing: 2}", "{share: none}", "is for the arrays of"),
+        ("{path: c.csv, x: t, y: a, dims: [t]}", "{share: none}", "is for the arrays of"),
         ("{path: c.nc, x: t, range: [0, 1]}", "{share: none}", "Leave samples out with mask"),
         ("{path: c.nc, x: t, sigma: poisson}", "{share: none}", "noise: poisson"),
         ("{path: c.nc, x: t}", "{share: none, block: 0}", "fit.block"),

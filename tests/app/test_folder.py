@@ -1,7 +1,10 @@
 """Run folders: whole or not there, one run at a time, nothing of anybody else's touched."""
 
+import errno
 import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -122,6 +125,34 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
 
 def lock(tmp_path, **owner):
     (tmp_path / ".one.lock").write_text(json.dumps(owner))
+
+
+def test_a_lock_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+        with pytest.raises(InputError, match="cannot be written"):
+            with RunFolder(tmp_path / "run", False).open():
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+    with RunFolder(tmp_path / "run", False).open() as folder:
+        assert folder.work.is_dir()
+
+
+def test_a_file_system_without_hard_links_has_locks_too(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.EPERM, "not here")
+
+    monkeypatch.setattr(os, "link", none)
+    with RunFolder(tmp_path / "run", False).open():
+        with pytest.raises(InputError, match="in use by another run"):
+            with RunFolder(tmp_path / "run", False).open():
+                pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):

@@ -156,7 +156,8 @@ def test_a_damaged_file_is_named(tmp_path, name, make, message):
     [
         ("", ["spectrum"], "data.y.0: .* has no array 'spectrum'. Did you mean 'spectra'"),
         ("", ["wavelength"], "has no axis in common with x"),
-        ("", ["spectra", "spectra"], "expected one array on the axis of x and one other"),
+        ("", ["spectra", "spectra"], "data: y names 'spectra' twice"),
+        ("", ["spectra", "time"], "'time' is both x and y"),
         (", sigma: nothing", ["spectra"], "data.sigma: .* has no array 'nothing'"),
         (", where: {a: b}", ["spectra"], "data.where: is for tables of text"),
     ],
@@ -198,5 +199,8 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
         lambda name: (_ for _ in ()).throw(ImportError(name)),
     )
     (tmp_path / "a.sdt").write_bytes(b"\0")
-    with pytest.raises(InputError, match="need sdtfile, which is not installed. Install it with"):
+    with pytest.raises(
+        InputError,
+        match=r"needs sdtfile, which is not installed. Install it with 'pip install varpro\[flim\]'",
+    ):
         read_arrays(tmp_path / "a.sdt")

@@ -65,25 +65,30 @@ def test_an_empty_field_is_nan(tmp_path):
 
 
 REFUSED = {
-    "ragged, short": ("t,y\n0,1\n1\n", ":3 found 1 field where the header has 2."),
-    "ragged, long": ("t,y\n0,1\n1,2,3\n", ":3:5 found 3 fields where the header has 2."),
+    "ragged, short": ("t,y\n0,1\n1\n", ":3 found 1 field where the header has 2. The line is '1'."),
+    "ragged, long": (
+        "t,y\n0,1\n1,2,3\n",
+        ":3:5 found 3 fields where the header has 2. The line is '1,2,3'.",
+    ),
     "text": (
         "t,y\n0,1\n# c\n1,abc\n",
-        ":4:3 column 'y': 'abc' is not a number.",
+        ":4:3 column 'y': 'abc' is not a number. The line is '1,abc'.",
     ),
-    "underscore": ("t,y\n0,1_0\n", ":2:3 column 'y': '1_0' is not a number."),
-    "thousands": ("t;y\n0;1,234.5\n", ":2:3 column 'y': '1,234.5' is not a number."),
+    "underscore": ("t,y\n0,1_0\n", ":2:3 column 'y': '1_0' is not a number. The line is '0,1_0'."),
     "header only": ("t,y\n", ":1 data: a header and no numbers below it."),
-    "twice the same header": ("t,t\n0,1\n", ":1 two columns have the header 't'."),
+    "twice the same header": (
+        "t,t\n0,1\n",
+        ":1 two columns have the header 't'. Name them by number, 1 or 2.",
+    ),
     "empty": ("", ": data: the file holds no numbers."),
     "comments only": ("# nothing\n", ": data: the file holds no numbers."),
-    "latin-1": (
-        "t,µ\n0,1\n".encode("latin-1"),
-        ":1:3 data: byte 0xb5 is not UTF-8. Save the file as UTF-8.",
+    "binary, no zero": (
+        b"t,\xb5\n0,\x03\n",
+        ":2:3 data: byte 0x03 is no text; this is not a text file.",
     ),
-    "utf-16": (
-        "t,y\n0,1\n".encode("utf-16"),
-        ": data: the text is UTF-16. Save it as UTF-8.",
+    "cut in a letter": (
+        "t,y\n0,1\n".encode("utf-16")[:-1],
+        ":2:8 data: byte 0x0a is not utf-16. Name its encoding under data, or save it as UTF-8.",
     ),
     "binary": (b"t,y\n0,\x00\n", ":2 data: a zero byte; this is not a text file."),
 }
@@ -94,8 +99,22 @@ def test_a_wrong_file_is_refused_at_the_place_of_the_error(tmp_path, text, messa
     path = write(tmp_path, text)
     with pytest.raises(InputError) as caught:
         table = read_table(path)
-        table.numbers(0), table.numbers(1)
+        table.find("t"), table.numbers(0), table.numbers(1)
     assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_a_sign_that_parts_lines_for_some_parts_no_message(tmp_path, sign):
+    for text in (
+        f"t,a{sign}b\n0,x\n",
+        f"t,y\n0,x{sign}y\n",
+        f"t,a{sign}b,a{sign}b\n0,1,2\n",
+    ):
+        with pytest.raises(InputError) as caught:
+            table = read_table(write(tmp_path, text))
+            table.find(table.header[1])
+            table.numbers(1)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):

@@ -1,17 +1,25 @@
 """The report: a page that needs nothing else, whose figures show the data, in colours of its own."""
 
+import base64
+import hashlib
 import itertools
+import json
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import varpro as vp
 from varpro.app import cli
 from varpro.app.report import figures as plot
+from varpro.app.report.interactive import data_of, scripts
 from varpro.app.report.svg import COLOURS, element
 
 VOID = {"meta", "input", "br", "img", "hr"}
@@ -64,9 +72,10 @@ def page(here, varpro):
 
 
 def over_decades(text):
-    """Of data that fall by decades the figure has a logarithmic scale, too."""
+    """Of data that fall by decades the figure has a logarithmic scale, too; it can be looked into."""
     rows = "".join(f"{t},{np.exp(-t) + 1e-6 * t}\n" for t in range(1, 20))
     Path("steep.csv").write_text("t,counts\n" + rows)
+    text = text.replace("{dir: run}", "{dir: run, interactive: true}")
     return text.replace("decay.csv", "steep.csv")
 
 
@@ -81,9 +90,12 @@ def several(text):
 @pytest.mark.parametrize("change", [str, several, over_decades])
 def test_the_page_is_whole_and_needs_nothing_else(page, change):
     text = page(change)
+    for one in scripts() if change is over_decades else ():
+        assert text.count(one.text) == 1
+        text = text.replace(one.text, "")
     read = Page(text)
     tags = {tag for tag, _ in read.found}
-    assert not tags & {"script", "link", "iframe", "img", "object"}
+    assert not tags & {"link", "iframe", "img", "object"}
     for outside in ("http://", "https://", "@import", "src="):
         rest = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
         assert outside not in rest.replace("http://www.w3.org/", "")
@@ -115,6 +127,138 @@ def test_how_a_search_went_is_shown_where_it_was_long(page, monkeypatch):
     text = page(lambda config: several(config).replace("1, 9", "1, 8"))
     assert re.findall(r"<h3>(.*?)</h3>", text)[-1] == "All data sets"
     assert re.findall(r"<figcaption>(.*?)</figcaption>", text)[-1] == "Convergence"
+
+
+SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
+
+
+def shown_by(text):
+    """What the figures of a page show to those who look into them."""
+    return [json.loads(body) for kind, body in SCRIPT.findall(text) if "json" in kind]
+
+
+def test_figures_to_look_into_show_what_the_pictures_show(page, here):
+    text = page(over_decades)
+    (figure,) = shown_by(text)
+    named = {one["name"]: one for one in figure["data"]}
+    data = np.loadtxt(here / "steep.csv", delimiter=",", skiprows=1)
+    # Numbers keep six digits, x twelve.
+    np.testing.assert_allclose(named["data"]["x"], data[:, 0], rtol=1e-11)
+    np.testing.assert_allclose(named["data"]["y"], data[:, 1], rtol=1e-5)
+    model = np.interp(data[:, 0], named["fit"]["x"], named["fit"]["y"])
+    resid = named["residual"]
+    np.testing.assert_allclose(resid["y"], data[:, 1] - model, atol=1e-4 * data[:, 1].max())
+    assert (resid["xaxis"], resid["yaxis"], resid["showlegend"]) == ("x", "y2", False)
+    assert {one["yaxis"] for one in figure["data"] if one is not resid} == {"y"}
+    layout = figure["layout"]
+    # One axis of x, below both panels; data and residuals have their own of y, of which the first can be logarithmic.
+    assert layout["xaxis"]["anchor"] == "y2" and "xaxis2" not in layout
+    assert (layout["yaxis"]["zeroline"], layout["yaxis2"]["zeroline"]) == (False, True)
+    (button,) = (
+        b for menu in layout["updatemenus"] for b in menu["buttons"] if b["label"] == "log y"
+    )
+    assert button["args"][0]["yaxis.type"] == "log" and "yaxis2.type" not in button["args"][0]
+    assert button["args2"][0]["yaxis.type"] == "linear"
+    style = TEMPLATE.read_text(encoding="utf-8")
+    shades = set(re.findall(r"var\(--(\w+)\)", json.dumps(figure)))
+    assert {"fit", "ink", "page"} <= shades and all(f"--{shade}: #" in style for shade in shades)
+
+
+def test_only_the_scripts_of_the_figures_may_run(page):
+    text = page(over_decades)
+    run = [body for kind, body in SCRIPT.findall(text) if "json" not in kind]
+    assert len(run) == 2 and "Plotly, Inc." in run[0][:300]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in run]
+    assert "default-src 'none'" in policy
+    allowed = " ".join(f"'sha256-{one}'" for one in digests)
+    assert f"script-src {allowed};" in policy
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not here")
+def test_a_browser_draws_the_figures_under_the_policy_of_the_page(page, tmp_path):
+    (tmp_path / "page.html").write_text(page(over_decades), encoding="utf-8")
+    quiet = "--no-sandbox --disable-gpu --disable-background-networking --no-first-run".split()
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", *quiet, f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom"),
+            (tmp_path / "page.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    # Two panels with a line through the residuals, the button for decades; the names of curves stand in the legend.
+    drawn = done.stdout[done.stdout.rindex('class="live') :]
+    assert '<figure class="full alive">' in done.stdout, done.stderr[-2000:]
+    for panel in ("xy", "xy2"):
+        assert f'<g class="subplot {panel}"' in drawn
+    assert drawn.count('class="trace scatter') >= 3 and ">log y</text>" in drawn
+    assert re.search(r'class="legendtext"[^>]*>fit</text>', drawn)
+    assert "CONSOLE" not in done.stderr
+
+
+def test_no_scripts_where_none_are_wanted(page):
+    text = page()
+    assert "<script" not in text and "script-src" not in text and "<svg" in text
+
+
+def test_without_plotly_figures_are_pictures_and_a_line_says_so(here, varpro, monkeypatch):
+    path = here / "decay.yaml"
+    path.write_text(over_decades(path.read_text()))
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    scripts.cache_clear()
+    done = varpro("run", "decay.yaml")
+    text = (here / "run" / "report.html").read_text(encoding="utf-8")
+    assert done.exit_code == 0 and "<script" not in text and "<svg" in text
+    assert "pip install varpro[interactive]" in done.stderr and done.stderr.count("\n") == 1
+    monkeypatch.undo()
+    scripts.cache_clear()
+
+
+def test_bands_gaps_and_names_reach_those_who_look_into_a_figure():
+    fig = Figure()
+    left, right = fig.subplots(1, 2)
+    x = np.array([1.0, 2.0, 4.0])
+    left.fill_between(x, [1.0, 2.0, 3.0], [2.0, 2.5, 3.5], color="#0072b2", alpha=0.25)
+    left.plot(x, [1.0, np.nan, 2.0], color="#0072b2", label=r"_a \$b <a href='x'></script>")
+    left.plot(x, [1.0, 1.5, 2.0], "o", color="#0072b2")
+    right.plot(x, x, "o", color="#d55e00")
+    right.plot(x, x, color="#009e73", label="other")
+    right.axhline(0)
+    text = data_of(fig)
+    assert "<" not in text
+    found = json.loads(text)
+    high, low, line, points, *others = found["data"]
+    assert (high["y"], low["y"]) == ([2.0, 2.5, 3.5], [1.0, 2.0, 3.0])
+    assert (low["fill"], low["fillcolor"]) == ("tonexty", "var(--part0)40")
+    # plotly reads texts as HTML: what is markup in a name is told as it is, and makes no link.
+    assert line["name"] == "a $b &lt;a href='x'&gt;&lt;/script&gt;" and line["y"] == [
+        1.0,
+        None,
+        2.0,
+    ]
+    # What belongs to a curve comes and goes with it.
+    assert {one["legendgroup"] for one in (high, low, line, points)} == {line["name"]}
+    assert [one["showlegend"] for one in found["data"]] == [False, False, True, False, False, True]
+    assert {(one["xaxis"], one["yaxis"]) for one in others} == {("x2", "y2")}
+    assert others[0]["mode"] == "markers" and others[0]["legendgroup"] != line["name"]
+    wide, narrow = found["layout"], found["stacked"]
+    assert wide["yaxis2"]["zeroline"] and not wide["yaxis"]["zeroline"]
+    assert wide["xaxis"]["domain"][1] < wide["xaxis2"]["domain"][0]
+    assert narrow["yaxis2"]["domain"][1] < narrow["yaxis"]["domain"][0]
+    assert narrow["xaxis"]["domain"] == narrow["xaxis2"]["domain"] == [0, 1]
+    # What is no curve is shown as it is drawn, and so is what would make the page large.
+    right.imshow(np.eye(2))
+    assert data_of(fig) is None
+    large = Figure()
+    large.subplots().plot(np.arange(70_000.0))
+    assert data_of(large) is None
 
 
 def test_the_dots_of_the_figure_are_the_data(page, here):
@@ -249,6 +393,8 @@ def test_the_report_of_an_image_has_maps_and_curves(here, varpro):
     ]
     assert "1 of 6 curves did not converge (1 bad_data)" in text
     assert re.search(r'<td class="name">decay.tau</td>\s*<td class="number">0.8', text)
+    # Maps are pictures; curves can be looked into.
+    assert len(shown_by(text)) == 1
     # The data of the curves that are shown were read from the file, along its first axis.
     assert len(re.findall(r'd="(?:M[-\d.]+ [-\d.]+h0){30}"', text)) == 6
 

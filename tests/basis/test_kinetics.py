@@ -191,7 +191,7 @@ def test_modes_are_the_decays_of_the_concentrations(name):
         (lambda: vp.Kinetics("s", {"A->B->C": 1.0}), "must read"),
         (lambda: vp.Kinetics("s", {"A->B": 1.0}, initial={"C": 1.0}), "compartment 'C'"),
         (lambda: vp.Kinetics("s", {"A->B": 1.0}, initial={"A": 0.0}), "not all zero"),
-        (lambda: vp.fit(vp.Kinetics("s", {"A->B": 1.0}), T - 1.0, T), "begins at x = 0"),
+        (lambda: vp.fit(vp.Kinetics("s", {"A->B": 1.0}), T - 1.0, T), "needs x >= 0"),
         (lambda: vp.Kinetics("s", {"A->B": 1.0, "B->": 2.0}).modes({"A->B": 1.0}), "'B->'"),
         (
             lambda: vp.Kinetics("s", {"A->B": 1.0, "B->": 1.0}).modes({"A->B": 1.0, "B->": 1.0}),

@@ -235,6 +235,25 @@ def test_what_makes_no_sense_is_refused(make, message):
         make()
 
 
+def test_scatter_has_the_shape_of_the_response():
+    x = np.linspace(-1.5, 3.5, 60)
+    found = columns(vp.CoherentArtifact("s", irf=IRF, order=2), x)
+    nodes, padded = np.r_[T[0] - 0.1, T, T[-1] + 0.1] + SHIFT, np.pad(Y / Y.max(), 1)
+    for j, shape in enumerate((padded, np.gradient(padded))):
+        np.testing.assert_allclose(found[:, j], np.interp(x, nodes, shape, 0, 0), atol=1e-12)
+
+
+def test_times_may_be_rounded_as_they_are_printed():
+    printed = np.round(np.arange(400) * 50 / 1024, 4)
+    irf = vp.MeasuredIRF("irf", printed, np.exp(-printed))
+    exact = vp.MeasuredIRF("irf", np.arange(400) * 50 / 1024, np.exp(-printed))
+    x = np.array([1.0, 7.0, 19.0])
+    seen = [columns(vp.Exp("a", tau=2.0, irf=one), x) for one in (irf, exact)]
+    np.testing.assert_allclose(*seen, rtol=1e-4)
+    with pytest.raises(vp.InputError, match="uniform and ascending"):
+        vp.MeasuredIRF("irf", np.delete(printed, 200), np.exp(-np.delete(printed, 200)))
+
+
 def test_the_derivative_by_the_shift_is_continuous_where_it_crosses_a_sample():
     model = build_model(vp.Exp("a", tau=0.5, irf=IRF))
     slope = jax.jit(jax.jacfwd(lambda s: model.evaluate(T, jnp.stack([jnp.asarray(0.5), s]))))
