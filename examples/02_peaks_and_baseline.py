@@ -41,13 +41,17 @@ for name, value in certified.items():
 
 # %%
 # The area of a Gaussian is a function of its height and width. Its error follows from their joint
-# covariance.
+# covariance; every peak knows its area, and its full width at half maximum.
 
-for name in ("first", "second"):
-    height, width = fit[name].value, fit[f"{name}.width"].value
-    cov = fit.covariance_of([name, f"{name}.width"])
-    slope = np.sqrt(2 * np.pi) * np.array([width, height])
-    print(f"area of {name}: {slope[0] * height:.0f} +/- {np.sqrt(slope @ cov @ slope):.0f}")
+print(
+    fit.derive(
+        {
+            "first, area": "first.area",
+            "second, area": "second.area",
+            "ratio": "first.area / second.area",
+        }
+    )
+)
 
 # %%
 fit.plot(fig=plt.figure(figsize=(7, 5)))
