@@ -62,7 +62,7 @@ _install() {
     fi
     _say "installing varpro and its tools into .venv (minutes the first time, then never again)"
     "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable '.[dev,docs,scale,ode]' || _die "the installation failed, see above"
+        --constraint constraints.txt --editable '.[dev,docs,scale,ode,bayes,interactive,formats]' || _die "the installation failed, see above"
     _stamp >.venv/varpro-stamp
     _say "ready"
 }

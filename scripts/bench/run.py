@@ -96,13 +96,14 @@ def kernels(args: argparse.Namespace) -> Iterator[Metric]:
 
 
 def first(args: argparse.Namespace) -> Iterator[Metric]:
-    words = ["--runs", "2"] if args.quick else []
-    names = {"cold": "varpro, nothing compiled", "warm": "varpro, compiled before"}
+    words = ["--runs", "1"] if args.quick else []
     rows = [
-        Metric("first", "process", names.get(who, who), value, "s")
-        for who, value in measured("cold.py", *words).items()
+        Metric("first", row["case"], row["who"], row["value"], row["unit"])
+        for row in measured("first.py", *words)
     ]
-    yield from related(rows, "lmfit")
+    processes = [one for one in rows if one.case == "process"]
+    yield from related(processes, "lmfit")
+    yield from related((one for one in rows if one.case != "process"), "scipy")
 
 
 def waves(args: argparse.Namespace) -> Iterator[Metric]:
