@@ -132,7 +132,11 @@ def measure(runs: int) -> list[dict[str, object]]:
         folder = pathlib.Path(name)
         cache = folder / "cache"
         # matplotlib's cache is kept apart, so that no run builds its list of fonts.
-        env = os.environ | {"XDG_CACHE_HOME": str(cache), "MPLCONFIGDIR": str(folder / "fonts")}
+        env = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
+        # An installed package has its byte code, as the peers have theirs.
+        env |= {"XDG_CACHE_HOME": str(cache), "MPLCONFIGDIR": str(folder / "fonts")}
         run = [sys.executable, "-m", "varpro", "run", "configs/gauss1.yaml", "--quiet"]
         run += ["--overwrite", "--out", str(folder / "run")]
         commands = {

@@ -379,7 +379,8 @@ def test_the_report_of_an_image_has_maps_and_curves(here, varpro):
     np.savez(here / "image.npz", t=x, counts=image)
     (here / "image.yaml").write_text(
         "schema: 1\ndata: {path: image.npz, x: t, y: counts, dims: [t, row, column]}\n"
-        "model: {decay: {kind: exp, tau: 1.0}}\nfit: {share: none}\noutput: {dir: maps}\n"
+        "model: {decay: {kind: exp, tau: 1.0}}\nfit: {share: none}\n"
+        "output: {dir: maps, interactive: true}\n"
     )
     done = varpro("run", "image.yaml")
     assert done.exit_code == 3, done.stderr

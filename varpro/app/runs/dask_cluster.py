@@ -49,6 +49,7 @@ def run_on_cluster(
     """
     with connected(scheduler, workers) as client:
         left, losses = set(waiting), Counter[int]()
+        suspects: set[int] = set()
 
         def finished(number: int) -> None:
             if number in left:
@@ -56,7 +57,14 @@ def run_on_cluster(
                 done(number)
 
         while left:
-            reasons = _one_round(client, job, journal, sorted(left), finished)
+            # A block whose workers died may only have been beside the one that killed them, so each of
+            # these is handed out alone, after all others.
+            reasons: dict[int, str] = {}
+            alone = [{number} for number in sorted(suspects & left)]
+            for group in filter(None, [left - suspects, *alone]):
+                lost, killed = _one_round(client, job, journal, sorted(group), finished)
+                reasons |= lost
+                suspects = suspects - group | killed
             losses.update(reasons.keys())
             # A worker may have died just after it wrote its block.
             for number in [n for n in left if journal.path(n).exists()]:
@@ -72,14 +80,15 @@ def _one_round(
     journal: Journal,
     numbers: list[int],
     finished: Callable[[int], None],
-) -> dict[int, str]:
-    """Hand out blocks; returns why some were lost, by their numbers."""
+) -> tuple[dict[int, str], set[int]]:
+    """Hand out blocks; returns why some were lost, by their numbers, and those whose workers died."""
     import cloudpickle
     from distributed import CancelledError, KilledWorker, as_completed
 
     # As a task of its own the job is made again where all workers that had it are lost.
     name = f"varpro-{journal.key[:12]}-{uuid.uuid4().hex[:8]}"
     lost: dict[int, str] = {}
+    killed: set[int] = set()
     futures: dict[Any, int] = {}
     try:
         with warnings.catch_warnings():
@@ -101,6 +110,7 @@ def _one_round(
                 try:
                     number = future.result()
                 except KilledWorker as error:
+                    killed.add(futures[future])
                     lost[futures[future]] = f"{error.allowed_failures + 1} workers died of it"
                 except CancelledError as error:
                     lost[futures[future]] = first_line(error)
@@ -120,7 +130,7 @@ def _one_round(
             client.cancel(list(futures), force=True)
     if client.status != "running":
         _wait_for_scheduler(client, journal, len(lost))
-    return lost
+    return lost, killed
 
 
 class _Workers:
