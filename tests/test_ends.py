@@ -245,9 +245,3 @@ def test_sizes_that_are_taken_end_at_the_same_optimum(dtype, sizes):
     batch = vp.fit_many(DECAY, x, (np.array([*sizes, 1.0])[:, None] * y).astype(dtype))
     assert np.all(batch.status == 1)
     np.testing.assert_allclose(batch.alpha[:, 0], plain.alpha[0], atol=1e-2 * error)
-
-
-def test_a_lifetime_that_no_sample_can_tell_is_no_success():
-    y = 3 * np.exp(-X / 2) + 0.5
-    fit = vp.fit(vp.Exp("e", tau=1e-12) + vp.Constant("c"), X, y)
-    assert (fit.success, fit.stop) == (False, "vanished")

@@ -392,9 +392,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             newton=newton,
             reduction=-jnp.sum(image * (2 * head + image)) * reciprocal(norm) ** 2,
             cosine=jnp.max(jnp.abs(slope * scale * reciprocal(columns)) * free) * reciprocal(norm),
-            vanished=jnp.any(
-                free & (columns <= eps * scale) & (columns * jnp.abs(x) <= eps * norm)
-            ),
+            vanished=jnp.any(free & (columns < eps * scale) & (columns * jnp.abs(x) < eps * norm)),
             norm=norm,
             length=norm_of(scale * x),
             cancellation_scale=jnp.maximum(norm_of(columns * x), 4 * data_norm),
