@@ -89,17 +89,18 @@ def at_natural_ends(
 
     def moved(end: LaneOptima, near: Array, curve: Curve) -> LaneOptima:
         curve = curve._replace(**common)
-        there = end._replace(alpha=jnp.where(near, 0.0, end.alpha), steps=jnp.zeros_like(end.steps))
-        before, at = (moments_at(columns, one, curve, limits) for one in (end, there))
-        left = newton_reduction(at, there.alpha, curve, jnp.zeros_like(end.alpha))
-        good = jnp.isfinite(at.cost) & (at.cost <= before.cost * (1 + _SAME))
-        good = good & (left <= limits.ftol)
-        there = there._replace(
-            coef=at.coef, status=jnp.full_like(end.status, CurveStatus.SUCCESSFUL)
-        )
-        return jax.tree.map(
-            lambda a, b: jnp.where(good, a, b), there, end._replace(steps=there.steps)
-        )
+        there = jnp.where(near, 0.0, end.alpha)
+
+        def looked_at(alpha: Array) -> tuple[Array, Array, Array]:
+            at = moments_at(columns, end._replace(alpha=alpha), curve, limits)
+            left = newton_reduction(at, alpha, curve, jnp.zeros_like(alpha))
+            return at.cost, at.coef, left
+
+        cost, coef, left = jax.vmap(looked_at)(jnp.stack([end.alpha, there]))
+        good = jnp.isfinite(cost[1]) & (cost[1] <= cost[0] * (1 + _SAME)) & (left[1] <= limits.ftol)
+        steps, status = jnp.zeros_like(end.steps), jnp.full_like(end.status, CurveStatus.SUCCESSFUL)
+        new = LaneOptima(there, coef[1], status, steps)
+        return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, end._replace(steps=steps))
 
     return _again(moved, ends, lost, (ends, near, each), min(lanes, _FEW))
 
