@@ -19,8 +19,9 @@ _SIZE, _COLOUR = 12.0, "#010203"
 
 def drawn(formula: str) -> str:
     """One line of TeX as SVG, sized in em, on the line of the text around it."""
-    text, font = f"${formula}$", FontProperties(size=_SIZE)
-    with matplotlib.rc_context({"mathtext.fontset": "stix", "svg.fonttype": "path"}):
+    text = f"${formula}$"
+    with matplotlib.rc_context({"svg.fonttype": "path"}):
+        font = FontProperties(size=_SIZE)
         width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)
         figure = Figure(figsize=(width / 72, height / 72))
         figure.text(0, depth / height, text, fontproperties=font, color=_COLOUR)
