@@ -465,6 +465,18 @@ def test_dates_that_are_none_or_unclear_are_refused(tmp_path, texts, message):
         read_table(tmp_path / "a.csv").numbers(0, dates=True)
 
 
+def test_names_with_blanks_stand_above_columns_that_blanks_part(tmp_path):
+    head = "No. Time(s)  Sample Temperature(°C) HeatFlow(mW)"
+    lines = [f"{i + 1:<4}{x:<9}{20 + x:<23}{y}" for i, (x, y) in enumerate(zip(X, Y, strict=True))]
+    (tmp_path / "a.txt").write_text("\n".join(["Zone 1", "", head, *lines]))
+    table = read_table(tmp_path / "a.txt")
+    assert table.names() == ["No.", "Time", "Sample Temperature", "HeatFlow"]
+    assert [table.unit(j) for j in range(4)] == ["", "s", "°C", "mW"]
+    np.testing.assert_array_equal(table.numbers(3), Y)
+    (tmp_path / "b.txt").write_text("# energy, mu\n" + "".join(f"{x}  {x}\n" for x in X))
+    assert read_table(tmp_path / "b.txt").names() == ["energy", "mu"]
+
+
 def test_eight_digits_are_a_date_in_a_column_that_is_called_so(tmp_path):
     lines = "".join(f"{day},{n}\n" for day, n in (("20240131", 1), ("20240201", 2)))
     (tmp_path / "a.csv").write_text(f"date,n\n{lines}")

@@ -80,11 +80,13 @@ def _refuse_binary(path: str | Path, raw: bytes) -> None:
     controls = sum(raw.count(byte) for byte in range(32) if byte not in _HARMLESS)
     if controls < max(8, len(raw) // 50):
         return
-    kinds = ", ".join(ending.upper() for ending in ("npy", "npz", "h5", "nc", "zarr", "mat", "tif"))
-    names = ", ".join(one.name.removeprefix("a ") for one in FORMATS if one.package)
+    names = (
+        "Bruker, Varian" if one.key == "bruker" else one.name for one in FORMATS if one.package
+    )
+    listed = ", ".join(name.removeprefix("a ") for name in names if "Varian NMR" not in name)
     raise InputError(
-        f"{path}: data: is binary and not text, and begins as no format that is known. Read are text, workbooks, "
-        f"{kinds}, {names}. Export it as one of these, or read it in Python and call varpro.fit."
+        f"{path}: data: is binary and not text, and of no format that is known. Read are text, workbooks, NPY, NPZ, "
+        f"HDF5, NetCDF, Zarr, MAT, TIFF, {listed}. Export it as one of these."
     )
 
 
