@@ -359,7 +359,7 @@ def _refuse_unlike(
     if sizes.max() > _UNLIKE * sizes[sizes > 0].min(initial=np.inf):
         raise vp.InputError(
             f"{source}: columns have no names, and are of quite other sizes. Line {table.lines[0]} is "
-            f"'{shortened(table.raw[0].strip())}'. Column {x + 1} may be x; which one is y? --x 1 --y 3, or names in "
+            f"'{shortened(table.raw[0].strip())}'. Which ones are meant? --x {x + 1} --y {ys[-1] + 1}, say, or names in "
             "a line above."
         )
 
