@@ -37,6 +37,7 @@ _DATES = tuple(
         rf"(?P<either>[0-9]{{1,2}})[-/ ]{_NAME}",
     )
 )
+_DIGIT = re.compile("[0-9]")
 _COMPACT = re.compile(r"(?P<iso>19[0-9]{2}|20[0-9]{2})(?P<month>[0-9]{2})(?P<day>[0-9]{2})")
 _TIME = re.compile(
     r"([0-9]{1,3}):([0-9]{2})(?::([0-9]{2}(?:[.,][0-9]+)?))?(?: ?([AaPp])\.?[Mm]\.?)?"
@@ -122,7 +123,7 @@ def _of_day(text: str) -> float:
 def _parts(text: str) -> dict[str, str] | None:
     """What a date says: month and day, `first` and `second` of them, the year as `iso` or of two or four
     digits, the time, and `either` a day or a year; None for anything else."""
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST or _DIGIT.search(text) is None:
         return None
     for pattern in (_COMPACT,) if text.isdigit() else _DATES:
         if match := pattern.fullmatch(text):
