@@ -7,6 +7,9 @@ spaces further in, and blocks of code by indentation. Code that is a public name
 import inspect
 import re
 
+from docutils import nodes
+from sphinx import addnodes
+
 import varpro
 
 CODE = re.compile(r"(?<![`\w])`([^`\n]+)`(?![`\w])")
@@ -76,6 +79,22 @@ def _process(app, what, name, obj, options, lines):
     lines[:] = convert(text.split("\n"))
 
 
+PRIVATE = re.compile(r"\bvarpro\.(?:\w+\.)*?_\w+\.(?:\w+\.)*(?=\w)")
+
+
+def _shorten(app, doctree):
+    """Types in signatures by their last names: where they are defined is private. What `**options` may be
+    is said below."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        for parameter in [*signature.findall(addnodes.desc_parameter)]:
+            if parameter.astext().startswith("**"):
+                parameter.children = parameter.children[:2]
+        for text in [*signature.findall(nodes.Text)]:
+            if PRIVATE.search(text):
+                text.parent.replace(text, nodes.Text(PRIVATE.sub("", text)))
+
+
 def setup(app):
+    app.connect("doctree-read", _shorten)
     app.connect("autodoc-process-docstring", _process)
     return {"parallel_read_safe": True}
