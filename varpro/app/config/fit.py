@@ -18,6 +18,7 @@ from .scalars import (
     Word,
     to_chains,
     to_count,
+    to_intervals,
     to_loss_scale,
     to_relation,
     to_share,
@@ -28,6 +29,26 @@ from .scalars import (
 from .section import Section
 
 _Strength = Annotated[float, Field(gt=0)] | Literal["gcv"]
+
+
+_Relation = float | str | dict[str, float]
+
+
+class Somewhere(Section):
+    """A relation for some right-hand sides."""
+
+    within: Annotated[
+        list[Annotated[list[Number], Field(min_length=2, max_length=2)]],
+        BeforeValidator(
+            to_intervals, json_schema_input_type=list[float] | list[Annotated[list[float], Field()]]
+        ),
+    ]
+    """[low, high] of their wavelengths, or whatever numbers they are labelled with; or several of these."""
+    relation: Annotated[
+        float | str | dict[str, float],
+        BeforeValidator(to_relation, json_schema_input_type=_Relation),
+    ]
+    """What holds there: {a: 0.5}, a, or a number."""
 
 
 class Constraints(Section):
@@ -56,11 +77,11 @@ class Constraints(Section):
     relations: dict[
         Word,
         Annotated[
-            float | str | dict[str, float],
-            BeforeValidator(to_relation, json_schema_input_type=float | str | dict[str, float]),
+            Somewhere | float | str | dict[str, float],
+            BeforeValidator(to_relation, json_schema_input_type=Somewhere | _Relation),
         ],
     ] = {}
-    """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number."""
+    """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number; {b: {within: [600, 700], relation: 0}} one of these for some right-hand sides."""
     ridge: Annotated[
         float | str | dict[str, float | str] | None,
         BeforeValidator(

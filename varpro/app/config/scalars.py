@@ -112,7 +112,16 @@ def to_truth_or_words(value: object) -> object:
     return [to_word(item) for item in value] if isinstance(value, list) else [to_word(value)]
 
 
+def to_intervals(value: object) -> object:
+    """Pairs of numbers, from one pair or several."""
+    if not isinstance(value, list):
+        raise wrong(f"expected [low, high], or several of these, not {shown(value)}.")
+    return value if value and all(isinstance(pair, list) for pair in value) else [value]
+
+
 def to_relation(value: object) -> object:
+    if isinstance(value, dict) and "within" in value:
+        return value
     if isinstance(value, dict):
         return {str(name): _number(factor) for name, factor in value.items()}
     return to_word_or_number(value)
