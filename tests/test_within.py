@@ -124,7 +124,7 @@ def test_a_fit_with_such_relations_is_saved_and_drawn_again(tmp_path):
     fit = vp.fit(MODEL, T, labelled(), relations=RULES)
     fit.save(tmp_path / "fit.nc")
     assert vp.load(tmp_path / "fit.nc").equals(fit)
-    drawn = fit.bootstrap(8, seed=1)
+    drawn = fit.bootstrap(8, key=1)
     assert np.all(np.asarray(drawn.coef)[..., 0, 4:] == 0)
     with pytest.raises(vp.InputError, match="so a profile cannot hold it"):
         fit.ci(["b"], method="profile", rhs=2)
