@@ -147,6 +147,8 @@ def test_relations_within_nothing_are_refused():
     ):
         with pytest.raises(vp.InputError, match=says):
             vp.fit(MODEL, T, labelled(), **options)
+    with pytest.raises(vp.InputError, match="vp.Within is for real coefficients"):
+        vp.fit(MODEL, T, labelled(Y + 0j), relations=RULES)
     for sides in ((500, 400), "blue", (1.0, 2.0, 3.0), (np.nan, 2.0), []):
         with pytest.raises(vp.InputError, match="vp.Within: "):
             vp.Within(sides, 0.0)

@@ -178,6 +178,12 @@ class CoefficientSpec:
         mix, constant, sought = self._mixed(names)
         lower, upper = self._box(names, k)
         somewhere = self._somewhere(names, k, labels)
+        if somewhere and complex_ and not real:
+            raise InputError(
+                "relations: vp.Within is for real coefficients, and these are complex. Ask for real ones by "
+                "real_coefficients=True, or fit those right-hand sides as a data set of their own.",
+                argument="relations",
+            )
         _refuse_bounds(names, somewhere, lower, upper)
         lower, upper = _through(lower, upper, mix, constant, sought, names)
         lower, upper = _held_within(lower, upper, somewhere, sought)

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 import varpro as vp
 
@@ -50,6 +50,18 @@ class Somewhere(Section):
     ]
     """What holds there: {a: 0.5}, a, or a number."""
 
+    @pydantic.field_validator("within", mode="after")
+    @classmethod
+    def _ordered(cls, pairs: list[list[float]]) -> list[list[float]]:
+        if any(not low <= high for low, high in pairs):
+            raise wrong("an interval goes from low to high.")
+        return pairs
+
+
+def _where_it_holds(value: object) -> str:
+    there = isinstance(value, Somewhere) or (isinstance(value, dict) and "within" in value)
+    return "somewhere" if there else "everywhere"
+
 
 class Constraints(Section):
     """What parameters and coefficients may do; as the arguments of the same names of `varpro.fit`."""
@@ -77,8 +89,13 @@ class Constraints(Section):
     relations: dict[
         Word,
         Annotated[
-            Somewhere | float | str | dict[str, float],
-            BeforeValidator(to_relation, json_schema_input_type=Somewhere | _Relation),
+            Annotated[Somewhere, Tag("somewhere")]
+            | Annotated[
+                _Relation,
+                BeforeValidator(to_relation, json_schema_input_type=_Relation),
+                Tag("everywhere"),
+            ],
+            Discriminator(_where_it_holds),
         ],
     ] = {}
     """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number; {b: {within: [600, 700], relation: 0}} one of these for some right-hand sides."""

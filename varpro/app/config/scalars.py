@@ -116,12 +116,13 @@ def to_intervals(value: object) -> object:
     """Pairs of numbers, from one pair or several."""
     if not isinstance(value, list):
         raise wrong(f"expected [low, high], or several of these, not {shown(value)}.")
-    return value if value and all(isinstance(pair, list) for pair in value) else [value]
+    pairs = value if value and all(isinstance(pair, list) for pair in value) else [value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise wrong("expected [low, high], or several of these.")
+    return pairs
 
 
 def to_relation(value: object) -> object:
-    if isinstance(value, dict) and "within" in value:
-        return value
     if isinstance(value, dict):
         return {str(name): _number(factor) for name, factor in value.items()}
     return to_word_or_number(value)
