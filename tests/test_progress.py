@@ -102,7 +102,14 @@ def test_progress_that_cannot_be_is_refused():
         vp.fit(MODEL, T, Y, progress="loud")  # pyright: ignore
     with pytest.raises(vp.InputError, match="progress= does not go here: curves"):
         vp.fit(MODEL, T, np.stack([Y, Y], 1), share="none", progress=True)
+    import lineax as lx
     import optimistix as optx
+
+    def operator(theta, t):
+        return lx.MatrixLinearOperator(jnp.exp(-t[:, None] / theta["tau"]))
+
+    with pytest.raises(vp.InputError, match="progress= is for a model of columns"):
+        vp.fit(operator, T, Y, init={"tau": 1.0}, progress=True)
 
     with pytest.raises(vp.InputError, match="BFGS tells nothing"):
         vp.fit(MODEL, T, Y, solver=optx.BFGS(1e-8, 1e-8), progress=True)

@@ -329,7 +329,8 @@ def _fitted(
     if one is not None and returns_operator(one, x, constraints.init):
         from ._operator.fit_operator import fit_operator
 
-        for what, value in (("share", share), ("derived", derived), ("dim", dim)):
+        told = ("progress", options[-1].local.watch is not None or None)
+        for what, value in (("share", share), ("derived", derived), ("dim", dim), told):
             if value not in (None, "all"):
                 raise InputError(
                     f"{what}= is for a model of columns; this one returns an operator.",
