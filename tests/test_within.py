@@ -127,7 +127,7 @@ def test_a_fit_with_such_relations_is_saved_and_drawn_again(tmp_path):
     drawn = fit.bootstrap(8, key=1)
     assert np.all(np.asarray(drawn.coef)[..., 0, 4:] == 0)
     with pytest.raises(vp.InputError, match="so a profile cannot hold it"):
-        fit.ci(["b"], method="profile", rhs=2)
+        fit.ci(method="profile", names="b", rhs=2)
 
 
 def test_relations_within_nothing_are_refused():
