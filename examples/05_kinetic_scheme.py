@@ -82,8 +82,9 @@ associated = amplitudes.T @ species
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 for state, spectrum, color in zip(states, species, colors, strict=True):
     left.plot(wavelength, spectrum, color=color, label=state)
-for speed, spectrum, name, color in zip(speeds, associated, lifetimes, colors, strict=True):
-    middle.plot(wavelength, spectrum, color=color, label=f"{1 / speed:.3g} ps")
+ends = [f"{float(f'{1 / speed:.3g}'):g}" for speed in speeds]
+for lifetime, spectrum, name, color in zip(ends, associated, lifetimes, colors, strict=True):
+    middle.plot(wavelength, spectrum, color=color, label=f"{lifetime} ps")
     middle.plot(wavelength, other[name].value, ".", color=color)
     assert np.allclose(spectrum, other[name].value, atol=1e-3 * np.abs(associated).max())
 for axis, title in ((left, "spectra of the states"), (middle, "decay-associated spectra")):
@@ -92,8 +93,9 @@ for axis, title in ((left, "spectra of the states"), (middle, "decay-associated 
     axis.legend(frameon=False)
 right.imshow(amplitudes, cmap="RdBu_r", vmin=-2, vmax=2)
 for (i, j), value in np.ndenumerate(amplitudes):
-    right.text(j, i, f"{value:.2f}", ha="center", va="center")
+    shade = "w" if abs(value) > 1.5 else "k"
+    right.text(j, i, f"{value:.2f}", ha="center", va="center", color=shade)
 right.set(title="amplitudes", xlabel="lifetime (ps)")
 right.set_yticks(range(len(states)), states)
-right.set_xticks(range(len(speeds)), [f"{1 / speed:.3g}" for speed in speeds])
+right.set_xticks(range(len(ends)), ends)
 plt.show()
