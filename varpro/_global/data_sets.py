@@ -11,7 +11,7 @@ from .._errors import InputError, suggestion
 from .._given.arguments import axes_in
 from .._given.containers import is_labelled
 from .._parameters.layout import Layout
-from .._problem.checks import check_distinct
+from .._problem.checks import check_distinct, check_squares
 from .._problem.data import Data, prepare_data
 from .._problem.linear_constraints import Linear
 from .._problem.model_like import ModelLike, takes_vectors
@@ -80,6 +80,7 @@ def data_of_all(
                 *pair, dataclasses.replace(weighting, **mine), dim=dim, flat=takes_vectors(one)
             )
             check_noise(weighting.noise, found[key].y, found[key].keep)
+            check_squares(found[key])
         except InputError as error:
             raise InputError(
                 f"Data set '{key}': {error}", argument=error.argument, name=key

@@ -37,6 +37,40 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         )
 
 
+def check_squares(data: Data) -> None:
+    """Refuse data of which chi-square, a sum of squares, is no number of their precision.
+
+    Small residuals count as well: those of sqrt(eps) times the largest value must have squares.
+    """
+    if not np.iscomplexobj(data.y):
+        largest = max(float(data.y.max()), -float(data.y.min()))
+    else:
+        largest = float(np.abs(data.y).max())
+    weights = np.ones(1) if data.weights is None else data.weights
+    info = np.finfo(data.real)
+    highest = (float(info.max) / data.y.size) ** 0.5
+    lowest = (float(info.tiny) / float(info.eps)) ** 0.5
+    # A bound for the largest product is nearly always enough.
+    weighted = largest * float(weights.max())
+    if weighted > highest or float(weights.max()) > highest:
+        wide = weights.astype(float).reshape(len(weights), -1)
+        with np.errstate(over="ignore"):
+            weighted = float((np.abs(data.y).astype(float) * wide).max())
+        weighted = max(weighted, float(wide.max()))
+    if lowest <= weighted <= highest or weighted == 0.0:
+        return
+    size = "large" if weighted > highest else "small"
+    over = (
+        "" if data.weights is None else f", and {weighted:.3g} times its weight or over its error"
+    )
+    how = "" if data.real == np.float64 else " or as float64"
+    raise InputError(
+        f"y is so {size} ({largest:.3g}{over}) that its squares are no numbers of {data.real}. Give it in "
+        f"another unit{how}.",
+        argument="y",
+    )
+
+
 def _which(data: Data, j: int) -> str:
     if data.names.columns is None:
         return f"Right-hand side {j} (counted from 0)"
