@@ -30,10 +30,15 @@ from ._search.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquard
 from ._search.progress import Progress as Progress
 from ._search.solve import Solution as Solution, solve as solve
 from ._starts.find_starts import find_starts as find_starts
+from ._statistics.bands import Band as Band
+from ._statistics.bootstrap import Bootstrap as Bootstrap
 from ._statistics.compare import Comparison as Comparison, compare as compare
 from ._statistics.derived_result import Derived as Derived
 from ._statistics.diagnostics import Finding as Finding
 from ._statistics.estimate import Estimate as Estimate
+from ._statistics.intervals import Intervals as Intervals
+from ._statistics.posterior import Posterior as Posterior
+from ._statistics.profile import Contour as Contour, Profile as Profile
 from ._status import RESULTS as RESULTS
 from .basis import (
     ODE as ODE,
