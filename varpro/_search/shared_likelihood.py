@@ -217,8 +217,10 @@ def likeliest_of_all(
     limits: tuple[Array | None, Array | None],
     alpha: Float[Array, " p"],
     coef: PyTree,
+    told: Callable[[Array, Array, Array, Array], Bool[Array, ""]] | None = None,
 ) -> SharedLikeliest:
-    """The minimum of F that begins near `alpha`, with `evaluate(alpha, coef)` and residuals of priors."""
+    """The minimum of F that begins near `alpha`, with `evaluate(alpha, coef)` and residuals of priors;
+    `told` as in `newton.minimum`."""
     none = jnp.full_like(alpha, jnp.inf)
     lower = -none if limits[0] is None else jnp.asarray(limits[0])
     upper = none if limits[1] is None else jnp.asarray(limits[1])
@@ -243,7 +245,7 @@ def likeliest_of_all(
     # The cost is known as well as the searches for coefficients end.
     rounding = float(jnp.finfo(alpha.dtype).eps) ** 0.75
     begin = coef, jnp.zeros((), bool), jnp.zeros((), jnp.int32)
-    found = minimum(point, alpha, lower, upper, begin, rounding=rounding)
+    found = minimum(point, alpha, lower, upper, begin, rounding=rounding, told=told)
     coef, settled, _ = found.at.more
     return SharedLikeliest(
         found.at.theta, coef, found.at.cost, found.converged & settled, found.steps

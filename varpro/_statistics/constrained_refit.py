@@ -370,7 +370,7 @@ def _check_held(fit: Fitted, one: Quantity) -> None:
         )
     if not linear.sought:
         return
-    if one.index not in linear.sought and np.count_nonzero(np.asarray(linear.mix)[one.index]) != 1:
+    if linear.mix is not None and np.count_nonzero(np.asarray(linear.mix)[one.index]) != 1:
         raise InputError(
             f"'{one.label}' follows no or several coefficients, so a profile cannot hold it. Use "
             "intervals by covariance or bootstrap."
