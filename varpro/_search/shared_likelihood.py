@@ -145,10 +145,25 @@ def eliminated(
         # Where nothing was counted the best coefficients are those of least squares: zero.
         given = jnp.where(jnp.any((y != 0) & (given > 0), axis=0), given, 0.0)
     args = (y.T, given.T, ends[0].T, ends[1].T, coef.T)
-    found, scale, coef, settled, steps = jax.lax.map(one, args, batch_size=min(_LANES, k))
+    found, scale, coef, settled, steps = _of_each(one, args, min(_LANES, k))
     cost, size, gradient, sure, whole = (jnp.sum(a, axis=0) for a in found)
     total = (cost, size, gradient, sure, whole, jnp.sum(scale, axis=0))
     return Eliminated(*total, coef.T, jnp.all(settled), jnp.max(steps))
+
+
+def _of_each(one: Callable[[Any], Any], args: tuple[Array, ...], lanes: int) -> Any:
+    """`one` of each row of `args`. What has no numbers, as the gradient without a parameter, `lax.map` cannot
+    put together again."""
+    shapes, tree = jax.tree.flatten(jax.eval_shape(one, tuple(a[0] for a in args)))
+    some = [i for i, shape in enumerate(shapes) if shape.size]
+
+    def with_numbers(row):
+        leaves = jax.tree.leaves(one(row))
+        return [leaves[i] for i in some]
+
+    found = dict(zip(some, jax.lax.map(with_numbers, args, batch_size=lanes), strict=True))
+    none = [jnp.zeros((len(args[0]), *shape.shape), shape.dtype) for shape in shapes]
+    return jax.tree.unflatten(tree, [found.get(i, none[i]) for i in range(len(shapes))])
 
 
 def _of_every_basis(
