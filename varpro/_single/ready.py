@@ -151,11 +151,16 @@ def _made(
     built = declared.model
     constraints = constraints.split(built.names, built.columns)
     spec = constraints.coefficients
-    linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+
+    def rules_of(built: Model) -> Linear:
+        kind = np.iscomplexobj(data.y)
+        return spec.rules(built.columns, data.num_rhs, built.order, kind, data.names.numbers)
+
+    linear = rules_of(built)
     declared = declared.placed(data, linear)
     if declared.model is not built:
         built = declared.model
-        linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+        linear = rules_of(built)
     mixed = _why_not_compressed(built, linear, data, noise)
     if data.count is not None and mixed or search.compress and mixed:
         raise InputError(f"Right-hand sides cannot be compressed: {mixed}.", argument="compress")
