@@ -254,6 +254,21 @@ def test_data_whose_squares_are_no_numbers_are_refused(dtype, size, sigma, messa
         vp.fit(DECAY, {"a": (x, y)}, sigma=None if sigma is None else {"a": sigma})
 
 
+def test_fewer_positions_than_parameters_determine_nothing():
+    two = np.repeat([0.0, 1.0], 50)
+    with pytest.raises(vp.InputError, match="x has 2 different values.* 2 linear and 1 nonlinear"):
+        vp.fit(DECAY, two, np.exp(-two))
+    several = np.exp(-two)[:, None] * np.arange(1.0, 4.0)
+    with pytest.raises(vp.InputError, match="x has 2 different values"):
+        vp.fit(DECAY, two, several)
+    # Three positions are enough.
+    three = np.repeat([0.0, 1.0, 3.0], 27)
+    assert vp.fit(DECAY, three, 3 * np.exp(-three / 2) + 0.5).success
+    used = np.arange(81) < 54
+    with pytest.raises(vp.InputError, match="x has 2 different values"):
+        vp.fit(DECAY, three, 3 * np.exp(-three / 2) + 0.5, mask=used)
+
+
 @pytest.mark.parametrize(
     ("dtype", "sizes"), [(float, (1e-140, 1e150)), (np.float32, (1e-15, 1e15))]
 )
