@@ -15,7 +15,7 @@ import varpro as vp
 from varpro._search import local_plan
 
 jax.config.update("jax_enable_x64", True)
-DENSE = 200
+DENSE = 400
 
 
 def case(peaks, samples, seed=0):
