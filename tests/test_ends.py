@@ -202,3 +202,46 @@ def test_default_tolerances_keep_digits_of_slow_searches():
         fit = run(form, problem, start)
         values, _ = published(form, fit)
         assert lre(values, problem.certified) > 7.0
+
+
+DECAY = vp.Exp("e", tau=1.0) + vp.Constant("c")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "sigma", "message"),
+    [
+        (float, 1e200, None, "so large .* of float64. Give it in another unit.$"),
+        (complex, 1e200, None, "so large"),
+        (float, 1e-200, None, "so small"),
+        (np.float32, 1e25, None, "so large .* of float32. Give it in another unit or as float64"),
+        (np.float32, 1e-30, None, "so small"),
+        (float, 1.0, 1e-300, "so large .*e.300 times its weight"),
+        (float, 1.0, 1e300, "so small"),
+    ],
+)
+def test_data_whose_squares_are_no_numbers_are_refused(dtype, size, sigma, message):
+    y = (size * (3 * np.exp(-X / 2) + 0.5)).astype(dtype)
+    x, sigma = X.astype(y.real.dtype), None if sigma is None else np.full(X.shape, sigma)
+    with pytest.raises(vp.InputError, match=message):
+        vp.fit(DECAY, x, y, sigma=sigma)
+    with pytest.raises(vp.InputError, match="Data set 'a': y is so"):
+        vp.fit(DECAY, {"a": (x, y)}, sigma=None if sigma is None else {"a": sigma})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [(float, (1e-140, 1e150)), (np.float32, (1e-15, 1e15))]
+)
+def test_sizes_that_are_taken_end_at_the_same_optimum(dtype, sizes):
+    y = 3 * np.exp(-X / 2) + 0.5 + 0.01 * noise(0)
+    x = X.astype(dtype)
+    plain = vp.fit(DECAY, x, y.astype(dtype))
+    for size in sizes:
+        fit = vp.fit(DECAY, x, (size * y).astype(dtype))
+        assert plain.success and fit.success
+        error = plain["e.tau"].stderr
+        # Searches end within ftol of each other, and single precision keeps six digits of the residual.
+        assert abs(fit.alpha - plain.alpha)[0] < 1e-2 * error
+        assert abs(fit["e.tau"].stderr / error - 1) < 1e-2
+    batch = vp.fit_many(DECAY, x, (np.array([*sizes, 1.0])[:, None] * y).astype(dtype))
+    assert np.all(batch.status == 1)
+    np.testing.assert_allclose(batch.alpha[:, 0], plain.alpha[0], atol=1e-2 * error)

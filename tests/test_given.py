@@ -289,6 +289,7 @@ REFUSED = {
     "decimals": (lambda: [decimal.Decimal(1)] * 101, "holds Decimal"),
     "categories": (lambda: pd.Series(np.arange(101)).astype("category"), "categorical"),
     "text": (lambda: ["1.0"] * 101, "numeric"),
+    "text of several lengths": (lambda: ["1", *["1.0"] * 100], "numeric"),
     "truth": (lambda: X > 2, "numeric, but has dtype bool"),
     "records": (lambda: np.zeros(101, [("t", float), ("y", float)]), "fields t, y"),
     "two variables": (lambda: xr.Dataset({"a": ("t", X), "b": ("t", X)}), "2 variables"),

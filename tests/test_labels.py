@@ -185,6 +185,20 @@ def test_an_index_joins_columns_of_pandas():
         vp.fit(MODEL, x.set_axis(index + 7), y)
 
 
+def test_a_table_of_one_column_is_that_column():
+    frame = pd.DataFrame({"t": X, "a": VALUES[:, 0], "b": VALUES[:, 1], "error": 1 + X})
+    plain = vp.fit(MODEL, X, VALUES[:, :2], sigma=1 + X)
+    fit = vp.fit(MODEL, frame[["t"]], frame[["a", "b"]], sigma=frame["error"])
+    np.testing.assert_array_equal(fit.alpha, plain.alpha)
+    shuffled = frame.sample(frac=1, random_state=0)
+    fit = vp.fit(MODEL, shuffled[["t"]], frame[["a", "b"]], sigma=shuffled["error"])
+    np.testing.assert_array_equal(fit.alpha, plain.alpha)
+    with pytest.raises(
+        vp.InputError, match="x has 101 points, as the first axis of y .101, 2. has"
+    ):
+        vp.fit_many(MODEL, frame[["t"]], frame[["a", "b"]])
+
+
 def test_labels_join_maps_to_cubes():
     starts = xr.DataArray(TAUS, dims=("row", "column"), coords={"row": [1, 2], "column": [3, 4, 5]})
     used = starts < 2.9

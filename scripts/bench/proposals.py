@@ -381,7 +381,7 @@ def proposal(case: Case, folder: Path, seed: int) -> tuple[bool, str]:
         said = write_proposal(config, source, True, Asked())
     except vp.InputError as error:
         return False, str(error)
-    words = next(line for line in said if line.startswith("The model"))
+    words = next(line for line in said if "AICc chooses" in line)
     right = re.search(case.right, words.split(";")[0]) and case.also(
         config.read_text(encoding="utf-8")
     )

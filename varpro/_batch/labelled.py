@@ -175,6 +175,18 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
 def own_positions(cube: Cube) -> Rows | None:
     """Positions of each curve, where x has axes of the batch; of models to which x is one axis."""
     x, rows = cube.x, cube.rows
+    points = tuple(getattr(x, "shape", ()))
+    if (
+        rows.shape
+        and points in ((rows.shape[0],), (rows.shape[0], 1))
+        and rows.samples not in points
+    ):
+        shape = (*rows.shape, rows.samples)
+        raise InputError(
+            f"x has {points[0]} points, as the first axis of y {shape} has; in fit_many a curve runs along "
+            "the last axis. Transpose y.",
+            argument="x",
+        )
     if isinstance(x, dict | list | tuple) or axes_in(x) < 2 or not rows.shape:
         return None
     whole = (*rows.shape, rows.samples)

@@ -152,7 +152,7 @@ def prepare(
         setup = set_up(bounding_boxes(params, own, boxes), constraints, guess, alike)
         layout = setup.layout
         if not own:
-            check_distinct(built, layout, setup.numbers, setup.params, data)
+            check_distinct(built, layout.source, layout.free, setup.all_starts, data)
         numbers, coordinates = setup.typed(real)[0], setup.coordinates
         columns = Assembled(
             without_names(built),

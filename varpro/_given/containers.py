@@ -273,7 +273,9 @@ def _tried(what: str, value: Any, convert: Callable[[Any], Any]) -> np.ndarray:
                 argument=what,
             ) from error
         if isinstance(value, list | tuple):
-            lengths = sorted({len(v) for v in value if hasattr(v, "__len__")})
+            lengths = sorted(
+                {len(v) for v in value if hasattr(v, "__len__") and not isinstance(v, str | bytes)}
+            )
             reason = f"its parts have the lengths {lengths}" if len(lengths) > 1 else str(error)
             raise InputError(f"{what} is ragged: {reason}.", argument=what) from error
         raise InputError(

@@ -141,6 +141,8 @@ def aligned(what: str, given: Given, like: Given, whole: tuple[int, ...]) -> Giv
     else:
         places = list(range(min(len(mine), len(theirs))))
     for axis, place in enumerate(places):
+        if axis > 0 and given.values.shape[axis] == 1:
+            continue  # a table of one column is that column, whatever it is called
         taken = places_of(what, given.axes[axis], like.axes[place])
         if taken is not None:
             given = _taken(given, taken, axis)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -12,13 +11,12 @@ from .._errors import InputError, suggestion
 from .._given.arguments import axes_in
 from .._given.containers import is_labelled
 from .._parameters.layout import Layout
-from .._problem.checks import check_distinct
+from .._problem.checks import check_distinct, check_squares
 from .._problem.data import Data, prepare_data
 from .._problem.linear_constraints import Linear
 from .._problem.model_like import ModelLike, takes_vectors
 from .._problem.noise import check_noise
 from .._problem.options import Weighting
-from .._starts.declare import Setup
 from ..basis import Model
 
 
@@ -82,6 +80,7 @@ def data_of_all(
                 *pair, dataclasses.replace(weighting, **mine), dim=dim, flat=takes_vectors(one)
             )
             check_noise(weighting.noise, found[key].y, found[key].keep)
+            check_squares(found[key])
         except InputError as error:
             raise InputError(
                 f"Data set '{key}': {error}", argument=error.argument, name=key
@@ -121,19 +120,9 @@ def local_free(one: DataSet, layout: Layout) -> tuple[int, ...]:
     return tuple(i for i, j in enumerate(one.picks) if layout.source[j] in free)
 
 
-def check_distinct_starts(one: DataSet, setup: Setup) -> None:
-    """Refuse equal starts of components within a data set."""
-    layout = setup.layout
+def check_distinct_starts(one: DataSet, layout: Layout, starts: np.ndarray) -> None:
+    """Refuse equal starts of components within a data set, of all `starts` (q,)."""
     source = [layout.source[j] for j in one.picks]
-    mine = Layout(
-        one.own,
-        tuple(i for i in local_free(one, layout) if source.index(source[i]) == i),
-        tuple(source.index(j) for j in source),
-        (),
-        (),
-    )
-    values = list(setup.params.values())
-    local = {name: values[layout.source[j]] for name, j in zip(one.own, one.picks, strict=True)}
-    numbers = dataclasses.replace(setup.numbers, slopes=None, limits=None)
-    numbers = jax.tree.map(lambda a: a[one.picks], numbers)
-    check_distinct(one.model, mine, numbers, local, one.data)
+    first = [source.index(j) for j in source]
+    free = [i for i in local_free(one, layout) if first[i] == i]
+    check_distinct(one.model, first, free, starts[one.picks], one.data)

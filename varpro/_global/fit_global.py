@@ -19,7 +19,7 @@ from .._problem.side_groups import laid_out
 from .._reduced.multi_dataset import Several, local_layout, stacked
 from .._search.minimise import Search, typed
 from .._search.multistart import Multistart
-from .._starts.declare import Declared, Setup, declare, same_optimum, set_up
+from .._starts.declare import Declared, Setup, declare_all, same_optimum, set_up
 from .._statistics.solution import DatasetOptimum
 from .._types import precision
 from ..basis import without_names
@@ -55,11 +55,12 @@ def fit_sets(
     local = typed(search.local, real)
     noise = _typed_noise(weighting.noise, real)
     with precision(real):
-        models = {
-            key: declare(model_of(model, key, sets), data, init_of(constraints.init, key))
-            for key, data in datas.items()
-        }
-        declared = {key: each.params() for key, each in models.items()}
+        models = declare_all(
+            {key: model_of(model, key, sets) for key in datas},
+            datas,
+            {key: init_of(constraints.init, key) for key in datas},
+        )
+        declared = {key: each.own_params for key, each in models.items()}
         shared = shared_names(share, declared)
         params, own = named(declared, shared, constraints.init)
         names = tuple(params)
@@ -93,9 +94,10 @@ def fit_sets(
             for key in datas
         ]
         check_enough(ready, len(layout.free))
-        for one in ready:
-            if search.starts == 1:
-                check_distinct_starts(one, setup)
+        if search.starts == 1:
+            starts = setup.all_starts
+            for one in ready:
+                check_distinct_starts(one, layout, starts)
         free = [local_free(one, layout) for one in ready]
         checked = search.starts == 1
         points = search.points(setup.coordinates)

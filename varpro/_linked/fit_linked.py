@@ -76,7 +76,7 @@ def fit_linked(
             raise InputError(
                 "link: a model has a term without a coefficient (vp.Offset), which linked data sets have not."
             )
-        declared = {key: each.params() for key, each in models.items()}
+        declared = {key: each.own_params for key, each in models.items()}
         shared = shared_names(share, declared)
         params, own = named(declared, shared, constraints.init)
         columns, of_sets, linked = _columns(

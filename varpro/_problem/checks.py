@@ -1,14 +1,11 @@
 """The refusal of starts and data that determine nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
-from .._parameters.expression import evaluated
-from .._parameters.layout import Layout, Numbers
-from .._parameters.param import Param
 from ..basis import Model, at_side
 from .data import Data
 from .linear_constraints import Linear
@@ -40,6 +37,40 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         )
 
 
+def check_squares(data: Data) -> None:
+    """Refuse data of which chi-square, a sum of squares, is no number of their precision.
+
+    Small residuals count as well: those of sqrt(eps) times the largest value must have squares.
+    """
+    if not np.iscomplexobj(data.y):
+        largest = max(float(data.y.max()), -float(data.y.min()))
+    else:
+        largest = float(np.abs(data.y).max())
+    weights = np.ones(1) if data.weights is None else data.weights
+    info = np.finfo(data.real)
+    highest = (float(info.max) / data.y.size) ** 0.5
+    lowest = (float(info.tiny) / float(info.eps)) ** 0.5
+    # A bound for the largest product is nearly always enough.
+    weighted = largest * float(weights.max())
+    if weighted > highest or float(weights.max()) > highest:
+        wide = weights.astype(float).reshape(len(weights), -1)
+        with np.errstate(over="ignore"):
+            weighted = float((np.abs(data.y).astype(float) * wide).max())
+        weighted = max(weighted, float(wide.max()))
+    if lowest <= weighted <= highest or weighted == 0.0:
+        return
+    size = "large" if weighted > highest else "small"
+    over = (
+        "" if data.weights is None else f", and {weighted:.3g} times its weight or over its error"
+    )
+    how = "" if data.real == np.float64 else " or as float64"
+    raise InputError(
+        f"y is so {size} ({largest:.3g}{over}) that its squares are no numbers of {data.real}. Give it in "
+        f"another unit{how}.",
+        argument="y",
+    )
+
+
 def _which(data: Data, j: int) -> str:
     if data.names.columns is None:
         return f"Right-hand side {j} (counted from 0)"
@@ -47,26 +78,24 @@ def _which(data: Data, j: int) -> str:
 
 
 def check_distinct(
-    built: Model, layout: Layout, numbers: Numbers, params: Mapping[str, Param], data: Data
+    built: Model, source: Sequence[int], free: Collection[int], values: np.ndarray, data: Data
 ) -> None:
     """Refuse starts from which two components would stay the same for ever.
 
     Equal columns have equal derivatives, so no step tells their parameters apart if all are free.
+
+    **Arguments:** `source`, for each parameter of the model the one whose value it takes; `free`, those that
+    have a coordinate; `values`, where all begin.
     """
-    inits = [param.init for param in params.values()]
-    values = np.array([inits[source] for source in layout.source], dtype=float)
-    values = values * np.asarray(numbers.scale) + np.asarray(numbers.shift)
-    for i, tree in layout.formulas:
-        values[i] = evaluated(tree, values, np)
     for first, second, index in built.identical_columns(values):
-        column_weights = [(layout.source[i], layout.source[j]) for i, j in index]
-        free = [len({i, j}.intersection(layout.free)) for i, j in column_weights if i != j]
-        if 1 in free or 2 not in free:
+        pairs = [(source[i], source[j]) for i, j in index]
+        moving = [len({i, j}.intersection(free)) for i, j in pairs if i != j]
+        if 1 in moving or 2 not in moving:
             continue
         phi = np.asarray(at_side(built, 0).evaluate(data.x, jnp.asarray(values, data.real)))
         size = np.linalg.norm(phi, axis=0)
         rank = np.linalg.matrix_rank(phi / np.where(size > 0, size, 1.0))
-        at = ", ".join(f"{layout.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
+        at = ", ".join(f"{built.names[i].rpartition('.')[2]} = {values[i]:g}" for i, _ in index)
         raise InputError(
             f"Phi has rank {rank} of {phi.shape[1]} at the starting point: columns '{first}' and "
             f"'{second}' are identical ({at}). Give distinct starts."

@@ -283,7 +283,9 @@ def _sample_dim(x: PyTree, y: Any, dim: str | None) -> str | None:
 def _matrix(y: object) -> Given:
     """y as numbers (m,) or (m, k)."""
     if isinstance(y, list | tuple):
-        lengths = [len(one) for one in y if hasattr(one, "__len__")]
+        lengths = [
+            len(one) for one in y if hasattr(one, "__len__") and not isinstance(one, str | bytes)
+        ]
         if len(set(lengths)) > 1:
             raise InputError(
                 f"y is ragged: its parts have the lengths {sorted(set(lengths))}, but right-hand sides "

@@ -6,6 +6,7 @@ blocks J_d (dv_d / dtheta). Of each block the triangle alone is kept: [J_d r_d] 
 rows as data set d has parameters, plus one, however many samples it has.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -203,9 +204,10 @@ def stacked(
     return tuple(stacks), tuple(tuple(group) for group in members.values())
 
 
-def local_layout(names: Sequence[str], free: Sequence[int]) -> tuple[Layout, Numbers]:
+@functools.lru_cache(maxsize=256)
+def local_layout(names: tuple[str, ...], free: tuple[int, ...]) -> tuple[Layout, Numbers]:
     """The layout of one data set in which its free values are the coordinates."""
     q = len(names)
-    layout = Layout(tuple(names), tuple(free), tuple(range(q)), (), ())
+    layout = Layout(names, free, tuple(range(q)), (), ())
     none, every = np.zeros(q), np.full(q, np.inf)
     return layout, Numbers(none, -every, every, none, every, none + 1.0, none)

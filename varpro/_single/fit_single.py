@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._problem.checks import check_squares
 from .._problem.compress import Compressed, compress
 from .._problem.data import Data, prepare_data
 from .._problem.linear_constraints import Linear
@@ -52,6 +53,7 @@ def fit_one(
     if isinstance(y, Compressed):
         data = dataclasses.replace(data, count=y.count, vector=False)
     check_noise(weighting.noise, data.y, data.keep)
+    check_squares(data)
     return fit_data(model, data, constraints, search, weighting.noise, small)
 
 

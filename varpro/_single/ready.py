@@ -163,7 +163,7 @@ def _made(
         _refuse_bounds(how, setup)
     check_enough(data, len(free), len(linear.sought or built.columns), linear)
     if search.starts == 1:
-        check_distinct(built, setup.layout, setup.numbers, setup.params, data)
+        check_distinct(built, setup.layout.source, setup.layout.free, setup.all_starts, data)
     made = Ready(
         declared=declared,
         model=built,

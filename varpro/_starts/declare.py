@@ -1,6 +1,7 @@
 """The set-up of every fit: from a model, data and constraints to parameters and their layout."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._parameters.expression import evaluated
 from .._parameters.layout import Coordinates, Layout, Numbers, build_layout
 from .._parameters.param import Param
 from .._problem.data import Data
@@ -82,7 +84,7 @@ class Declared:
         basis = Sum(tuple(parts)) if isinstance(self.basis, Sum) else parts[0]
         return Declared(basis, build_model(basis))
 
-    @property
+    @functools.cached_property
     def lifetimes(self) -> list[str]:
         """Names of the parameters that are inverses of rates."""
         return [
@@ -92,7 +94,12 @@ class Declared:
             if k in p.parameters
         ]
 
-    def params(self, constraints: Constraints = NONE) -> dict[str, Param]:
+    @functools.cached_property
+    def own_params(self) -> dict[str, Param]:
+        """All parameters by full name, with what the model says of them."""
+        return self.params(NONE)
+
+    def params(self, constraints: Constraints) -> dict[str, Param]:
         """All parameters by full name, with what is said of them on top of what the model says."""
         return starts_of(self.basis, constraints.init, constraints.bounds)
 
@@ -133,6 +140,14 @@ class Setup:
         values = np.array([inits[source] for source in self.layout.source], float)
         return values * np.asarray(self.numbers.scale) + np.asarray(self.numbers.shift)
 
+    @property
+    def all_starts(self) -> np.ndarray:
+        """Where all parameters (q,) begin, formulas evaluated."""
+        values = self.starts
+        for i, tree in self.layout.formulas:
+            values[i] = evaluated(tree, values, np)
+        return values
+
     def started_at(self, alpha: np.ndarray) -> "Setup":
         """The same with the coordinates alpha (p,) as start."""
         start = dataclasses.replace(self.coordinates, start=np.asarray(alpha, float))
@@ -158,10 +173,30 @@ def declare(model: ModelLike, data: Data, init: Mapping[str, Any]) -> Declared:
     """The model made ready for `data`; `init` holds the parameters of a bare function.
 
     **Raises:** `InputError` for x that the model cannot have, and for a dispersion without wavelengths."""
+    basis = _prepared(model, data, init)
+    return Declared(basis, build_model(basis))
+
+
+def declare_all(
+    models: Mapping[str, ModelLike],
+    datas: Mapping[str, Data],
+    inits: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Declared]:
+    """The same for each data set: those whose model is one object, which x does not change, share what is made of it."""
+    made: dict[int, Declared] = {}
+    declared = {}
+    for key, data in datas.items():
+        basis = _prepared(models[key], data, inits[key])
+        if id(basis) not in made:
+            made[id(basis)] = Declared(basis, build_model(basis))
+        declared[key] = made[id(basis)]
+    return declared
+
+
+def _prepared(model: ModelLike, data: Data, init: Mapping[str, Any]) -> AbstractBasis:
     count = data.y.shape[1] if data.count is None else data.count
     basis = as_basis(model, init).prepared(data.x, data.real)
-    basis = at_wavelengths(basis, data.names.numbers, count, data.real)
-    return Declared(basis, build_model(basis))
+    return at_wavelengths(basis, data.names.numbers, count, data.real)
 
 
 def set_up(

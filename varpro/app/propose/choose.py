@@ -22,7 +22,7 @@ _WIDTHS = ("width", "fwhm", "sigma", "gamma", "hwhm")
 _SHARES = ("eta",)  # between nothing and all
 # Evaluations that each candidate is given, what AICc must gain for parameters more, and the condition
 # number beyond which components are one too many.
-_POLISH, _WORTH, _CONDITION = 60, 16.0, 1e4
+_POLISH, WORTH, _CONDITION = 60, 16.0, 1e4
 # The share of the variance below which what is left is rounding.
 _ROUNDING = 1e-12
 # Summits of the residual that are tried as further peaks, one after the other.
@@ -130,7 +130,7 @@ def _ranked(choices: list[Choice]) -> list[Choice]:
     while left:
         best = left[0]
         for one in left[1:]:
-            worth = _WORTH if one.count > best.count else 0.0
+            worth = WORTH if one.count > best.count else 0.0
             worth += max(one.searched - best.searched, 0.0)
             best = one if one.aicc < best.aicc - worth else best
         ranked.append(best)
@@ -375,7 +375,7 @@ def _further(best: Choice, samples: Samples):
             now.starts | known,
         )
         choice = tried(more, samples)
-        if choice is None or choice.aicc > now.aicc - _WORTH:
+        if choice is None or choice.aicc > now.aicc - WORTH:
             return
         yield choice
         now = choice

@@ -18,7 +18,7 @@ from ..plan.fit import fit_plan
 from ..plan.make_plan import make_plan
 from ..scaffold.starter import Starter, quoted, refuse_place, starter_text, written_to
 from .as_lines import model_lines
-from .choose import Choice, Samples, choose, of_one_curve, samples_of, tried
+from .choose import WORTH, Choice, Samples, choose, of_one_curve, samples_of, tried
 from .columns import find_columns
 from .found import Asked, Found
 
@@ -89,7 +89,7 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
 def _said(
     choice: Choice, ranked: list[Choice], failures: list[str], separate: bool, found: Found
 ) -> Iterator[str]:
-    verb = "The model of least AICc that converges is" if failures else "The model of least AICc is"
+    verb = "Of the models that converge AICc chooses" if failures else "AICc chooses"
     explained = f"; it explains {100 * (1 - choice.left):.4g}% of the variance"
     yield f"{verb} {choice.candidate.words}{explained}. It was fitted from the starts in the file."
     if failures:
@@ -102,7 +102,9 @@ def _said(
         listed = ", ".join(
             f"{c.candidate.words} (AICc {c.aicc - choice.aicc:+.0f})" for c in others
         )
-        yield f"What else there was: {listed}"
+        rule = f"; more parameters must lower it by {WORTH:.0f}"
+        rule = rule if any(c.aicc < choice.aicc for c in others) else ""
+        yield f"What else there was: {listed}{rule}"
     if separate and not found.each:
         yield "Every column is fitted for itself (share: none): they do not share their parameters."
     if found.noise != "poisson" and found.sigma is None and not found.each:
