@@ -347,16 +347,16 @@ def test_a_blur_is_found_together_with_the_image_behind_it(rng):
     side, strength, noise = 12, 0.01, 0.01
     fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)
 
-    def view(alpha, image):
-        widths = alpha["width"] ** 2 + jnp.array([0.0, 1.5**2])[:, None, None]
-        transfer = jnp.exp(-2 * np.pi**2 * widths * (fy**2 + fx**2))
-        return jnp.fft.irfft2(transfer * jnp.fft.rfft2(image), s=(side, side))
+    def view(alpha, image, xp: Any = jnp):
+        widths = alpha["width"] ** 2 + np.array([0.0, 1.5**2])[:, None, None]
+        transfer = xp.exp(-2 * np.pi**2 * widths * (fy**2 + fx**2))
+        return xp.fft.irfft2(transfer * xp.fft.rfft2(image), s=(side, side))
 
     def blurred(alpha, _):
         takes = jax.ShapeDtypeStruct((side, side), float)
         return lx.FunctionLinearOperator(lambda image: view(alpha, image), takes)
 
-    units = jnp.eye(side**2).reshape(-1, side, side)
+    units = np.eye(side**2).reshape(-1, side, side)
     steps = [np.diff(units, axis=axis).reshape(side**2, -1) for axis in (1, 2)]
     smooth = strength**0.5 * np.concatenate(steps, axis=1).T
 
@@ -366,7 +366,7 @@ def test_a_blur_is_found_together_with_the_image_behind_it(rng):
 
     truth, start = {"width": 0.8}, {"width": 1.2}
     image = np.kron(rng.uniform(size=(4, 4)), np.ones((3, 3)))
-    y = np.asarray(view(truth, image)) + noise * rng.normal(size=(2, side, side))
+    y = view(truth, image, np) + noise * rng.normal(size=(2, side, side))
     right = np.concatenate([y.ravel(), np.zeros(len(smooth))])
     twin = vp.solve(above, right, start)
     found = vp.solve(blurred, y, start, penalty=vp.Tikhonov(strength, "gradient"), **EXACT)
