@@ -340,35 +340,3 @@ def test_wrong_options_are_refused():
     ):
         with pytest.raises(vp.InputError, match=complaint):
             make()
-
-
-def test_a_blur_is_found_together_with_the_image_behind_it(rng):
-    """Blind deconvolution: two views of one image, the second out of focus by a known amount more."""
-    side, strength, noise = 12, 0.01, 0.01
-    fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)
-
-    def view(alpha, image, xp: Any = jnp):
-        widths = alpha["width"] ** 2 + np.array([0.0, 1.5**2])[:, None, None]
-        transfer = xp.exp(-2 * np.pi**2 * widths * (fy**2 + fx**2))
-        return xp.fft.irfft2(transfer * xp.fft.rfft2(image), s=(side, side))
-
-    def blurred(alpha, _):
-        takes = jax.ShapeDtypeStruct((side, side), float)
-        return lx.FunctionLinearOperator(lambda image: view(alpha, image), takes)
-
-    units = np.eye(side**2).reshape(-1, side, side)
-    steps = [np.diff(units, axis=axis).reshape(side**2, -1) for axis in (1, 2)]
-    smooth = strength**0.5 * np.concatenate(steps, axis=1).T
-
-    def above(alpha, _):
-        seen = jax.vmap(lambda unit: view(alpha, unit))(units).reshape(side**2, -1)
-        return jnp.concatenate([seen.T, smooth])
-
-    truth, start = {"width": 0.8}, {"width": 1.2}
-    image = np.kron(rng.uniform(size=(4, 4)), np.ones((3, 3)))
-    y = view(truth, image, np) + noise * rng.normal(size=(2, side, side))
-    right = np.concatenate([y.ravel(), np.zeros(len(smooth))])
-    twin = vp.solve(above, right, start)
-    found = vp.solve(blurred, y, start, penalty=vp.Tikhonov(strength, "gradient"), **EXACT)
-    same(found, twin)
-    assert abs(found.value["width"] - 0.8) < 0.1
