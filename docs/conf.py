@@ -30,6 +30,7 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "markdown_docstrings",
+    "mathtext",
     "public_names",
     "configuration",
 ]
@@ -37,7 +38,9 @@ exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"
 
 myst_heading_anchors = 3
 
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 add_module_names = False
@@ -60,6 +63,7 @@ sphinx_gallery_conf = {
     "copyfile_regex": r"data/.*\.csv",
 }
 
+html_math_renderer = "mathtext"
 html_theme = "furo"
 html_title = f"varpro {version}"
 html_show_sphinx = False

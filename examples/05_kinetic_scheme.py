@@ -25,7 +25,8 @@ wavelength = table.columns.astype(float).to_numpy()
 
 irf = vp.GaussianIRF("irf", center=-84.0, width=1.5, period=13200.0, backsweep=True)
 rates = {"A->B": 0.2, "B->C": 0.07, "C->D": 0.02, "D->": 1.6e-4}
-chain = vp.Kinetics("psi", rates, irf=irf) + vp.Constant("dark")
+scheme = vp.Kinetics("psi", rates, irf=irf)
+chain = scheme + vp.Constant("dark")
 fit = vp.fit(chain, t, y, nonnegative=["dark"])
 print(fit)
 
@@ -70,4 +71,31 @@ for j, color in ((19, "#0072b2"), (28, "#009e73"), (34, "#d55e00")):
     )
 right.set(xlim=(-8, 120), xlabel="time (ps)", title="counts and fit")
 right.legend(frameon=False)
+
+# %%
+# The populations are sums of decays, and the amplitudes of these, a matrix, turn the spectra of states into
+# decay-associated ones: those of the parallel fit, here as points.
+
+speeds, amplitudes = scheme.modes({name: fit[f"psi.{name}"].value for name in rates})
+species = np.stack([fit[f"psi.{state}"].value for state in states])
+associated = amplitudes.T @ species
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+for state, spectrum, color in zip(states, species, colors, strict=True):
+    left.plot(wavelength, spectrum, color=color, label=state)
+ends = [f"{float(f'{1 / speed:.3g}'):g}" for speed in speeds]
+for lifetime, spectrum, name, color in zip(ends, associated, lifetimes, colors, strict=True):
+    middle.plot(wavelength, spectrum, color=color, label=f"{lifetime} ps")
+    middle.plot(wavelength, other[name].value, ".", color=color)
+    assert np.allclose(spectrum, other[name].value, atol=1e-3 * np.abs(associated).max())
+for axis, title in ((left, "spectra of the states"), (middle, "decay-associated spectra")):
+    axis.axhline(0, color="k", lw=0.5)
+    axis.set(xlabel="wavelength (nm)", title=title)
+    axis.legend(frameon=False)
+right.imshow(amplitudes, cmap="RdBu_r", vmin=-2, vmax=2)
+for (i, j), value in np.ndenumerate(amplitudes):
+    shade = "w" if abs(value) > 1.5 else "k"
+    right.text(j, i, f"{value:.2f}", ha="center", va="center", color=shade)
+right.set(title="amplitudes", xlabel="lifetime (ps)")
+right.set_yticks(range(len(states)), states)
+right.set_xticks(range(len(ends)), ends)
 plt.show()

@@ -168,6 +168,8 @@ def test_intervals_and_tables_of_a_batch(rng):
     assert frame.loc[("B", 3), "a.tau"] == batch["a.tau"].value[1, 3]
     assert frame.loc[("B", 3), "a.tau_stderr"] == batch["a.tau"].stderr[1, 3]
     assert frame["status"].iloc[0] == "successful"
+    np.testing.assert_array_equal(batch.best_fit, batch.predict())
+    assert list(batch.best_values) == ["a.tau", "a", "c"]
     page = batch._repr_html_()
     assert "<table" in page and "24 of 24 curves" in page and "a.tau" in page
     with pytest.raises(vp.InputError, match="level"):

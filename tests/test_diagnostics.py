@@ -271,12 +271,20 @@ def test_findings_do_not_mislead(rng):
     peak = 3 * np.exp(-0.5 * ((x - 604) / 1.2) ** 2) + 2 + 0.01 * (x - 600)
     model = vp.Gaussian("g", center=603.0, width=1.0) + vp.Polynomial("bg", degree=1)
     assert not vp.fit(model, x, peak + 0.02 * rng.normal(size=60)).diagnostics
+    # Nor that powers of x cancel each other.
+    cubic = vp.Gaussian("g", center=603.0, width=1.0) + vp.Polynomial("bg", degree=3)
+    several = peak + 0.02 * rng.normal(size=(3, 60))
+    assert not vp.fit(cubic, x, several[0]).diagnostics
+    assert not vp.fit_many(cubic, x, several).diagnostics
     # What follows by the user's own relation is correlated by it.
     two = vp.Exp("a", tau=0.5) + vp.Exp("b", tau=3.0)
     y = 2 * np.exp(-t / 0.5) + np.exp(-t / 3) + 0.02 * rng.normal(size=60)
     related = vp.fit(two, t, y, relations={"a": {"b": 2.0}})
     assert abs(related.correlation[2, 3]) == pytest.approx(1.0)
     assert not [f for f in related.diagnostics if f.code == "correlated"]
+    sets = {"u": (t, y), "v": (t, y + 0.02 * rng.normal(size=60))}
+    tied = vp.fit(two, sets, tie={"b.tau": "6 * a.tau"})
+    assert not [f for f in tied.diagnostics if f.code == "correlated"]
     # Chi-square of counts near zero has another distribution.
     counts = rng.poisson(5 * np.exp(-t) + 0.02)
     few = vp.fit(vp.Exp("a", tau=1.5) + vp.Constant("c"), t, counts, noise="poisson")

@@ -33,6 +33,30 @@ def test_a_voigt_peak_may_end_as_one_of_its_halves(kind):
     assert ends > 0
 
 
+def test_voigt_peaks_of_many_curves_may_end_as_one_of_their_halves():
+    u = (X - 9.0) / 1.5
+    rng = np.random.default_rng(7)
+    for kind, shape in ((vp.Gaussian, np.exp(-0.5 * u**2)), (vp.Lorentzian, 1 / (1 + u**2))):
+        y = 3.0 * shape + 0.5 + 0.03 * rng.normal(size=(100, X.size))
+        fit = vp.fit_many(vp.Voigt("v") + vp.Constant("c"), X, y)
+        half = vp.fit_many(kind("v") + vp.Constant("c"), X, y)
+        assert fit.success.all(), fit.counts
+        assert (fit.chisq <= half.chisq * (1 + 1e-8)).all()
+        width = fit["v.gamma" if kind is vp.Gaussian else "v.sigma"].value
+        assert (width >= 0).all() and 20 < np.sum(width == 0) < 80
+
+
+def test_a_peak_of_type_seven_may_end_as_a_gaussian():
+    # Its shape is then infinite, and the best one beyond that in half of all draws.
+    clean = 3.0 * np.exp(-0.5 * ((X - 9.0) / 1.5) ** 2) + 0.5
+    for seed in range(8):
+        y = clean + 0.03 * noise(seed)
+        fit = vp.fit(vp.Pearson7("p") + vp.Constant("c"), X, y)
+        half = vp.fit(vp.Gaussian("v") + vp.Constant("c"), X, y)
+        assert fit.success, fit.message
+        assert fit.chisq <= half.chisq * (1 + 1e-6)
+
+
 def test_no_width_is_negative():
     y = np.exp(-0.5 * ((X - 9.0) / 1.5) ** 2) + 0.1 + 0.02 * noise(1)
     rng = np.random.default_rng(2)
@@ -127,6 +151,8 @@ def test_peaks_that_run_together_are_no_success():
     assert "run together" in fit.message
     fit = vp.fit(model, {"a": (WIDE, y), "b": (WIDE, 2 * y)})
     assert (fit.success, fit.stop) == (False, "merged")
+    single = vp.fit(model, WIDE.astype(np.float32), y.astype(np.float32))
+    assert not single.success
     # Two peaks that are there, one the opposite of the other, are a success.
     apart = np.exp(-0.5 * ((WIDE - 40) / 5) ** 2) - np.exp(-0.5 * ((WIDE - 44) / 5) ** 2)
     y = apart + 0.001 * noise(1, WIDE.size)
@@ -226,6 +252,21 @@ def test_data_whose_squares_are_no_numbers_are_refused(dtype, size, sigma, messa
         vp.fit(DECAY, x, y, sigma=sigma)
     with pytest.raises(vp.InputError, match="Data set 'a': y is so"):
         vp.fit(DECAY, {"a": (x, y)}, sigma=None if sigma is None else {"a": sigma})
+
+
+def test_fewer_positions_than_parameters_determine_nothing():
+    two = np.repeat([0.0, 1.0], 50)
+    with pytest.raises(vp.InputError, match="x has 2 different values.* 2 linear and 1 nonlinear"):
+        vp.fit(DECAY, two, np.exp(-two))
+    several = np.exp(-two)[:, None] * np.arange(1.0, 4.0)
+    with pytest.raises(vp.InputError, match="x has 2 different values"):
+        vp.fit(DECAY, two, several)
+    # Three positions are enough.
+    three = np.repeat([0.0, 1.0, 3.0], 27)
+    assert vp.fit(DECAY, three, 3 * np.exp(-three / 2) + 0.5).success
+    used = np.arange(81) < 54
+    with pytest.raises(vp.InputError, match="x has 2 different values"):
+        vp.fit(DECAY, three, 3 * np.exp(-three / 2) + 0.5, mask=used)
 
 
 @pytest.mark.parametrize(

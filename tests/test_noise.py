@@ -51,6 +51,36 @@ def test_complex_residuals_without_a_nonlinear_parameter_end_at_the_optimum(rng)
         np.testing.assert_allclose(c, best.x, atol=1e-5)
 
 
+def test_several_curves_without_a_nonlinear_parameter_end_where_each_does_alone():
+    # Right-hand sides, data sets, and data sets of right-hand sides: nothing is shared, so each is by itself.
+    y = np.stack([OUTLIER, OUTLIER[::-1]], axis=1)
+    held = vp.Exp("e", tau=3.0) + vp.Constant("c")
+    for model, noise in ((LINE, "cauchy"), (held, "poisson")):
+        fix = {"fix": "*"} if model is held else {}
+        alone = [vp.fit(model, X, one, noise=noise, **fix) for one in y.T]
+        coef = np.stack([one.coef for one in alone], axis=1)
+        whole = vp.fit(model, X, y, noise=noise, **fix)
+        sets = vp.fit(model, {"a": (X, y[:, 0]), "b": (X, y[:, 1])}, noise=noise, **fix)
+        assert whole.success and sets.success
+        np.testing.assert_allclose(whole.coef, coef, atol=1e-5)
+        np.testing.assert_allclose(sets["b"].coef, coef[:, 1], atol=1e-5)
+        for i, one in enumerate(alone):
+            np.testing.assert_allclose(whole.coef_stderr[:, i], one.coef_stderr, rtol=0.3)
+    many = vp.fit(held, {"a": (X, y), "b": (X, y)}, noise="poisson", fix="*")
+    assert many.success
+    np.testing.assert_allclose(many["b"].coef, coef, atol=1e-5)
+    # No name is given, and there is no nonlinear parameter.
+    assert len(vp.fit(LINE, X, y).ci(method="profile")) == 0
+    # Right-hand sides of which each has a basis of its own.
+    places = {"center_dispersion": [0.1], "dispersion_center": 500.0, "wavelengths": [400.0, 600.0]}
+    irf = vp.GaussianIRF("irf", center=1.0, width=0.5, **places)
+    each = vp.fit(vp.Exp("s", tau=5.0, irf=irf), X, y, fix="*")
+    for i, moved in enumerate((-0.1, 0.1)):
+        one = vp.GaussianIRF("irf", center=1.0 + moved, width=0.5)
+        alone = vp.fit(vp.Exp("s", tau=5.0, irf=one), X, y[:, i], fix="*")
+        np.testing.assert_allclose(each.coef[:, i], alone.coef, rtol=1e-10)
+
+
 def deviance(mu, y):
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.sum(

@@ -399,3 +399,16 @@ def test_a_limit_is_found_where_another_parameter_runs_off(rng):
 
     right = scipy.optimize.brentq(excess, 0.8, 1.5)
     assert found.lower_note == "" and found.lower == pytest.approx(right, abs=1e-4)
+    # Of two data sets with one plateau out of reach.
+    sets = {"a": (x, y), "b": (x, 2 * y + 0.05 * np.random.default_rng(9).normal(size=16))}
+    both = vp.fit(logistic, sets, init=start)
+    found = both.ci(method="profile", names="hill")["hill"]
+    threshold = scipy.stats.t.ppf(0.975, both.dof) ** 2 * both.chisq / both.dof
+
+    def excess_of_both(hill):
+        phi = np.stack([np.ones(16), x**hill], axis=1)  # the power law, where this limit lies
+        left = [y - phi @ np.linalg.lstsq(phi, y, rcond=None)[0] for _, y in sets.values()]
+        return np.sum(np.square(left)) - both.chisq - threshold
+
+    right = scipy.optimize.brentq(excess_of_both, 1.1, 1.2)
+    assert found.lower_note == "" and found.lower == pytest.approx(right, abs=1e-4)

@@ -263,6 +263,17 @@ def test_a_function_that_calls_back_into_its_process_is_not_kept(tmp_path):
         vp.keep_programs(True)
 
 
+def test_a_program_that_tells_of_its_steps_is_for_this_process_alone(tmp_path, compilations):
+    told = []
+    kept_fit(tmp_path, progress=told.append)
+    made = len(compilations)
+    kept_fit(tmp_path, progress=told.append)
+    assert told and len(compilations) > made
+    plain = kept_fit(tmp_path)
+    made = len(compilations)
+    assert kept_fit(tmp_path).equals(plain) and len(compilations) == made
+
+
 class Mine(vp.Exp):
     """A basis of the user's, whose code no version of varpro determines."""
 

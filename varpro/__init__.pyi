@@ -21,18 +21,25 @@ from ._prepare import PreparedFit as PreparedFit, prepare as prepare
 from ._problem.compress import Compressed as Compressed, compress as compress
 from ._problem.l1 import L1 as L1
 from ._problem.tikhonov import Tikhonov as Tikhonov
+from ._problem.within import Within as Within
 from ._programs.folder import keep_programs as keep_programs, kept_programs as kept_programs
 from ._reduced.log_marginal import log_marginal as log_marginal
 from ._reduced.loss import reduced_loss as reduced_loss
 from ._results.compressed_fit import CompressedFit as CompressedFit
 from ._results.fit_result import FitResult as FitResult
 from ._search.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
+from ._search.progress import Progress as Progress
 from ._search.solve import Solution as Solution, solve as solve
 from ._starts.find_starts import find_starts as find_starts
+from ._statistics.bands import Band as Band
+from ._statistics.bootstrap import Bootstrap as Bootstrap
 from ._statistics.compare import Comparison as Comparison, compare as compare
 from ._statistics.derived_result import Derived as Derived
 from ._statistics.diagnostics import Finding as Finding
 from ._statistics.estimate import Estimate as Estimate
+from ._statistics.intervals import Intervals as Intervals
+from ._statistics.posterior import Posterior as Posterior
+from ._statistics.profile import Contour as Contour, Profile as Profile
 from ._status import RESULTS as RESULTS
 from .basis import (
     ODE as ODE,

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, Unpack, overload
 
 import numpy as np
 from jaxtyping import PyTree
@@ -31,6 +31,7 @@ from ._results.fit_result import FitResult
 from ._search.levenberg_marquardt import LevenbergMarquardt
 from ._search.minimise import Solver, search
 from ._search.multistart import Multistart
+from ._search.progress import Told, telling
 from ._single.fit_single import fit_one
 from ._statistics.derivation import Derivation, check_derivation
 from .linalg import AbstractIterative, AbstractPinvSolver, as_iterative
@@ -85,6 +86,7 @@ class _Options(SearchOptions, total=False):
     link: str | Sequence[str]
     scale: Mapping[str, Any] | None
     derived: Derivation | None
+    progress: Told | bool | None
     throw: bool
     dim: str | None
 
@@ -154,6 +156,7 @@ def fit(
     starts: int = 1,
     seed: int = 0,
     derived: Derivation | None = None,
+    progress: Told | bool | None = None,
     throw: bool = False,
 ) -> "FitResult | GlobalFit | BatchFit | CompressedFit | OperatorFit":
     """Fit `y ~ Phi(alpha) c` for the nonlinear parameters alpha and the coefficients c.
@@ -192,7 +195,8 @@ def fit(
         the standard error of one parameter in it is withheld, as on a bound.
     - `nonnegative`: True for all coefficients, or names and patterns of columns.
     - `relations`: `{"b": {"a": 0.5}}`, coefficient b is half of a; `{"b": {"a": 1.0, "c": 1.0}}` is the
-        sum of others, `{"b": "a"}` the same, `{"b": 0.0}` that number.
+        sum of others, `{"b": "a"}` the same, `{"b": 0.0}` that number; `{"b": vp.Within((600, 700), 0.0)}` one
+        of these for right-hand sides of some wavelengths alone.
     - `ridge`: adds `ridge` times the squares of all coefficients to chi-square; `{pattern: number}`
         those of some columns; "gcv" finds the strength by generalised cross-validation.
     - `smooth`: `{pattern: number or "gcv"}`, the same for squares of second differences between
@@ -242,6 +246,10 @@ def fit(
     - `derived`: numbers that follow from the fit, as `fit.derive` takes them, such as
         `{"ratio": "a.area / b.area"}`. They stand in the report, in tables and in files, and `fit["ratio"]`
         is one of them.
+    - `progress`: a function that is told of each step of the search by a `vp.Progress`: step,
+        chi-square, gradient and parameters. True prints a line for each, to stderr. It is called in a thread of
+        its own, in order, and the search does not wait for it. What it raises ends the search at its next step and
+        is raised here, which is the way to stop a fit. For one model of all columns, and the solver of varpro.
     - `throw`: raise `FitError` when the fit does not converge; otherwise see `.success`.
 
     **Returns:** a `FitResult`; of a model that returns an operator an `OperatorFit`; of several data sets a `GlobalFit`, with one for each; of data that
@@ -269,12 +277,62 @@ def fit(
         check_derivation(derived, model, constraints.init, several=y is None and not is_labelled(x))
     if y is None and is_labelled(x):
         x, y = None, x
+    many = y is not None and share not in (None, "all") and not isinstance(model, Mapping)
+    given = _Given(share, link, scale, penalty, inner, factored, solver is not None, compress)
+    with telling(progress) as watch:
+        if watch is not None:
+            _check_told(multistart, many)
+            local = dataclasses.replace(multistart.local, watch=watch)
+            options = constraints, weighting, dataclasses.replace(multistart, local=local)
+        result = _fitted(model, x, y, given, options, dim, derived)
+    if throw and not many and not result.success:
+        raise FitError(f"The fit did not converge: {result.message}", result)
+    return result
+
+
+class _Given(NamedTuple):
+    """Options that decide which kind of fit is asked for; `solver`: whether one was given."""
+
+    share: str | Sequence[str] | None
+    link: str | Sequence[str]
+    scale: Mapping[str, Any] | None
+    penalty: Tikhonov | None
+    inner: AbstractIterative | None
+    factored: AbstractPinvSolver | None
+    solver: bool
+    compress: bool | None
+
+
+def _check_told(multistart: Multistart, many: bool) -> None:
+    """Refuse `progress` where nothing would be told."""
+    if many:
+        why = "curves with parameters of their own are searched many at a time"
+    elif not isinstance(multistart.local.solver, LevenbergMarquardt):
+        why = f"{type(multistart.local.solver).__name__} tells nothing of its steps"
+    else:
+        return
+    raise InputError(f"progress= does not go here: {why}. Leave it out.", argument="progress")
+
+
+def _fitted(
+    model: Any,
+    x: Any,
+    y: Any,
+    given: _Given,
+    options: tuple[Constraints, Weighting, Multistart],
+    dim: str | None,
+    derived: Derivation | None,
+) -> Any:
+    """The fit of the kind that is asked for."""
+    share, link, scale, penalty, inner, factored, _, compress = given
+    constraints, *_ = options
     one = None if y is None or isinstance(model, Mapping) else model
     if one is not None and returns_operator(one, x, constraints.init):
         from ._operator.fit_operator import fit_operator
 
-        for what, given in (("share", share), ("derived", derived), ("dim", dim)):
-            if given not in (None, "all"):
+        told = ("progress", options[-1].local.watch is not None or None)
+        for what, value in (("share", share), ("derived", derived), ("dim", dim), told):
+            if value not in (None, "all"):
                 raise InputError(
                     f"{what}= is for a model of columns; this one returns an operator.",
                     argument=what,
@@ -285,15 +343,12 @@ def fit(
                 "vp.linalg.ConjugateGradients(), lineax.CG(...) or lineax.LSMR(...).",
                 argument="linear_solver",
             )
-        how = penalty, inner, solver is not None
-        result = fit_operator(one, x, y, constraints, weighting, multistart, *how)
-        if throw and not result.success:
-            raise FitError(f"The fit did not converge: {result.message}", result)
-        return result
-    for what, given in (("penalty", penalty), ("linear_solver", inner)):
-        if given is not None:
+        how = penalty, inner, given.solver
+        return fit_operator(one, x, y, *options, *how)
+    for what, value in (("penalty", penalty), ("linear_solver", inner)):
+        if value is not None:
             raise InputError(
-                f"{what}={shown(given)} is for a model that returns an operator. "
+                f"{what}={shown(value)} is for a model that returns an operator. "
                 + ("Give ridge= or smooth=." if what == "penalty" else "Give vp.linalg.SVD()."),
                 argument=what,
             )
@@ -329,8 +384,6 @@ def fit(
         result = fit_one(model, x, y, *options, dim)
     if derived is not None:
         result = dataclasses.replace(result, derived=result.derive(derived))  # pyright: ignore
-    if throw and not result.success:
-        raise FitError(f"The fit did not converge: {result.message}", result)
     return result
 
 

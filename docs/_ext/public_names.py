@@ -1,4 +1,4 @@
-"""The directive `public-names`: documents every public name that the page does not mention itself."""
+"""The directive `public-names`: documents every public name that no page of the folder mentions itself."""
 
 import inspect
 import pathlib
@@ -11,8 +11,9 @@ import varpro
 
 class PublicNames(SphinxDirective):
     def run(self):
-        page = pathlib.Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
-        named = set(re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)", page, re.MULTILINE))
+        folder = pathlib.Path(self.env.doc2path(self.env.docname)).parent
+        pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted(folder.glob("*.md")))
+        named = set(re.findall(r"^\.\. auto\w+:: (?:varpro\.)?(\w+)", pages, re.MULTILINE))
         lines = []
         for name in sorted({*varpro.__all__} - named):
             value = getattr(varpro, name)

@@ -389,6 +389,9 @@ def proposal(case: Case, folder: Path, seed: int) -> tuple[bool, str]:
 
 
 def main() -> None:
+    if {"-h", "--help"} & {*sys.argv}:
+        print(__doc__)
+        return
     import jax
 
     jax.config.update("jax_enable_x64", True)

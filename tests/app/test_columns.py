@@ -74,6 +74,10 @@ CHOSEN = {
         text("\tTemperature\t1\t2", T, 37 + CONSTANT, Y, 2 * Y, separator="\t"),
         {"x": "x", "y": '["1", "2"]'},
     ),
+    "a count of rows without a name": (
+        text("", np.arange(1, 25), 2.1 * np.arange(24), Y, T % 3),
+        {"x": '"2"', "y": '["3"]'},
+    ),
     "wavelengths beside a matrix, and delays above it": (
         "\n".join(
             [
@@ -100,6 +104,10 @@ QUESTIONS = {
     "curves one below the other": (
         text("time,value", [*T, *T], [*Y, *(2 * Y)]),
         "'time' goes back to its beginning 1 time: several curves stand one below the other",
+    ),
+    "columns without names that are not alike": (
+        text("", T, 1e6 * Y, Y, 2 * Y, np.cos(T)),
+        "columns have no names, and are of quite other sizes. Line 1 is '",
     ),
     "an image": (
         "\n".join(

@@ -11,7 +11,7 @@ import xarray as xr
 import varpro as vp
 from varpro.app.config.config import Config, Output
 from varpro.app.config.data import Data, Dataset, Units
-from varpro.app.config.fit import Compute, Constraints, Fit, Solver
+from varpro.app.config.fit import Compute, Constraints, Fit, Solver, Somewhere
 from varpro.app.config.model import COMPONENTS, RESPONSES, Parameter
 from varpro.app.plan import fit as plan_fit
 from varpro.app.plan.make_plan import make_plan
@@ -168,6 +168,14 @@ CHANGES = {
         config(TABLE + ", imag: b", more="constraints: {real_coefficients: true}"),
     ),
     "constraints.relations": (config(), config(more="constraints: {relations: {c: {d: 0.5}}}")),
+    "somewhere.within": (
+        config(ARRAYS, more="constraints: {relations: {c: {within: [350, 450], relation: 1}}}"),
+        config(ARRAYS, more="constraints: {relations: {c: {within: [350, 550], relation: 1}}}"),
+    ),
+    "somewhere.relation": (
+        config(ARRAYS, more="constraints: {relations: {c: {within: [350, 450], relation: 1}}}"),
+        config(ARRAYS, more="constraints: {relations: {c: {within: [350, 450], relation: d}}}"),
+    ),
     "constraints.ridge": (config(), config(more="constraints: {ridge: 0.1}")),
     "constraints.smooth": (
         config(model="{d: {kind: bspline, count: 8}}"),
@@ -253,7 +261,7 @@ WHOLE |= {"config.output", "data.units", "fit.solver"}
 
 SECTIONS = {
     **{"config": Config, "data": Data, "units": Units, "constraints": Constraints, "fit": Fit},
-    **{"solver": Solver, "compute": Compute, "output": Output},
+    **{"solver": Solver, "compute": Compute, "output": Output, "somewhere": Somewhere},
 }
 
 

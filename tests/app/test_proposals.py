@@ -83,6 +83,7 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
     table(tmp_path / "fid.csv", real=np.cos(T), imag=np.sin(T))
     (tmp_path / "one.csv").write_text("y\n" + "".join(f"{v}\n" for v in T))
     np.savez(tmp_path / "axes.npz", time=T, wavelength=T[:40])
+    np.savez(tmp_path / "alone.npz", fid=T * 1j)
     dose = np.array([0.02, 0.06, 0.11, 0.22, 0.56, 1.1])
     table(tmp_path / "few.csv", dose=dose, rate=200 * dose / (0.06 + dose))
     for words, message in (
@@ -93,6 +94,7 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
             "has 1 column of numbers, 'y'; a fit takes x and y. Line 2 is '0.0'",
         ),
         (("--from", "axes.npz"), "found no x and y among"),
+        (("--from", "alone.npz"), "'fid' (60,) stands alone, and no array says where"),
         (("--from", "a.csv", "--x", "d"), "no column 'd'"),
         (("--from", "few.csv"), "6 samples are too few for AICc to tell one model from another"),
         (("--from", "a.csv", "--noise", "pink"), "expected poisson or normal"),
@@ -102,6 +104,7 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
         assert done.exit_code == 2 and message in done.stderr, done.output
         assert sorted(p.name for p in tmp_path.iterdir()) == [
             "a.csv",
+            "alone.npz",
             "axes.npz",
             "few.csv",
             "fid.csv",

@@ -254,6 +254,15 @@ def test_the_resolved_configuration_states_every_default(here, plain):
     assert tree["fit"]["solver"]["jacobian"] == "auto"
 
 
+def test_verbose_prints_every_step_of_the_search(here, varpro):
+    done = varpro("run", "decay.yaml", "-v")
+    assert done.exit_code == 0
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("search 1, step 1: chi-square") and "decay.tau 0.7" in lines[0]
+    found = json.loads((here / "run" / "result.json").read_text())
+    assert f"decay.tau {found['parameters']['decay.tau']['value']:.6g}" in lines[-1]
+
+
 def test_quiet_prints_nothing(here, varpro):
     done = varpro("run", "decay.yaml", "--quiet")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")

@@ -351,6 +351,18 @@ DATES = {
     "German": ["28.02.2024 23:59:59.5", "29.02.2024 00:00:00", "29.02.2024 00:00:10"],
     "British": ["28/02/2024 23:59:59.5", "29/02/2024 00:00:00", "29/02/2024 00:00:10"],
     "American": ["02/28/2024 11:59:59.5 PM", "02/29/2024 12:00:00 AM", "02/29/2024 12:00:10 AM"],
+    "the month by name": ["28-Feb-24 23:59:59.5", "29-Feb-24 00:00:00", "29-FEB-2024 00:00:10"],
+    "in a sentence": [
+        "Feb 28, 2024 11:59:59.5 PM",
+        "February 29, 2024",
+        "Thu Feb 29 00:00:10 2024",
+    ],
+    "of programs": [
+        "28Feb2024:23:59:59.5",
+        "Thu, 29 Feb 2024 00:00:00 GMT",
+        "2024-Feb-29T00:00:10",
+    ],
+    "German months": ["28. Februar 2024 23:59:59,5", "29.Feb.24", "29 Feb 2024, 00:00:10"],
     "times": ["11:59:59.5", "12:00:00", "12:00:10"],
     "American times": ["11:59:59.5 AM", "12:00:00 PM", "12:00:10 PM"],
 }
@@ -376,6 +388,12 @@ def test_dates_are_seconds_since_the_first(tmp_path, case):
         (["2/1/2024", "2/2/2024", "2/13/2024"], [0, 1, 12]),
         (["1/2/2024 1:30:00 PM", "13/2/2024 1:30:00 AM"], [0, 11.5]),
         (["01.02.69", "01.02.70"], [0, 365]),
+        (["19-Sep-03", "1-Oct-03"], [0, 12]),
+        (["1 Mai 2024", "3 Okt 2024", "03-Dez-24"], [0, 155, 216]),
+        (["99-Sep-03", "99-Sep-04"], [0, 1]),
+        (["Dec-98", "Jan-99"], [0, 31]),
+        (["2024-01", "2024-02", "2024-03"], [0, 31, 60]),
+        (["January 2024", "Mar 2024"], [0, 60]),
     ],
 )
 def test_no_day_is_taken_for_a_month(tmp_path, texts, days):
@@ -434,6 +452,8 @@ def test_rows_are_columns_of_a_table_that_lies_on_its_side(tmp_path):
     ("texts", "message"),
     [
         (["01/02/2024", "03/04/2024"], "day and month cannot be told apart"),
+        (["Sep-03", "Oct-03"], "day and year cannot be told apart"),
+        (["03-Sep-01", "03-Sep-02", "03-Sep-04"], "day and year cannot be told apart"),
         (["23:59:59", "00:00:01"], "goes past midnight"),
         (["2024-02-28", "2024-02-31"], "a.csv:2"),
         (["2024-02-28", "soon"], "a.csv:3:1.*(no date|not a number).*The line is 'soon,1'"),
@@ -443,6 +463,33 @@ def test_dates_that_are_none_or_unclear_are_refused(tmp_path, texts, message):
     (tmp_path / "a.csv").write_text("when,y\n" + "".join(f"{text},1\n" for text in texts))
     with pytest.raises(InputError, match=message):
         read_table(tmp_path / "a.csv").numbers(0, dates=True)
+
+
+def test_names_with_blanks_stand_above_columns_that_blanks_part(tmp_path):
+    head = "No. Time(s)  Sample Temperature(°C) HeatFlow(mW)"
+    lines = [f"{i + 1:<4}{x:<9}{20 + x:<23}{y}" for i, (x, y) in enumerate(zip(X, Y, strict=True))]
+    (tmp_path / "a.txt").write_text("\n".join(["Zone 1", "", head, *lines]))
+    table = read_table(tmp_path / "a.txt")
+    assert table.names() == ["No.", "Time", "Sample Temperature", "HeatFlow"]
+    assert [table.unit(j) for j in range(4)] == ["", "s", "°C", "mW"]
+    np.testing.assert_array_equal(table.numbers(3), Y)
+    (tmp_path / "b.txt").write_text("# energy, mu\n" + "".join(f"{x}  {x}\n" for x in X))
+    assert read_table(tmp_path / "b.txt").names() == ["energy", "mu"]
+
+
+def test_eight_digits_are_a_date_in_a_column_that_is_called_so(tmp_path):
+    lines = "".join(f"{day},{n}\n" for day, n in (("20240131", 1), ("20240201", 2)))
+    (tmp_path / "a.csv").write_text(f"date,n\n{lines}")
+    assert read_table(tmp_path / "a.csv").numbers(0, dates=True).tolist() == [0, 86400]
+    (tmp_path / "a.csv").write_text(f"counts,n\n{lines}")
+    assert read_table(tmp_path / "a.csv").numbers(0, dates=True).tolist() == [20240131, 20240201]
+
+
+@pytest.mark.parametrize("kind", ["<f8", "<i2", "u1"])
+def test_numbers_in_binary_are_called_so_and_what_is_read_is_named(tmp_path, kind):
+    (tmp_path / "a.dat").write_bytes(np.arange(1, 300).astype(kind).tobytes())
+    with pytest.raises(InputError, match="a.dat: data: is binary and not text.*Read are.*NPZ.*PTU"):
+        read_table(tmp_path / "a.dat")
 
 
 def config(folder, data):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._programs.program import program
-from .._statistics.diagnostics import CANCEL, Finding
+from .._statistics.diagnostics import CANCEL, Finding, judged_together
 from .._text import listed
 from .._types import ArrayIn, precision
 from ..basis import Model
@@ -50,14 +50,19 @@ def _cancelling(fit: BatchRecord, good: np.ndarray) -> list[Finding]:
     with precision(fit.alpha.dtype):
         own = fit.own_positions
         x = fit.x if own is None else np.stack([own[tuple(at)] for at in places])
-        size, total = jax.device_get(_sizes(fit.model, x, alpha, coef[:, order], own is not None))
-    size = size[:, list(fit.model.order)]
+        together = judged_together(fit.model, fit.layout)
+        # Columns are computed in another order.
+        columns = tuple(tuple(fit.model.order[i] for i in one) for one in together)
+        found = _sizes(fit.model, x, alpha, coef[:, order], own is not None, columns)
+        size, total = jax.device_get(found)
     with np.errstate(invalid="ignore"):
         apart = size.max(axis=1, initial=0.0) > CANCEL * total
     if not np.mean(apart & (total > 0)) > _SOME:
         return []
     large = (size > 0.1 * size.max(axis=1, keepdims=True))[apart].mean(axis=0) > 0.5
-    names = tuple(name for name, one in zip(fit.columns, large, strict=True) if one)
+    names = tuple(
+        fit.columns[i] for i in np.sort(sum((together[j] for j in np.flatnonzero(large)), []))
+    )
     says = (
         f"In {100 * np.mean(apart):.3g} % of {len(places)} curves contributions are more than "
         f"{CANCEL:.0f} times their sum ({listed(names)}): they cancel, and their coefficients are not "
@@ -73,12 +78,15 @@ def _sizes(
     alpha: Float[ArrayIn, "b q"],
     coef: Inexact[ArrayIn, "b n"],
     own: bool,
-) -> tuple[Float[Array, "b n"], Float[Array, " b"]]:
-    """The norms of the contributions of each curve, and of their sum; `own`: each has its row of x."""
+    together: tuple[tuple[int, ...], ...],
+) -> tuple[Float[Array, "b t"], Float[Array, " b"]]:
+    """The norms of the contributions of each curve, of columns `together`, and of their sum; `own`: each has
+    its row of x."""
 
     def one(values, c, x):
         phi = model.evaluate(x, values)
-        return jnp.linalg.norm(phi, axis=0) * jnp.abs(c), jnp.linalg.norm(phi @ c)
+        parts = [phi[:, np.array(one)] @ c[np.array(one)] for one in together]
+        return jnp.linalg.norm(jnp.stack(parts), axis=1), jnp.linalg.norm(phi @ c)
 
     x = jax.tree.map(jnp.asarray, x)
     axes = (0, 0, 0 if own else None)

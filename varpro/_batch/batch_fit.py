@@ -191,6 +191,16 @@ class BatchFit(DrawnBatch, AbstractResult):
         made = self.derive(what, sigma=sigma, weights=weights)
         return dataclasses.replace(self, derived=made)
 
+    @property
+    def best_fit(self) -> np.ndarray:
+        """The fitted curves (..., m), as lmfit calls them: `predict()`."""
+        return self.predict()
+
+    @property
+    def best_values(self) -> dict[str, np.ndarray]:
+        """Parameters and coefficients (...) by name, as lmfit calls them."""
+        return {name: np.asarray(self[name].value) for name in (*self.names, *self.columns)}
+
     def predict(self, index: int | tuple[int, ...] | None = None) -> np.ndarray:
         """The fitted curves (..., m), or those at `index`. All take as much memory as the data."""
         pick: Any = ... if index is None else index

@@ -1,6 +1,5 @@
 """The record of many independent fits: arrays over the batch axes under names, frozen."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -13,12 +12,13 @@ from .._parameters.layout import Layout, Numbers
 from .._parameters.param import Param
 from .._statistics.derived_result import Derived
 from .._statistics.estimate import Estimate
+from .._statistics.named import AbstractNamed
 from .._status import CurveStatus
 from ..basis import Model
 from .curve_source import CurveSource
 
 
-class BatchRecord(eqx.Module):
+class BatchRecord(AbstractNamed):
     """The fields of many fits and what follows from them at once; described in `BatchFit`."""
 
     names: tuple[str, ...]
@@ -107,16 +107,6 @@ class BatchRecord(eqx.Module):
             return self.derived[name]
         known = (*self.names, *self.columns, *(self.derived or ()))
         raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of all parameters and coefficients."""
-        return iter((*self.names, *self.columns))
-
-    def __len__(self) -> int:
-        return len(self.names) + len(self.columns)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.names or name in self.columns or name in (self.derived or ())
 
     @property
     def own_positions(self) -> np.ndarray | None:

@@ -10,16 +10,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._problem.columns import Assembled
 from .._reduced.normal_equations import Curve, Moments, frozen_weights, moments
-from .._search.batched_levenberg import LaneOptima, Limits
+from .._search.batched_levenberg import LaneOptima, Limits, newton_reduction
 from .._search.likelihood import Box, Sample, likeliest
 from .._status import CurveStatus
 
 # Curves that are sought with all care side by side: they are few, and wait for the slowest.
 _FEW = 8
+# The part of its start that is left of a parameter on its way to 0, and by how much of itself a cost may rise there.
+_NEAR, _SAME = 1e-4, 1e-9
 
 
 def own_and_common(curves: Curve) -> tuple[Curve, dict[str, Array]]:
@@ -65,6 +67,42 @@ def ends_of(
     ends = by_lanes(plain, (found, each), lanes)
     lost = ends.status != CurveStatus.SUCCESSFUL
     return _again(careful, ends, lost, (found, each), min(lanes, _FEW))
+
+
+def at_natural_ends(
+    columns: Assembled,
+    ends: LaneOptima,
+    start: Float[Array, "b p"],
+    each: Curve,
+    common: dict[str, Array],
+    limits: Limits,
+    lanes: int,
+) -> LaneOptima:
+    """Where searches ended, with what was on its way to 0 there: where a parameter may not be negative, as a
+    width, and its best value is 0, the curve depends on its square, and a search comes near alone."""
+    lower = common.get("lower", each.lower)
+    if lower is None or limits.noise.follows_model or start.shape[1] == 0:
+        return ends
+    near = (jnp.asarray(lower) == 0) & (ends.alpha > 0)
+    near = near & (ends.alpha <= _NEAR * jnp.abs(start))
+    lost = jnp.any(near, axis=1)
+
+    def moved(end: LaneOptima, near: Array, curve: Curve) -> LaneOptima:
+        curve = curve._replace(**common)
+        there = jnp.where(near, 0.0, end.alpha)
+
+        def looked_at(alpha: Array) -> tuple[Array, Array, Array]:
+            at = moments_at(columns, end._replace(alpha=alpha), curve, limits)
+            left = newton_reduction(at, alpha, curve, jnp.zeros_like(alpha))
+            return at.cost, at.coef, left
+
+        cost, coef, left = jax.vmap(looked_at)(jnp.stack([end.alpha, there]))
+        good = jnp.isfinite(cost[1]) & (cost[1] <= cost[0] * (1 + _SAME)) & (left[1] <= limits.ftol)
+        steps, status = jnp.zeros_like(end.steps), jnp.full_like(end.status, CurveStatus.SUCCESSFUL)
+        new = LaneOptima(there, coef[1], status, steps)
+        return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, end._replace(steps=steps))
+
+    return _again(moved, ends, lost, (ends, near, each), min(lanes, _FEW))
 
 
 def _again(

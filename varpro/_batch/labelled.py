@@ -175,7 +175,7 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
 def own_positions(cube: Cube) -> Rows | None:
     """Positions of each curve, where x has axes of the batch; of models to which x is one axis."""
     x, rows = cube.x, cube.rows
-    points = tuple(getattr(x, "shape", ()))
+    points: tuple[int, ...] = tuple(getattr(x, "shape", ()))
     if (
         rows.shape
         and points in ((rows.shape[0],), (rows.shape[0], 1))

@@ -19,6 +19,7 @@ from .._problem.linear_constraints import Linear, as_typed
 from .._problem.model_like import ModelLike, takes_vectors
 from .._problem.noise_covariance import is_covariance
 from .._problem.options import Constraints, Weighting
+from .._problem.within import Within
 from .._search.batched_levenberg import Limits
 from .._search.multistart import start_points
 from .._starts.declare import Setup, declare, set_up
@@ -263,6 +264,14 @@ def _of_coefficients(
 def _rules(model: Model, constraints: Constraints, count: int, dtype: np.dtype) -> Linear:
     """The rules for coefficients of `count` curves."""
     spec = constraints.coefficients
+    for name, relation in spec.relations.items():
+        if isinstance(relation, Within):
+            raise InputError(
+                f"relations of '{name}': vp.Within is for right-hand sides that share their parameters, not for "
+                "curves with parameters of their own.",
+                argument="relations",
+                name=name,
+            )
     return spec.rules(model.columns, count, model.order, dtype.kind == "c")
 
 

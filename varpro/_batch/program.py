@@ -18,7 +18,7 @@ from .._statistics.per_curve import noise_variance, variances
 from .._status import CurveStatus
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse
-from .ends import by_lanes, ends_of, moments_at, own_and_common
+from .ends import at_natural_ends, by_lanes, ends_of, moments_at, own_and_common
 
 
 @program
@@ -60,6 +60,7 @@ def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
     (each, start, counted), (columns, common, limits) = mine, whole
     found = search_lanes(columns, each._replace(**common), start, limits, lanes)
     ends = ends_of(columns, found, each, common, limits, lanes)
+    ends = at_natural_ends(columns, ends, start, each, common, limits, lanes)
 
     def one(end, curve, counted):
         curve = curve._replace(**common)

@@ -19,6 +19,7 @@ from .._problem.side_groups import laid_out
 from .._reduced.multi_dataset import Several, local_layout, stacked
 from .._search.minimise import Search, typed
 from .._search.multistart import Multistart
+from .._search.progress import under_names
 from .._starts.declare import Declared, Setup, declare_all, same_optimum, set_up
 from .._statistics.solution import DatasetOptimum
 from .._types import precision
@@ -86,6 +87,7 @@ def fit_sets(
             ],
         )
         params, layout = setup.params, setup.layout
+        under_names(local.watch, layout.names)
         ready = [
             DataSet(
                 *(key, datas[key], models[key].model, tuple(declared[key]), picks[key], rules[key]),

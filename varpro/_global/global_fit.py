@@ -20,7 +20,7 @@ from .._results.netcdf import Contents
 from .._results.report import CRITERIA, PARAMETERS, aligned, outcome, parameter_row, summary
 from .._statistics.bands import Band, BandKind
 from .._statistics.derived_result import Derived
-from .._statistics.diagnostics import Finding, inequalities_met
+from .._statistics.diagnostics import Finding, diagnose, inequalities_met
 from .._statistics.estimate import Estimate, nonlinear
 from .._statistics.joint_covariance import Optimum
 from .._text import html_table, indented, listed, plain, text_table
@@ -222,8 +222,11 @@ class GlobalFit(Inferred, AbstractResult):
         """What a reader of this fit should know, each a `Finding`; empty for a good fit. A sentence of
         several data sets stands once, with their names before it; parameters have their full names."""
         said: dict[tuple[str, str], tuple[list[str], tuple[str, ...]]] = {}
+        sources = zip(self.names, self.layout.source, strict=True)
+        followers = {name for name, i in sources if self.names[i] != name}
         for key, one in self.sets.items():
-            for finding in one.diagnostics:
+            mine = [n for n in one.names if n in followers or f"{key}.{n}" in followers]
+            for finding in diagnose(one, mine):
                 names = tuple(n if n in self.names else f"{key}.{n}" for n in finding.names)
                 keys, before = said.setdefault((finding.code, finding.message), ([], ()))
                 keys.append(key)

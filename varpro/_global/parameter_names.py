@@ -228,7 +228,8 @@ def rules_of_all(
     spec.check(every)
     return {
         key: spec.among(model.columns).rules(
-            model.columns, datas[key].y.shape[1], model.order, np.iscomplexobj(datas[key].y)
+            *(model.columns, datas[key].y.shape[1], model.order, np.iscomplexobj(datas[key].y)),
+            datas[key].names.numbers,
         )
         for key, model in ((key, declared.model) for key, declared in models.items())
     }

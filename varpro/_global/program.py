@@ -1,6 +1,7 @@
 """The compiled program of a fit of several data sets, and the record that it returns."""
 
 import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -17,6 +18,7 @@ from .._reduced.by_group import with_coefficients
 from .._reduced.multi_dataset import Several
 from .._search.minimise import Search
 from .._search.multistart import best_of
+from .._search.progress import newton_teller
 from .._search.shared_likelihood import eliminated_of_sets, likeliest_of_all, weighted_by
 from .._statistics.covariance import (
     ParameterCovariance,
@@ -74,10 +76,13 @@ def run_program(
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     start = several.values(jnp.asarray(coordinates.start))
-    alpha, found, point, start_costs = best_of(several, jnp.asarray(points), limits, how, inverted)
+    given = several, jnp.asarray(points), limits, how, inverted, several.values
+    alpha, found, point, start_costs = best_of(*given)
     status, weighted = Status.of(found.result, found.stats), several
     if noise is not None:
-        alpha, coef, weighted, status = _likeliest(several, limits, alpha, point, status, noise)
+        told = newton_teller(how.watch, several.values)
+        given = several, limits, alpha, point, status, noise, told
+        alpha, coef, weighted, status = _likeliest(*given)
         several = dataclasses.replace(several if noise.robust else weighted, apart=True)
         point = _with_coefficients(several, weighted, alpha, coef)
     on_bound = (alpha <= lower) | (alpha >= upper)
@@ -141,6 +146,7 @@ def _likeliest(
     point: PyTree,
     status: Status,
     noise: AbstractNoise,
+    told: Callable[..., Array] | None,
 ) -> tuple[Array, tuple[Array, ...], Several, Status]:
     """The minimum of the cost of `noise` near that of least squares with the given weights: alpha,
     coefficients by stack, the data sets with the weights that belong to it, and the status of both
@@ -152,7 +158,8 @@ def _likeliest(
     def evaluate(alpha, coef):
         return eliminated_of_sets(several, noise, alpha, coef)
 
-    end = likeliest_of_all(evaluate, prior, limits, alpha, tuple(at.coef for at, _ in point))
+    coef = tuple(at.coef for at, _ in point)
+    end = likeliest_of_all(evaluate, prior, limits, alpha, coef, told)
     values, stacks = several.values(end.alpha), []
     for stack, coef in zip(several.stacks, end.coef, strict=True):
 

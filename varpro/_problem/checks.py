@@ -37,6 +37,26 @@ def check_enough(data: Data, nonlinear: int, columns: int, linear: Linear) -> No
         )
 
 
+def check_positions(data: Data, model: Model, nonlinear: int, columns: int, linear: Linear) -> None:
+    """Refuse fewer different x than parameters: samples at one x, however many, say one thing of a curve."""
+    x, keep = data.x, data.keep
+    one_axis = isinstance(x, np.ndarray) and x.ndim == 1 and keep.ndim == 1
+    # Where right-hand sides have labels that are numbers, a curve can differ from one to the next.
+    alike = data.num_rhs == 1 or data.names.numbers is None
+    if not one_axis or not alike or not model.rowwise or linear.penalty is not None:
+        return
+    wanted = columns + nonlinear / data.num_rhs
+    for used in (x[:4096][keep[:4096]], x[keep]):
+        different = np.unique(used).size
+        if different >= wanted:
+            return
+    raise InputError(
+        f"x has {different} different values, at which a curve is known, but the model has {columns} linear and "
+        f"{nonlinear} nonlinear parameters. Give data at more x, a smaller model, or hold parameters.",
+        argument="x",
+    )
+
+
 def check_squares(data: Data) -> None:
     """Refuse data of which chi-square, a sum of squares, is no number of their precision.
 

@@ -2,6 +2,10 @@
 
 Of all N coefficients n are sought, c_all = constant + mix c. Penalties are further rows of the least
 squares, `|| penalty c ||^2` on top of chi-square; bounds hold for c.
+
+A relation that holds for some right-hand sides alone, c_b = f c_a there, is the same mixture for all of them,
+c_b = f c_a + d, with d in place of c_b among those that are sought: held at zero where the relation holds, and
+free elsewhere.
 """
 
 import dataclasses
@@ -18,6 +22,7 @@ from .._given import arguments
 from .._given.containers import real_numbers
 from .._types import ArrayIn
 from ..linalg import BoundedSides, bounded_sides_of
+from .within import Within
 
 Strength = float | str
 
@@ -25,7 +30,7 @@ Strength = float | str
 Penalties = Strength | Mapping[str, Strength]
 
 
-Relation = float | str | Mapping[str, float]
+Relation = float | str | Mapping[str, float] | Within
 
 
 class Linear(eqx.Module):
@@ -33,7 +38,8 @@ class Linear(eqx.Module):
 
     **Fields:** `mix` (N, n) and `constant` (N,) in the order in which the model computes its columns;
     `penalty` (l, n), its rows times the root of `strength`; `lower` and `upper`, (n, 1) or (n, k),
-    with `sides` telling which coefficients have which; `sought`: indices of the n columns;
+    with `sides` telling which coefficients have which; `sought`: indices of the n columns, of which one with a
+    relation for some right-hand sides stands for what is added to that;
     `automatic`: whether the data tell the strength; `real`: whether coefficients of complex data are
     real.
     """
@@ -52,6 +58,15 @@ class Linear(eqx.Module):
     def width(self, columns: int) -> int:
         """How many coefficients of that many columns are sought."""
         return columns if self.mix is None else self.mix.shape[1]
+
+    def sought_of(self, coef: Inexact[np.ndarray, "N *k"]) -> Inexact[np.ndarray, "n *k"]:
+        """Those that are sought from all, on the host."""
+        if self.mix is None:
+            return coef
+        at = list(self.sought)
+        inner, found = np.asarray(self.mix)[at], coef[at]
+        # Relations for some right-hand sides alone make this no identity; no one follows another that follows.
+        return found - (inner - np.eye(len(at), dtype=inner.dtype)) @ found
 
     @property
     def bounded(self) -> bool:
@@ -106,6 +121,7 @@ class CoefficientSpec:
                 if one is not None and not isinstance(one, str):
                     arguments.number(what, one)
         for name, relation in self.relations.items():
+            relation = relation.relation if isinstance(relation, Within) else relation
             if isinstance(relation, str):
                 continue
             parts = relation.values() if isinstance(relation, Mapping) else [relation]
@@ -130,9 +146,16 @@ class CoefficientSpec:
             return [*self.ridge.values(), *smooth]
         return smooth if self.ridge is None else [self.ridge, *smooth]
 
-    def rules(self, names: Sequence[str], k: int, order: Sequence[int], complex_: bool) -> Linear:
+    def rules(
+        self,
+        names: Sequence[str],
+        k: int,
+        order: Sequence[int],
+        complex_: bool,
+        labels: np.ndarray | None = None,
+    ) -> Linear:
         """Checked, as arrays. `names` of the columns as the model computes them, `order` such that
-        `names[order]` is the order of the user, k right-hand sides."""
+        `names[order]` is the order of the user, k right-hand sides with numbers for `labels`."""
         real = self.real and complex_
         if not self.any:
             return Linear(real=real)
@@ -154,7 +177,16 @@ class CoefficientSpec:
             return held.rules(names, k, order, complex_)
         mix, constant, sought = self._mixed(names)
         lower, upper = self._box(names, k)
+        somewhere = self._somewhere(names, k, labels)
+        if somewhere and complex_ and not real:
+            raise InputError(
+                "relations: vp.Within is for real coefficients, and these are complex. Ask for real ones by "
+                "real_coefficients=True, or fit those right-hand sides as a data set of their own.",
+                argument="relations",
+            )
+        _refuse_bounds(names, somewhere, lower, upper)
         lower, upper = _through(lower, upper, mix, constant, sought, names)
+        lower, upper = _held_within(lower, upper, somewhere, sought)
         if np.isneginf(lower).all() and np.isposinf(upper).all():
             lower = upper = None
         elif complex_ and not real:
@@ -163,7 +195,7 @@ class CoefficientSpec:
                 "and bounds of coefficients out, or ask for real ones by real_coefficients=True.",
                 argument="nonnegative",
             )
-        plain = len(sought) == len(names)
+        plain = len(sought) == len(names) and not np.any(mix - np.eye(len(names)))
         penalty = self._penalty(names, order)
         if penalty is not None and not plain:
             if constant.any() and (penalty @ constant).any():
@@ -231,7 +263,7 @@ class CoefficientSpec:
         found = {
             i: float(relation)
             for pattern, relation in self.relations.items()
-            if not isinstance(relation, str | Mapping)
+            if not isinstance(relation, str | Mapping | Within)
             for i in columns(pattern, names, "relations")
         }
         return {names[i]: found[i] for i in sorted(found)}
@@ -239,6 +271,7 @@ class CoefficientSpec:
     def _mixed(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Relations as `c_all = constant + mix c`."""
         wanted: dict[int, dict[str, float]] = {}
+        within: set[int] = set()
         constant = np.zeros(len(names))
         for pattern, relation in self.relations.items():
             for i in columns(pattern, names, "relations"):
@@ -246,6 +279,10 @@ class CoefficientSpec:
                     raise InputError(
                         f"relations: '{names[i]}' has two.", argument="relations", name=names[i]
                     )
+                if isinstance(relation, Within):
+                    within.add(i)
+                    relation = relation.relation
+                    relation = relation if isinstance(relation, str | Mapping) else {}
                 if isinstance(relation, str):
                     wanted[i] = {relation: 1.0}
                 elif isinstance(relation, Mapping):
@@ -258,7 +295,7 @@ class CoefficientSpec:
                         argument="relations",
                         name=names[i],
                     )
-        sought = [i for i in range(len(names)) if i not in wanted]
+        sought = [i for i in range(len(names)) if i not in wanted or i in within]
         if not sought:
             raise InputError(
                 "relations: no coefficient is left to be found. Numbers for all of them are for real "
@@ -270,7 +307,7 @@ class CoefficientSpec:
         for i, parts in wanted.items():
             for name, factor in parts.items():
                 (j,) = columns(name, names, "relations", one=True)
-                if j in wanted:
+                if wanted.get(j) or (j in wanted and j not in within):
                     raise InputError(
                         f"relations: '{names[i]}' follows '{names[j]}', which follows others itself. "
                         "Name those instead.",
@@ -318,6 +355,23 @@ class CoefficientSpec:
                         argument="nonnegative",
                     )
         return lower, upper
+
+    def _somewhere(self, names: Sequence[str], k: int, labels: np.ndarray | None) -> "_Somewhere":
+        found: _Somewhere = {}
+        for pattern, relation in self.relations.items():
+            if not isinstance(relation, Within):
+                continue
+            inner = relation.relation
+            number = None if isinstance(inner, str | Mapping) else float(inner)
+            for i in columns(pattern, names, "relations"):
+                if number is not None and not np.isfinite(number):
+                    raise InputError(
+                        f"relations: the numbers of '{names[i]}' must be finite.",
+                        argument="relations",
+                        name=names[i],
+                    )
+                found[i] = relation.chosen(names[i], k, labels), number
+        return found
 
     def _penalty(self, names: Sequence[str], order: Sequence[int]) -> np.ndarray | None:
         """Rows (l, N) for a strength of one."""
@@ -417,6 +471,46 @@ def _through(
                 name=names[i],
             )
     return low, high
+
+
+_Somewhere = dict[int, tuple[np.ndarray, float | None]]
+"""By column for which right-hand sides (k,) a relation holds that does not hold for all, and the number that the
+coefficient is there, None where it follows others."""
+
+
+def _refuse_bounds(
+    names: Sequence[str], somewhere: _Somewhere, lower: np.ndarray, upper: np.ndarray
+) -> None:
+    """Refuse bounds that what holds for some right-hand sides does not keep, or turns into none of those that are
+    sought."""
+    for i, (where, number) in somewhere.items():
+        low, high = (np.broadcast_to(b[i], where.shape) for b in (lower, upper))
+        if number is None and (np.isfinite(low).any() or np.isfinite(high).any()):
+            raise InputError(
+                f"relations: '{names[i]}' follows others for some right-hand sides, so it cannot have bounds or "
+                "be nonnegative. Name those that are: nonnegative=['...'].",
+                argument="relations",
+                name=names[i],
+            )
+        if number is not None and np.any((number < low[where]) | (number > high[where])):
+            raise InputError(
+                f"relations: '{names[i]}' is held outside its bounds.",
+                argument="relations",
+                name=names[i],
+            )
+
+
+def _held_within(
+    lower: np.ndarray, upper: np.ndarray, somewhere: _Somewhere, sought: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the coefficients that are sought, with those that a relation for some right-hand sides holds
+    there."""
+    for i, (where, number) in somewhere.items():
+        shape = (len(lower), len(where))
+        lower, upper = (np.array(np.broadcast_to(b, shape)) for b in (lower, upper))
+        j = list(sought).index(i)
+        lower[j, where] = upper[j, where] = 0.0 if number is None else number
+    return lower, upper
 
 
 def as_typed(linear: Linear, real: np.dtype) -> Linear:

@@ -90,7 +90,7 @@ def scattered(groups: Groups, parts: Sequence[Array], axis: int, count: int) -> 
     for members, part in zip(groups, parts, strict=True):
         each = jnp.moveaxis(part, 1 + axis, 1)
         each = jnp.broadcast_to(each, (*members.shape, *each.shape[2:]))
-        rows.append(each.reshape(-1, *each.shape[2:]))
+        rows.append(jax.lax.collapse(each, 0, 2))
     at = jnp.concatenate([jnp.ravel(jnp.asarray(members)) for members in groups])
     found = jnp.concatenate(rows)
     whole = jnp.zeros((count, *found.shape[1:]), found.dtype).at[at].set(found)

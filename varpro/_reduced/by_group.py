@@ -79,7 +79,7 @@ class ByGroup(AbstractReduced):
 
     def jacobian(self, alpha: Float[Array, " p"], point: GroupPoint) -> Float[Array, "M p"]:
         found = self.each(lambda one, members, at: one.jacobian(alpha, at), point.points)
-        return self._with_prior(alpha, [jac.reshape(-1, alpha.size) for jac in found])
+        return self._with_prior(alpha, [jax.lax.collapse(jac, 0, 2) for jac in found])
 
     def rotated(
         self, alpha: Float[Array, " p"], point: GroupPoint
@@ -89,7 +89,7 @@ class ByGroup(AbstractReduced):
             both = jnp.concatenate([jac, rows[:, None]], axis=1)
             return jnp.linalg.qr(both, mode="r") if both.shape[0] > both.shape[1] else both
 
-        found = [both.reshape(-1, alpha.size + 1) for both in self.each(triangle, point.points)]
+        found = [jax.lax.collapse(both, 0, 2) for both in self.each(triangle, point.points)]
         jac = self._with_prior(alpha, [both[:, :-1] for both in found])
         return jac, jnp.concatenate([*(both[:, -1] for both in found), self._prior(alpha)])
 

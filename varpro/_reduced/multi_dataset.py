@@ -137,7 +137,7 @@ class Several(AbstractReduced):
                 return jnp.concatenate([moved, block[:, block.shape[1] - extra :]], axis=1)
 
             each = stack.each(one, jnp.asarray(stack.picks), points)
-            found.append(each.reshape(-1, each.shape[-1]))
+            found.append(jax.lax.collapse(each, 0, each.ndim - 1))
         return found
 
     def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:

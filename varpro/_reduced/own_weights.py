@@ -96,8 +96,8 @@ def triangle(
     half = jnp.zeros((e, e), phi.dtype)
     half = half.at[row, column].set(jnp.sum(entries * size[row] * size[column], axis=1))
     whole = belongs.T @ (half + half.T - jnp.diag(jnp.diagonal(half))) @ belongs
-    mixed = (phi[:, :, None] * moving[:, None, :]).reshape(-1, n * e).T @ square
-    mixed = jnp.einsum("nek,ep->npk", mixed.reshape(n, e, -1) * size, belongs)
+    mixed = (phi[:, :, None] * moving[:, None, :]).reshape(len(phi), n * e).T @ square
+    mixed = jnp.einsum("nek,ep->npk", mixed.reshape(n, e, square.shape[1]) * size, belongs)
 
     def inside(part: Float[Array, "n p k"]) -> Float[Array, "p p"]:
         return jnp.einsum("npk,nqk->pq", part, jnp.stack(solved(equations.factor, list(part))))

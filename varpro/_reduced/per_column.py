@@ -158,7 +158,7 @@ class Columnwise(AbstractReduced):
             return self._derivative(rows, coef, free, target, weights, p)[0]
 
         moved = in_blocks(one, self._lanes(rows, point), rows.lanes)
-        jac = real_rows(jnp.swapaxes(moved, 1, 2).reshape(-1, p))
+        jac = real_rows(jax.lax.collapse(jnp.swapaxes(moved, 1, 2), 0, 2))
         return self._with_prior(alpha, jac)
 
     def rotated(

@@ -115,8 +115,7 @@ class Inferred(AbstractLeastSquares):
         - `kind`: what is drawn. "residual" (default): the residuals over all samples, for noise of
             one distribution (after weighting). "wild": the sign of each residual, for noise that
             differs from sample to sample in unknown ways. "case": the samples, with nothing assumed.
-            "poisson": counts, for y in counts; weights stay those of the fit. Formulas in
-            `varpro._statistics.bootstrap`.
+            "poisson": counts, for y in counts; weights stay those of the fit.
         - `key`: a seed, or a key of `jax.random`; the same key gives the same numbers.
 
         **Returns:** a `Bootstrap` with `ci()`, `stderr`, `covariance`, `bias` and the replicates.

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 
 def iterate(
@@ -22,9 +22,11 @@ def iterate(
     args: PyTree,
     options: dict[str, Any],
     max_steps: int,
+    tell: Callable[[Array, PyTree, Array], Bool[Array, ""]] | None = None,
 ) -> tuple[Float[Array, " p"], optx.RESULTS, PyTree, dict[str, PyTree]]:
     """Where `solver` ends from `x`, how it ended, what `function` says beside the residual there, and
-    the statistics of the solver with `num_steps`."""
+    the statistics of the solver with `num_steps`. `tell(x, state, steps)` is called after each step, and says
+    whether to go on."""
     resid_like, aux_like = eqx.filter_eval_shape(function, x, args)
     about, tags = (function, x, args, options), frozenset()
     begin = solver.init(*about, resid_like, aux_like, tags)
@@ -38,17 +40,21 @@ def iterate(
         return solver.terminate(function, x, args, options, whole(arrays), tags)
 
     def proceed(carry):
-        x, arrays, _, steps = carry
-        return (steps < max_steps) & ~done(x, arrays)[0]
+        x, arrays, _, steps, *go = carry
+        further = (steps < max_steps) & ~done(x, arrays)[0]
+        return further & go[0] if go else further
 
     def step(carry):
-        x, arrays, _, steps = carry
+        x, arrays, _, steps, *go = carry
         x, state, aux = solver.step(function, x, args, options, whole(arrays), tags)
-        return x, eqx.filter(state, eqx.is_array), aux, steps + 1
+        if tell is not None:
+            go = [tell(x, state, steps + 1)]
+        return x, eqx.filter(state, eqx.is_array), aux, steps + 1, *go
 
-    x, arrays, aux, steps = jax.lax.while_loop(
-        proceed, step, (x, arrays, aux, jnp.zeros((), jnp.int32))
-    )
+    begin = (x, arrays, aux, jnp.zeros((), jnp.int32))
+    if tell is not None:
+        begin = (*begin, jnp.array(True))
+    x, arrays, aux, steps, *_ = jax.lax.while_loop(proceed, step, begin)
     over, result = done(x, arrays)
     late = (result == optx.RESULTS.successful) & ~over
     result = optx.RESULTS.where(late, optx.RESULTS.nonlinear_max_steps_reached, result)

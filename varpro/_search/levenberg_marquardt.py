@@ -399,6 +399,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         )
         return model, sound
 
+    @staticmethod
+    def reached(state: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The cost at the current point, and the cosine that `gtol` is compared with."""
+        return 0.5 * (state.model.norm * state.origin.unit) ** 2, state.model.cosine
+
     def terminate(self, fn, y, args, options, state, tags):
         lost = (state.stop == STOP.stuck) | (state.stop == STOP.vanished)
         result = optx.RESULTS.where(

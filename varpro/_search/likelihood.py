@@ -17,6 +17,7 @@ Vandenberghe, Convex Optimization, 2004, 9.6 and 11.3). For a complex residual t
 it and w^2 across, with w the weight.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -92,10 +93,11 @@ def likeliest(
     coef: Inexact[Array, " n"],
     plain: bool = False,
     lanes: bool = False,
+    told: Callable[[Array, Array, Array, Array], Bool[Array, ""]] | None = None,
 ) -> Likeliest:
     """The minimum of the cost that begins near `alpha` and `coef`. `plain`: a few steps of Newton's method
     and nothing else, which converge where the start is near and no mean is in the way to zero; `lanes`: as
-    in `newton.minimum`."""
+    in `newton.minimum`, and so is `told`, which is told of alpha."""
     dtype = alpha.dtype
     p, n, parted = alpha.size, coef.size, jnp.iscomplexobj(coef)
     start = parts_of(alpha, coef)
@@ -133,8 +135,11 @@ def likeliest(
         # Where no mean is near zero there is no way to go.
         near = derivatives(columns, linear, sample, *begin, jnp.asarray(final, dtype)).least < 0.1
         first = jnp.where(near, max(1e-2, final), final)
+    tell = None
+    if told is not None:
+        tell = lambda theta, *rest: told(theta[:p], *rest)  # noqa: E731
     found = minimum(
-        point, start, lower, upper, slacks=Slacks(first, final), plain=plain, lanes=lanes
+        point, start, lower, upper, slacks=Slacks(first, final), plain=plain, lanes=lanes, told=tell
     )
     at = found.at
     return Likeliest(*split(at.theta), at.cost, at.size, found.converged, found.steps)

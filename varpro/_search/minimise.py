@@ -1,5 +1,6 @@
 """How to search for the optimum of a reduced problem, by one call of optimistix."""
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import equinox as eqx
@@ -9,26 +10,30 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .._errors import InputError
 from .._given.arguments import choice, shown, whole
 from .._reduced.abstract import AbstractReduced, AbstractResumed, Jacobian, reduced_residual
 from .._status import RESULTS
+from .._types import ArrayIn
 from ..linalg import QR, SVD, AbstractPinvSolver
 from .iterate import iterate
 from .levenberg_marquardt import LevenbergMarquardt
+from .progress import tell
 
 Solver = optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser
 
 
 class Search(eqx.Module):
-    """How to look for the optimum: everything about a solve but the problem itself."""
+    """How to look for the optimum: everything about a solve but the problem itself. `watch`: who is told of
+    its steps (`progress`)."""
 
     solver: Solver
     linear_solver: AbstractPinvSolver
     jacobian: Jacobian = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
+    watch: Int[ArrayIn, ""] | None = None
 
 
 def search(
@@ -89,10 +94,12 @@ def locate(
     how: Search,
     history: int = 0,
     inverted: tuple[int, ...] = (),
+    values: Callable[[Array], Float[Array, " q"]] | None = None,
 ) -> tuple[Float[Array, " p"], SearchEnd, PyTree]:
     """The optimal alpha, how it was found, and what the last evaluation knows. Not to be
     differentiated. `history`: of how many steps the cost is kept, where our solver steps; `inverted`:
-    places of coordinates in alpha by the inverse of which it steps."""
+    places of coordinates in alpha by the inverse of which it steps; `values`: of alpha all parameter values, of
+    which those are told who watch."""
     lower, upper = bounds
     if alpha0.size == 0:
         alpha, stats, result = alpha0, {"num_steps": jnp.array(0)}, RESULTS.successful
@@ -114,6 +121,7 @@ def locate(
             (reduced, inverses),
             options,
             how.max_steps,
+            None if how.watch is None else _teller(how.watch, inverses, values),
         )
         alpha, result = inverses.of(end), RESULTS.promote(result)
         if inverted and lower is not None and upper is not None:
@@ -136,6 +144,19 @@ def locate(
         _, point = reduced.evaluate(alpha)
     stats = {k: v for k, v in stats.items() if k != "max_steps"}
     return alpha, SearchEnd(result, stats | reduced.quality(point)), point
+
+
+def _teller(
+    watch: ArrayIn, inverses: "_Inverses", values: Callable[[Array], Array] | None
+) -> Callable[[Array, PyTree, Array], Array]:
+    def told(there, state, steps):
+        alpha = inverses.of(there)
+        cost, gradient = LevenbergMarquardt.reached(state)
+        return tell(
+            *(jnp.asarray(watch), steps, cost, gradient, alpha if values is None else values(alpha))
+        )
+
+    return told
 
 
 # How many times its start a lifetime that may not change its sign can become.

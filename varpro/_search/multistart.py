@@ -1,5 +1,7 @@
 """Starting points that cover the box of the free coordinates, and the best of where they lead."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -82,13 +84,15 @@ def best_of(
     limits: tuple[Array | None, Array | None],
     how: Search,
     inverted: tuple[int, ...] = (),
+    values: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, SearchEnd, PyTree, Array]:
-    """The optimum of least cost over all starts, and the costs where each of them ended; `inverted` as in
-    `locate`."""
+    """The optimum of least cost over all starts, and the costs where each of them ended; `inverted` and
+    `values` as in `locate`."""
 
     def search_from(point):
         num_costs = min(how.max_steps, _HISTORY)
-        alpha, ends, point_values = locate(reduced, limits, point, how, num_costs, inverted)
+        given = reduced, limits, point, how, num_costs, inverted, values
+        alpha, ends, point_values = locate(*given)
         return alpha, ends, point_values, reduced.cost(alpha, point_values)
 
     if len(points) == 1:
@@ -99,7 +103,9 @@ def best_of(
         alpha, ends, _, cost = search_from(point)
         return alpha, ends, cost
 
-    alpha, ends, costs = jax.lax.map(lane, points, batch_size=_LANES)
+    # Of several at a time no one could tell in order.
+    lanes = _LANES if how.watch is None else None
+    alpha, ends, costs = jax.lax.map(lane, points, batch_size=lanes)
     costs = jnp.where(jnp.isfinite(costs), costs, jnp.inf)
     # Of equal costs, one that passed a test of convergence.
     failed = ends.result != RESULTS.successful

@@ -88,11 +88,12 @@ def minimum(
     rounding: float | None = None,
     plain: bool = False,
     lanes: bool = False,
+    told: Callable[[Array, Array, Array, Array], Bool[Array, ""]] | None = None,
 ) -> Found:
     """The minimum of `point(theta, slack, more)` near `start`; `more` is that of the last point that
     counted, and bounds are None where there are none. `rounding`: the part of the size of the cost that is no more than rounding;
     `plain`: few points are tried, and the step that leaves nothing is not looked at; `lanes`: whether many
-    are searched side by side."""
+    are searched side by side; `told(theta, steps, cost, gradient)`, after each, says whether to go on."""
     dtype = start.dtype
     eps = float(jnp.finfo(dtype).eps)
     rounding = 64 * eps if rounding is None else rounding
@@ -140,10 +141,15 @@ def minimum(
         damping, reach = jnp.where(shrinks, 0.0, damping), jnp.where(shrinks, 1.0, reach)
         trial = jnp.where(shrinks, here.theta, here.theta + share * step)
         done = converged | blocked | (first & ~sound) | (state.steps + 1 >= most)
+        done = done & ~shrinks | (state.steps + 1 >= most)
+        if told is not None:
+            size = jnp.where(here.size > 0, here.size, 1.0)
+            rest = jnp.sqrt(jnp.maximum(here.promise, 0.0) / size)
+            done = done | ~told(here.theta, state.steps + 1, here.cost, rest)
         return _State(
             *(here._replace(cost=cost), _inside(trial, lower, upper), predicted, share, reach),
             *(damping, slack, state.steps + 1, met & ~shrinks, converged),
-            done & ~shrinks | (state.steps + 1 >= most),
+            done,
         )
 
     shapes = jax.eval_shape(point, start, jnp.asarray(slacks.first, dtype), more)

@@ -145,10 +145,25 @@ def eliminated(
         # Where nothing was counted the best coefficients are those of least squares: zero.
         given = jnp.where(jnp.any((y != 0) & (given > 0), axis=0), given, 0.0)
     args = (y.T, given.T, ends[0].T, ends[1].T, coef.T)
-    found, scale, coef, settled, steps = jax.lax.map(one, args, batch_size=min(_LANES, k))
+    found, scale, coef, settled, steps = _of_each(one, args, min(_LANES, k))
     cost, size, gradient, sure, whole = (jnp.sum(a, axis=0) for a in found)
     total = (cost, size, gradient, sure, whole, jnp.sum(scale, axis=0))
     return Eliminated(*total, coef.T, jnp.all(settled), jnp.max(steps))
+
+
+def _of_each(one: Callable[[Any], Any], args: tuple[Array, ...], lanes: int) -> Any:
+    """`one` of each row of `args`. What has no numbers, as the gradient without a parameter, `lax.map` cannot
+    put together again."""
+    shapes, tree = jax.tree.flatten(jax.eval_shape(one, tuple(a[0] for a in args)))
+    some = [i for i, shape in enumerate(shapes) if shape.size]
+
+    def with_numbers(row):
+        leaves = jax.tree.leaves(one(row))
+        return [leaves[i] for i in some]
+
+    found = dict(zip(some, jax.lax.map(with_numbers, args, batch_size=lanes), strict=True))
+    none = [jnp.zeros((len(args[0]), *shape.shape), shape.dtype) for shape in shapes]
+    return jax.tree.unflatten(tree, [found.get(i, none[i]) for i in range(len(shapes))])
 
 
 def _of_every_basis(
@@ -202,8 +217,10 @@ def likeliest_of_all(
     limits: tuple[Array | None, Array | None],
     alpha: Float[Array, " p"],
     coef: PyTree,
+    told: Callable[[Array, Array, Array, Array], Bool[Array, ""]] | None = None,
 ) -> SharedLikeliest:
-    """The minimum of F that begins near `alpha`, with `evaluate(alpha, coef)` and residuals of priors."""
+    """The minimum of F that begins near `alpha`, with `evaluate(alpha, coef)` and residuals of priors;
+    `told` as in `newton.minimum`."""
     none = jnp.full_like(alpha, jnp.inf)
     lower = -none if limits[0] is None else jnp.asarray(limits[0])
     upper = none if limits[1] is None else jnp.asarray(limits[1])
@@ -228,7 +245,7 @@ def likeliest_of_all(
     # The cost is known as well as the searches for coefficients end.
     rounding = float(jnp.finfo(alpha.dtype).eps) ** 0.75
     begin = coef, jnp.zeros((), bool), jnp.zeros((), jnp.int32)
-    found = minimum(point, alpha, lower, upper, begin, rounding=rounding)
+    found = minimum(point, alpha, lower, upper, begin, rounding=rounding, told=told)
     coef, settled, _ = found.at.more
     return SharedLikeliest(
         found.at.theta, coef, found.at.cost, found.converged & settled, found.steps

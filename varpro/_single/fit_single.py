@@ -20,6 +20,7 @@ from .._problem.options import Constraints, Weighting
 from .._results.assemble import assemble
 from .._results.fit_result import FitResult
 from .._search.multistart import Multistart
+from .._search.progress import under_names
 from .._starts.declare import same_optimum
 from .._statistics.solution import FitSolution
 from .._types import precision
@@ -69,6 +70,7 @@ def fit_data(
     spread = None
     with precision(data.real):
         fit = ready(model, data, constraints, search, noise)
+        under_names(search.local.watch, fit.setup.layout.names)
         linear, points = fit.linear, fit.points
 
         def run(points, data, linear, noise=None):

@@ -1,6 +1,7 @@
 """The compiled program of a fit of one data set, one per shape, and what it refuses to return."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from .._search.cross_validation import best_strength
 from .._search.likelihood import Box, Sample, likeliest
 from .._search.minimise import Search
 from .._search.multistart import best_of
+from .._search.progress import newton_teller
 from .._search.shared_likelihood import eliminated, likeliest_of_all, weighted_by
 from .._statistics.covariance import covariance_blocks
 from .._statistics.solution import DatasetOptimum, FitSolution
@@ -51,7 +53,7 @@ def run_program(
         # Right-hand sides are not filled up where weights follow the model.
         solution = dataclasses.replace(solution, weights=solution.weights[: len(data.y)])
     if optimum.fitted is None:
-        coef = optimum.coef if linear.mix is None else optimum.coef[list(linear.sought)]
+        coef = linear.sought_of(optimum.coef)
         y = data.y if fit.groups else data.y[:, :0]
         only = Problem(fit.columns, y, None, problem.linear, groups=fit.groups)
         optimum = dataclasses.replace(optimum, fitted=np.asarray(_curve(only, optimum.alpha, coef)))
@@ -114,7 +116,7 @@ def _likeliest(
 
 
 def _sought(linear: Linear, optimum: DatasetOptimum) -> np.ndarray:
-    return optimum.coef if linear.mix is None else optimum.coef[list(linear.sought)]
+    return linear.sought_of(optimum.coef)
 
 
 def _entries(problem: Problem, coordinates: Coordinates, points: ArrayIn, *_: object) -> float:
@@ -141,7 +143,8 @@ def _program(
     assert isinstance(columns, Assembled)
     reduced = reduction(problem, how.linear_solver, how.jacobian)
     limits = _limits(coordinates, bounded)
-    alpha, found, point, start_costs = best_of(reduced, jnp.asarray(points), limits, how, inverted)
+    given = reduced, jnp.asarray(points), limits, how, inverted, columns.values
+    alpha, found, point, start_costs = best_of(*given)
     if columns.layout.exchange:
         alpha = columns.layout.sorted_components(alpha)
         _, point = reduced.evaluate(alpha)
@@ -166,7 +169,10 @@ def _likelihood_program(
     limits = _limits(coordinates, bounded)
     alpha, coef = jnp.asarray(alpha), jnp.asarray(coef)
     least = _least_of_one if problem.y.shape[1] == 1 else _least_of_several
-    alpha, coef, weighted, status = least(problem, limits, alpha, coef, status, noise)
+    columns = problem.columns
+    assert isinstance(columns, Assembled)
+    told = newton_teller(how.watch, columns.values)
+    alpha, coef, weighted, status = least(problem, limits, alpha, coef, status, noise, told)
     seen = problem if noise.robust else weighted
     reduced, point = with_coefficients(
         reduction(seen, how.linear_solver, how.jacobian), alpha, coef
@@ -243,6 +249,7 @@ def _least_of_one(
     coef: Array,
     status: Status,
     noise: AbstractNoise,
+    told: Callable[..., Array] | None,
 ) -> tuple[Array, Array, Problem, Status]:
     """The minimum of the cost near (alpha, coef), the problem with the weights that belong to it, and the
     status of this search and those before it."""
@@ -251,7 +258,7 @@ def _least_of_one(
     given, unit = jnp.asarray(problem.weights), jnp.ones((), alpha.dtype)
     bounds = [None if b is None else jnp.asarray(b)[:, 0] for b in (linear.lower, linear.upper)]
     sample, box = Sample(y, given, unit, noise), Box(*limits, *bounds)
-    end = likeliest(problem.columns, linear, sample, box, alpha, coef[:, 0])
+    end = likeliest(problem.columns, linear, sample, box, alpha, coef[:, 0], told=told)
     coef = end.coef[:, None]
     weights = _reweighted(problem, end.alpha, coef, noise)
     status = status.followed_by(end.converged, jnp.isfinite(end.cost), end.steps)
@@ -265,6 +272,7 @@ def _least_of_several(
     coef: Array,
     status: Status,
     noise: AbstractNoise,
+    told: Callable[..., Array] | None,
 ) -> tuple[Array, Array, Problem, Status]:
     """The same of several right-hand sides, each with weights of its own."""
     columns = problem.columns
@@ -280,6 +288,6 @@ def _least_of_several(
     def evaluate(alpha, coef):
         return eliminated(problem, noise, alpha, coef)
 
-    end = likeliest_of_all(evaluate, prior, limits, alpha, coef)
+    end = likeliest_of_all(evaluate, prior, limits, alpha, coef, told)
     status = status.followed_by(end.converged, jnp.isfinite(end.cost), end.steps)
     return end.alpha, end.coef, weighted_by(problem, noise, end.alpha, end.coef), status

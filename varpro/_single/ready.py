@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._parameters.layout import Coordinates
-from .._problem.checks import check_distinct, check_enough
+from .._problem.checks import check_distinct, check_enough, check_positions
 from .._problem.columns import Assembled
 from .._problem.data import Data
 from .._problem.frozen import Recalled
@@ -121,7 +121,7 @@ def ready(
     x = [*jax.tree.leaves(data.x), *([] if places is None else [places])]
     known: _Kept | None = _KEPT.get(key)
     if known is not None and _same(known.x, x):
-        check_enough(data, *_counted(known.ready), known.ready.linear)
+        _check_determined(known.ready.setup, known.ready.model, known.ready.linear, data)
         return known.ready
     made, anew = _made(model, data, constraints, search, noise)
     if not anew:
@@ -134,8 +134,12 @@ def _same(old: list[np.ndarray], new: list[np.ndarray]) -> bool:
     return len(old) == len(new) and all(np.array_equal(a, b) for a, b in pairs)
 
 
-def _counted(made: Ready) -> tuple[int, int]:
-    return len(made.setup.layout.free), len(made.linear.sought or made.model.columns)
+def _check_determined(setup: Setup, built: Model, linear: Linear, data: Data) -> None:
+    """Refuse fewer data than parameters."""
+    nonlinear, columns = len(setup.layout.free), len(linear.sought or built.columns)
+    check_enough(data, nonlinear, columns, linear)
+    if not setup.priors:
+        check_positions(data, built, nonlinear, columns, linear)
 
 
 def _made(
@@ -147,11 +151,16 @@ def _made(
     built = declared.model
     constraints = constraints.split(built.names, built.columns)
     spec = constraints.coefficients
-    linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+
+    def rules_of(built: Model) -> Linear:
+        kind = np.iscomplexobj(data.y)
+        return spec.rules(built.columns, data.num_rhs, built.order, kind, data.names.numbers)
+
+    linear = rules_of(built)
     declared = declared.placed(data, linear)
     if declared.model is not built:
         built = declared.model
-        linear = spec.rules(built.columns, data.num_rhs, built.order, np.iscomplexobj(data.y))
+        linear = rules_of(built)
     mixed = _why_not_compressed(built, linear, data, noise)
     if data.count is not None and mixed or search.compress and mixed:
         raise InputError(f"Right-hand sides cannot be compressed: {mixed}.", argument="compress")
@@ -161,7 +170,7 @@ def _made(
     ours = isinstance(how.solver, LevenbergMarquardt)
     if not ours and setup.bounded:
         _refuse_bounds(how, setup)
-    check_enough(data, len(free), len(linear.sought or built.columns), linear)
+    _check_determined(setup, built, linear, data)
     if search.starts == 1:
         check_distinct(built, setup.layout.source, setup.layout.free, setup.all_starts, data)
     made = Ready(

@@ -40,6 +40,8 @@ SLACK = 0.25
 LANES = 16
 # The part of chi-square by which it may still fall over half of all steps where it is at its limit.
 _STILL = 1e-9
+# How many times its start a parameter is that has run off.
+_FAR = 1e6
 
 
 class Refits(NamedTuple):
@@ -368,7 +370,7 @@ def _check_held(fit: Fitted, one: Quantity) -> None:
         )
     if not linear.sought:
         return
-    if one.index not in linear.sought and np.count_nonzero(np.asarray(linear.mix)[one.index]) != 1:
+    if linear.mix is not None and np.count_nonzero(np.asarray(linear.mix)[one.index]) != 1:
         raise InputError(
             f"'{one.label}' follows no or several coefficients, so a profile cannot hold it. Use "
             "intervals by covariance or bootstrap."
@@ -388,14 +390,20 @@ def _unit(fit: AbstractLeastSquares, one: Quantity, value: float, noise: float) 
     return 1e-3 * (abs(value) or 1.0)
 
 
-def _runs_off(found: SearchEnd) -> Bool[Array, ""]:
+def _runs_off(
+    found: SearchEnd, begin: Float[Array, " p"], end: Float[Array, " p"]
+) -> Bool[Array, ""]:
     """Whether a parameter runs off to infinity while chi-square no longer falls: the least chi-square is
-    its limit there, as of a saturating curve whose plateau is open. The search itself has no end then."""
+    its limit there, as of a saturating curve whose plateau is open. The search itself has no end then, or it is
+    stuck where rounding is all that is left of its steps."""
     if "costs" not in found.stats:  # nothing was searched for
         return jnp.zeros((), bool)
     costs = found.stats["costs"]
-    last, half = costs[-1], costs[costs.size // 2]
-    unended = found.result == RESULTS.nonlinear_max_steps_reached
+    steps = found.stats["num_steps"]
+    last, half = costs[jnp.maximum(steps - 1, 0)], costs[steps // 2]
+    far = jnp.any(jnp.abs(end) > _FAR * jnp.abs(begin))
+    stuck = (found.stats["stop"] == STOP.stuck) & far
+    unended = (found.result == RESULTS.nonlinear_max_steps_reached) | stuck
     return (unended & (half - last <= _STILL * last)) | (found.stats["stop"] == STOP.vanished)
 
 
@@ -420,14 +428,19 @@ def _refit(
         else:
             assert numbers is not None
             pulled = PenalisedNumber(reduced, held, numbers)
-        alpha, found, point = locate(pulled, limits, alpha, how, how.max_steps)
+        begin = alpha
+        alpha, found, point = locate(pulled, limits, begin, how, how.max_steps)
         inner = pulled.inner(alpha)
         at, chisq, coefs = pulled.answer(alpha, point)
         # A search that begins where there is no number has accepted no point: all it knows is zero.
         some = [jnp.any(leaf != 0) for leaf in jax.tree.leaves(point) if leaf.dtype.kind in "fc"]
         chisq = jnp.where(jnp.any(jnp.stack(some)), chisq, jnp.nan)
         ended = found.result == RESULTS.successful
-        ok = (ended | _runs_off(found)) & jnp.isfinite(chisq) & jnp.all(jnp.isfinite(at))
+        ok = (
+            (ended | _runs_off(found, begin, alpha))
+            & jnp.isfinite(chisq)
+            & jnp.all(jnp.isfinite(at))
+        )
         return (
             at,
             chisq,

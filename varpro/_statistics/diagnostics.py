@@ -1,12 +1,14 @@
 """What a fit should tell of itself without being asked, in words. Quiet for a good fit."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import equinox as eqx
 import numpy as np
 
 from .._parameters.inequality import Inequality
+from .._parameters.layout import Layout
 from .._text import listed
+from ..basis import Model
 from .record import AbstractLeastSquares, Fitted
 from .residual_tests import chisq_tail, lag_test, ordered_residuals, runs_test
 
@@ -35,8 +37,9 @@ class Finding(eqx.Module):
         return self.message
 
 
-def diagnose(fit: Fitted) -> tuple[Finding, ...]:
-    """All findings, what makes numbers meaningless first."""
+def diagnose(fit: Fitted, followers: Collection[str] = ()) -> tuple[Finding, ...]:
+    """All findings, what makes numbers meaningless first. `followers`: parameters that follow others by
+    relations of which this fit does not know, as one data set among several."""
     with np.errstate(all="ignore"):
         if not np.isfinite(fit.coef).all() or not np.isfinite(fit.alpha).all():
             return ()  # the message of the failed fit says all
@@ -45,7 +48,7 @@ def diagnose(fit: Fitted) -> tuple[Finding, ...]:
             *_errors_withheld(fit),
             *_columns(fit, phi),
             *_undetermined(fit),
-            *_correlated(fit),
+            *_correlated(fit, followers),
             *_components(fit, phi),
             *_randomness(fit),
         )
@@ -153,7 +156,7 @@ def _columns(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             )
     elif fit.cond > 10:  # two unit columns of cosine 0.999 alone make it 44
         cosine = np.abs(np.triu(unit.conj().T @ unit, 1))
-        moved = dict(zip(fit.columns, _moved_by(fit), strict=True))
+        moved = dict(zip(fit.columns, _moved_by(fit.model, fit.layout), strict=True))
         # Those of one component that nothing moves, as powers of x, are a basis that was asked for.
         pairs = [
             (i, j)
@@ -280,13 +283,14 @@ def many(fit: Fitted) -> bool:
     return fit.coef.size > len(fit.columns)
 
 
-def _correlated(fit: Fitted) -> Iterator[Finding]:
-    moved = dict(zip(fit.columns, _moved_by(fit), strict=True))
+def _correlated(fit: Fitted, followers: Collection[str]) -> Iterator[Finding]:
+    moved = dict(zip(fit.columns, _moved_by(fit.model, fit.layout), strict=True))
     apart = lambda name: moved.get(name, frozenset()) or name in fit.names  # noqa: E731
     # Powers of x far from zero are correlated, and no reader takes them one by one.
     pairs = [
         pair
         for pair in strong_pairs(fit, CORRELATED)
+        if not {*pair[:2]} & {*followers}
         if apart(pair[0]) or apart(pair[1]) or _component(pair[0]) != _component(pair[1])
     ]
     if pairs:
@@ -311,10 +315,12 @@ def _components(fit: Fitted, phi: np.ndarray) -> Iterator[Finding]:
             "other parameters mean little.",
             tuple(weak),
         )
-    parts = np.linalg.norm(phi, axis=0) * np.linalg.norm(coef, axis=1)
+    together = judged_together(fit.model, fit.layout)
+    parts = np.array([np.linalg.norm(phi[:, one] @ coef[one]) for one in together])
     total = np.linalg.norm(phi @ coef)
     if parts.max() > CANCEL * total > 0:
-        large = tuple(fit.columns[i] for i in np.flatnonzero(parts > 0.1 * parts.max()))
+        several = [together[i] for i in np.flatnonzero(parts > 0.1 * parts.max())]
+        large = tuple(fit.columns[i] for one in several for i in one)
         yield Finding(
             "cancelling",
             f"The contributions of {listed(large)} are {parts.max() / total:.2g} times larger than "
@@ -329,7 +335,7 @@ def _weak(fit: Fitted) -> list[str]:
     coef, stderr = fit.coef.reshape(n, -1), fit.coef_stderr.reshape(n, -1)
     # Under no contribution each |c / stderr|^2 has mean 1 and variance 2 (1 if complex).
     against = np.sum(np.abs(coef / stderr) ** 2, axis=1)
-    moved_by = _moved_by(fit)
+    moved_by = _moved_by(fit.model, fit.layout)
     together: dict[tuple, list[int]] = {}
     for i, name in enumerate(fit.columns):
         together.setdefault((_component(name), moved_by[i]), []).append(i)
@@ -346,17 +352,27 @@ def _component(column: str) -> str:
     return column.rsplit(".", 1)[0]
 
 
-def _moved_by(fit: Fitted) -> list[frozenset[int]]:
+def judged_together(model: Model, layout: Layout) -> list[list[int]]:
+    """The places of columns that are one thing to a reader, by their names' order: those of one component that
+    nothing moves, as the powers of x of a background, and every other one by itself."""
+    names = [model.columns[i] for i in model.order]
+    found: dict[tuple[str, str], list[int]] = {}
+    for i, (name, moving) in enumerate(zip(names, _moved_by(model, layout), strict=True)):
+        found.setdefault((_component(name), name if moving else ""), []).append(i)
+    return list(found.values())
+
+
+def _moved_by(model: Model, layout: Layout) -> list[frozenset[int]]:
     """The free nonlinear parameters on which each column depends."""
     found, first = {}, 0
-    for group in fit.model.groups:
+    for group in model.groups:
         for j in range(group.width):
             one = group.formula.elementwise
             ids = {i for key in group.index for i in (key[j : j + 1] if one else key)}
-            sources = {root for i in ids for root in fit.layout.roots(i)}
-            found[fit.model.columns[first + j]] = frozenset(sources & set(fit.layout.free))
+            sources = {root for i in ids for root in layout.roots(i)}
+            found[model.columns[first + j]] = frozenset(sources & set(layout.free))
         first += group.width
-    return [found[name] for name in fit.columns]
+    return [found[model.columns[i]] for i in model.order]
 
 
 def _randomness(fit: Fitted) -> Iterator[Finding]:

@@ -119,6 +119,11 @@ def profile_intervals(
     """Both limits of every quantity."""
     check_level(level)
     needs_optimum(fit, "profile")
+    if (
+        not chosen
+    ):  # of several right-hand sides none but nonlinear parameters are meant unless they are named
+        none = np.zeros(0)
+        return Intervals((), none, none, none, level, "profile", (), ())
     return limits_of(constrained_refits(fit, [[one] for one in chosen]), level)
 
 

@@ -1,7 +1,7 @@
 """The record of a fit: arrays under names, frozen. The verbs on it stand in `FitResult`."""
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -25,6 +25,7 @@ from .derived_result import Derived
 from .estimate import Estimate, nonlinear
 from .information_criteria import aic, aicc, bic
 from .joint_covariance import Optimum
+from .named import AbstractNamed
 from .summary import Statistic, statistics
 
 
@@ -97,7 +98,7 @@ class AbstractLeastSquares(AbstractJudged):
         """The fit of each data set, by what stands before the names of its coefficients."""
 
 
-class Fitted(AbstractLeastSquares):
+class Fitted(AbstractNamed, AbstractLeastSquares):
     """The fields of a fit and what follows from them at once; described in `FitResult`."""
 
     names: tuple[str, ...]
@@ -212,16 +213,6 @@ class Fitted(AbstractLeastSquares):
             return self.derived[name]
         known = (*self.names, *self.columns, *(self.derived or ()))
         raise InputError(f"No parameter '{name}' in this fit. {suggestion(name, known)}")
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of all parameters and coefficients."""
-        return iter((*self.names, *self.columns))
-
-    def __len__(self) -> int:
-        return len(self.names) + len(self.columns)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.names or name in self.columns or name in (self.derived or ())
 
     def components(self, x: PyTree = None) -> dict[str, np.ndarray]:
         """The contribution of each column, coefficient times basis, (m,) or (m, k) by name."""

@@ -8,13 +8,14 @@ limit. The cost has no minimum there, only ever smaller steps, so that a search 
 from collections.abc import Collection
 
 import numpy as np
-from jaxtyping import Bool, Inexact, PyTree
+from jaxtyping import Bool, Float, Inexact, PyTree
 
 from ..basis import Model, at_side
 
 # The sum of two coefficients over the larger, and the squared sine of the angle between their columns, below
-# which they are one component.
+# which they are one component. In single precision a search on its way there ends earlier, in rounding.
 _CANCELLED, _SINE = 3e-3, 1e-6
+_CANCELLED_SINGLE, _SINE_SINGLE = 5e-2, 1e-3
 # Columns that are made at a time.
 _AT_ONCE = 1024
 
@@ -29,6 +30,8 @@ def run_together(
     """Which of b fits have two components on one spot, from parameters `values` (b, q), coefficients in the
     order in which the model computes columns, and the indices of parameters that were `free`."""
     found, first = np.zeros(len(values), bool), 0
+    single = values.dtype == np.float32
+    cancelled, sine = (_CANCELLED_SINGLE, _SINE_SINGLE) if single else (_CANCELLED, _SINE)
     for group in model.groups:
         members = range(group.width if group.formula.elementwise and group.keys else 0)
         for i in members:
@@ -37,17 +40,17 @@ def run_together(
                     a, b = coef[:, first + i], coef[:, first + j]
                     size = np.maximum(np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1))
                     with np.errstate(invalid="ignore"):
-                        suspect = np.linalg.norm(a + b, axis=-1) < _CANCELLED * size
+                        suspect = np.linalg.norm(a + b, axis=-1) < cancelled * size
                     at = np.flatnonzero(suspect & ~found)
                     for begin in range(0, at.size, _AT_ONCE):
                         some = at[begin : begin + _AT_ONCE]
-                        found[some] = _alike(group, x, values[some], i, j)
+                        found[some] = _sine(group, x, values[some], i, j) < sine
         first += group.width
     return found
 
 
-def _alike(group, x: PyTree, values: np.ndarray, i: int, j: int) -> Bool[np.ndarray, " b"]:
-    """Whether columns i and j of a group are nearly parallel, for each row of `values`."""
+def _sine(group, x: PyTree, values: np.ndarray, i: int, j: int) -> Float[np.ndarray, " b"]:
+    """The squared sine of the angle between columns i and j of a group, for each row of `values`."""
 
     def columns(member: int) -> np.ndarray:
         local = {
@@ -58,4 +61,4 @@ def _alike(group, x: PyTree, values: np.ndarray, i: int, j: int) -> Bool[np.ndar
 
     a, b = columns(i), columns(j)
     apart = b - a * np.sum(a.conj() * b, axis=0)
-    return np.sum(np.abs(apart) ** 2, axis=0) < _SINE
+    return np.sum(np.abs(apart) ** 2, axis=0)

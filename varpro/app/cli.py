@@ -124,6 +124,12 @@ def run(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Print each step of a search: chi-square, parameters."
+        ),
+    ] = False,
     scheduler: Scheduler = None,
     no_code: NoCode = False,
     debug: Debug = False,
@@ -144,6 +150,7 @@ def run(
             as_json=as_json,
             table=write_params,
             shown=closed_pipe_is_fine,
+            verbose=verbose,
         )
         if code:
             raise typer.Exit(code)

@@ -133,7 +133,7 @@ class AbstractBasis(eqx.Module):
     # Waves of a frequency `freq` that decay by `rate`, `tau`, `fwhm` or `gaussian`: what is left out is
     # sought in the spectrum of the data.
     wave: ClassVar[bool] = False
-    # Parameters by local name that are inverses of rates, by which they are sought.
+    # Parameters by local name that are sought by their inverses: lifetimes, and what else may be infinite.
     lifetimes: ClassVar[tuple[str, ...]] = ()
     # Parameters by local name that are not below zero.
     positive: ClassVar[tuple[str, ...]] = ()

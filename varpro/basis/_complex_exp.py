@@ -65,7 +65,7 @@ class ComplexExp(AbstractBasis):
     `name.fwhm`, those of the exponential decay.
 
     Without any decay the wave goes on for ever. Starts that are left out, of frequency and decay, are
-    found in the spectrum of the data (`varpro._starts.periodogram`); several waves get increasing
+    found in the spectrum of the data; several waves get increasing
     frequencies in the order in which they stand in the model.
 
     **Raises:** `InputError` for more than one of rate, tau and fwhm.

@@ -39,8 +39,8 @@ class GaussianIRF(AbstractDispersed):
         model = vp.Exp("fast", tau=0.5, irf=irf) + vp.Exp("slow", tau=5.0, irf=irf)
 
     Its parameters, `irf.center` and so on, exist once. Through it a decay of rate k that begins at
-    `center` is `exp(-k t) theta(t)` convolved with the Gaussian, in a form in which nothing overflows
-    (`varpro.basis._faddeeva`): as in TIMP and pyglotaran, and unlike an amplitude at the maximum.
+    `center` is `exp(-k t) theta(t)` convolved with the Gaussian, in a form in which nothing overflows,
+    by the Faddeeva function: as in TIMP and pyglotaran, and unlike an amplitude at the maximum.
 
     **Arguments:**
 

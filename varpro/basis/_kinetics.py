@@ -54,7 +54,7 @@ class Kinetics(AbstractBasis):
     are species-associated spectra, and its parameters the rates `s.A->B`, `s.B->A` and `s.B->`, for
     which `K[j, i]` is the rate of `i->j` and `K[i, i]` minus the sum of all rates out of i.
     Sequential, parallel, branched and cyclic schemes, equal rates and damped oscillations are all
-    computed by products of matrices, without eigenvalues (`varpro.basis._matrix_exponential`).
+    computed by products of matrices, without eigenvalues.
 
     Nagle, Biophys. J. 59 (1991) 476; van Stokkum, Larsen and van Grondelle, Biochim. Biophys. Acta
     1657 (2004) 82.

@@ -51,8 +51,8 @@ class Oscillation(AbstractBasis):
     `fit.derive` knows `name.amplitude` and `name.phase`, in radians, and of one that decays `name.tau` and
     `name.rate`.
 
-    Starts that are left out, of frequency and decay, are found in the spectrum of the data
-    (`varpro._starts.periodogram`); not through a response.
+    Starts that are left out, of frequency and decay, are found in the spectrum of the data,
+    but not through a response.
 
     **Raises:** `InputError` for both tau and rate, for another envelope, and for both irf and origin.
     """

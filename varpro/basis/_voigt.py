@@ -183,6 +183,8 @@ class Pearson7(AbstractWidthPeak):
 
     shape: ParamField = parameter()
     usual: ClassVar[Mapping[str, Param]] = {"shape": Param(2.0, lower=0.5)}
+    # A Gaussian has an infinite one, which a search by the inverse comes near to.
+    lifetimes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def __check_init__(self):
         if self.shape is not None and self.shape.upper <= 0:

@@ -83,7 +83,7 @@ class Data(Section):
     where: dict[Word, Word] = {}
     """Rows of a table to use, by the text in a column: {sample: A}."""
     select: dict[Word, Number | Annotated[list[Number], Field(min_length=2, max_length=2)]] = {}
-    """Parts of axes of arrays to use: {wavelength: [400, 500]}."""
+    """Parts of axes of arrays to use, by their labels, or of images by places from 0: {wavelength: [400, 500], row: [10, 40]}."""
     mask: Word | None = None
     """An array of true or false, true for what to use."""
     range: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None

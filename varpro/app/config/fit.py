@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 import varpro as vp
 
@@ -18,6 +18,7 @@ from .scalars import (
     Word,
     to_chains,
     to_count,
+    to_intervals,
     to_loss_scale,
     to_relation,
     to_share,
@@ -28,6 +29,38 @@ from .scalars import (
 from .section import Section
 
 _Strength = Annotated[float, Field(gt=0)] | Literal["gcv"]
+
+
+_Relation = float | str | dict[str, float]
+
+
+class Somewhere(Section):
+    """A relation for some right-hand sides."""
+
+    within: Annotated[
+        list[Annotated[list[Number], Field(min_length=2, max_length=2)]],
+        BeforeValidator(
+            to_intervals, json_schema_input_type=list[float] | list[Annotated[list[float], Field()]]
+        ),
+    ]
+    """[low, high] of their wavelengths, or whatever numbers they are labelled with; or several of these."""
+    relation: Annotated[
+        float | str | dict[str, float],
+        BeforeValidator(to_relation, json_schema_input_type=_Relation),
+    ]
+    """What holds there: {a: 0.5}, a, or a number."""
+
+    @pydantic.field_validator("within", mode="after")
+    @classmethod
+    def _ordered(cls, pairs: list[list[float]]) -> list[list[float]]:
+        if any(not low <= high for low, high in pairs):
+            raise wrong("an interval goes from low to high.")
+        return pairs
+
+
+def _where_it_holds(value: object) -> str:
+    there = isinstance(value, Somewhere) or (isinstance(value, dict) and "within" in value)
+    return "somewhere" if there else "everywhere"
 
 
 class Constraints(Section):
@@ -56,11 +89,16 @@ class Constraints(Section):
     relations: dict[
         Word,
         Annotated[
-            float | str | dict[str, float],
-            BeforeValidator(to_relation, json_schema_input_type=float | str | dict[str, float]),
+            Annotated[Somewhere, Tag("somewhere")]
+            | Annotated[
+                _Relation,
+                BeforeValidator(to_relation, json_schema_input_type=_Relation),
+                Tag("everywhere"),
+            ],
+            Discriminator(_where_it_holds),
         ],
     ] = {}
-    """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number."""
+    """{b: {a: 0.5}}: coefficient b is half of a; {b: a} equal to it; {b: 0} a number; {b: {within: [600, 700], relation: 0}} one of these for some right-hand sides."""
     ridge: Annotated[
         float | str | dict[str, float | str] | None,
         BeforeValidator(

@@ -112,6 +112,16 @@ def to_truth_or_words(value: object) -> object:
     return [to_word(item) for item in value] if isinstance(value, list) else [to_word(value)]
 
 
+def to_intervals(value: object) -> object:
+    """Pairs of numbers, from one pair or several."""
+    if not isinstance(value, list):
+        raise wrong(f"expected [low, high], or several of these, not {shown(value)}.")
+    pairs = value if value and all(isinstance(pair, list) for pair in value) else [value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise wrong("expected [low, high], or several of these.")
+    return pairs
+
+
 def to_relation(value: object) -> object:
     if isinstance(value, dict):
         return {str(name): _number(factor) for name, factor in value.items()}

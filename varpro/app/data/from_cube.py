@@ -32,7 +32,8 @@ from .samples import Columns, paired
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """An array in a file; `coords` are `xarray.Variable`s by name."""
+    """An array in a file; `coords` are `xarray.Variable`s by name. `windows`: of axes by name first and last
+    place, plus one, of which nothing else is seen."""
 
     path: Path
     name: str
@@ -44,6 +45,7 @@ class Source:
     renamed: Mapping[str, str]  # dims by what they are called in the file
     imag: str | None = None  # the array of imaginary parts, if they are in one of their own
     truth: bool = False  # whether 0 and 1 mean false and true
+    windows: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         with readable(self.path, self.name):
@@ -56,13 +58,46 @@ class Source:
             raise vp.InputError(f"{self.path}: '{self.name}' {error}") from error
 
     def _part(self, name: str, index: Any) -> np.ndarray:
-        part = _opened(self.path).array(name)[index]
+        part = _opened(self.path).array(name)[self._placed(index)]
         refuse_large(self.path, name, part.nbytes)
         return np.asarray(part)
 
+    def _placed(self, index: Any) -> Any:
+        """What an index means in the file."""
+        if not any(name in self.windows for name in self.dims):
+            return index
+        parts = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in [part for part in parts if not isinstance(part, np.ndarray)]:
+            at = next(i for i, part in enumerate(parts) if part is Ellipsis)
+            parts[at : at + 1] = [slice(None)] * (len(self.dims) - len(parts) + 1)
+        parts += [slice(None)] * (len(self.dims) - len(parts))
+        for i, (name, size) in enumerate(zip(self.dims, self.shape, strict=True)):
+            if name in self.windows:
+                first = self.windows[name][0]
+                if isinstance(parts[i], slice):
+                    begin, end, step = parts[i].indices(size)
+                    # A slice that runs down to the first place ends before it.
+                    parts[i] = slice(first + begin, first + end, step)
+                    if step < 0:
+                        parts[i] = np.arange(first + begin, first + end, step)
+                else:
+                    parts[i] = first + np.arange(size)[parts[i]]
+        return tuple(parts)
+
+    def within(self, windows: Mapping[str, tuple[int, int]]) -> "Source":
+        """What is seen through windows alone, of which some may be on other axes than those of this array."""
+        coords = {
+            name: c.isel({d: slice(*windows[str(d)]) for d in c.dims if str(d) in windows})
+            for name, c in self.coords.items()
+        }
+        sizes = {name: end - first for name, (first, end) in windows.items()}
+        shape = tuple(sizes.get(d, n) for d, n in zip(self.dims, self.shape, strict=True))
+        return dataclasses.replace(self, coords=coords, shape=shape, windows=dict(windows))
+
     def moved(self, name: str) -> "Source":
         """Another array of the same file, such as that of the standard deviations."""
-        return _described(self.path, name, self.renamed)
+        found = _described(self.path, name, self.renamed)
+        return found.within(self.windows) if self.windows else found
 
     def mask(self, name: str) -> "Source":
         """Another array of the same file, of truth values.
@@ -97,9 +132,8 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
     def complaint(message: str, key: str) -> vp.InputError:
         return vp.InputError(complain(document, ("data", key), message))
 
-    for word in ("where", "select", "range"):
-        if getattr(data, word):
-            raise complaint("is not for arrays of curves. Leave samples out with mask.", word)
+    if data.where:
+        raise complaint("is for tables of text. Use select for the axes of arrays.", "where")
     if data.sigma == "poisson":
         raise complaint(
             "of many curves say 'fit: {noise: poisson}', the likelihood of counts.", "sigma"
@@ -113,9 +147,10 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
     except vp.InputError as error:
         message = str(error).replace(str(path), str(as_seen_from_here(path)))
         raise vp.InputError(complain(document, ("data",), message)) from error
-    positions = source.coords[data.x]
-    if positions.values.dtype.kind == "c":
+    if source.coords[data.x].values.dtype.kind == "c":
         raise complaint(f"'{data.x}' is complex; x is real.", "x")
+    source = source.within(_windows(document, data, source))
+    positions = source.coords[data.x]
     x = np.asarray(positions.values, float)
     columns = Columns(
         x=x,
@@ -129,6 +164,45 @@ def read_cube(document: Document, data: Data, path: Path) -> tuple[Columns, Sour
         dropped=0,
     )
     return columns, source
+
+
+def _windows(document: Document, data: Data, source: Source) -> dict[str, tuple[int, int]]:
+    """The parts of axes that a configuration asks for: by their labels, or by places from 0 where there are
+    none."""
+    asked = {name: ("select", name) for name in data.select}
+    windows: dict[str, tuple[int, int]] = {}
+    for name, key in [*asked.items(), *([(data.x, ("range",))] if data.range is not None else [])]:
+
+        def complaint(message: str, key: tuple[str, ...] = key) -> vp.InputError:
+            return vp.InputError(complain(document, ("data", *key), message))
+
+        ends = data.range if key == ("range",) else data.select[name]
+        assert ends is not None
+        low, high = (ends[0], ends[-1]) if isinstance(ends, list) else (ends, ends)
+        labels = source.coords.get(name)
+        axis = name if labels is None or labels.ndim != 1 else str(labels.dims[0])
+        if axis not in source.dims:
+            known = dict.fromkeys(
+                [*source.dims, *(n for n, c in source.coords.items() if c.ndim == 1)]
+            )
+            raise complaint(f"'{name}' is no axis of the data. {nearest(name, list(known))}")
+        size = source.shape[source.dims.index(axis)]
+        at = np.arange(size) if labels is None or labels.ndim != 1 else np.asarray(labels.values)
+        if at.dtype.kind not in "iuf":
+            raise complaint(f"the labels of '{name}' are no numbers.")
+        kept = np.flatnonzero((at >= low) & (at <= high))
+        if not kept.size:
+            raise complaint(f"no '{name}' lies between {low:g} and {high:g}.")
+        if kept.size != kept[-1] - kept[0] + 1:
+            raise complaint(
+                f"'{name}' is not sorted: what lies between {low:g} and {high:g} is no one stretch of it. Use mask."
+            )
+        first, end = windows.get(axis, (0, size))
+        first, end = max(first, int(kept[0])), min(end, int(kept[-1]) + 1)
+        if first >= end:
+            raise complaint(f"nothing of '{axis}' is left.")
+        windows[axis] = first, end
+    return windows
 
 
 def _with_imag(source: Source, imag: str) -> Source:

@@ -116,7 +116,12 @@ def _jcamp(path: Path, jcamp: Any) -> xr.Dataset:
 def _opus(path: Path, brukeropus: Any) -> xr.Dataset:
     found = brukeropus.read_opus(str(path))
     arrays: dict[str, Any] = {}
-    for key in found.data_keys:
+
+    def rank(key: str) -> int:
+        # Absorbance and what else was made of them, then the spectra themselves, interferograms and phases last.
+        return 3 if key.startswith(("ig", "ph")) else {"sm": 1, "rf": 2}.get(key, 0)
+
+    for key in sorted(found.data_keys, key=rank):
         data = getattr(found, key)
         x, y = np.asarray(data.x, float), np.asarray(data.y, float)
         arrays[f"{key}_x"] = (f"{key}_axis", x[: y.size])

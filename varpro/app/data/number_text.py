@@ -3,9 +3,10 @@ nothing."""
 
 import functools
 import re
-from collections.abc import Sequence
 
 import numpy as np
+
+from .date_text import is_date
 
 # What programs write where nothing was measured.
 MISSING = frozenset(
@@ -40,14 +41,6 @@ _SPACED = re.compile(
     r"[-+]?[0-9]{1,3}(?:[ \u00a0\u2009\u202f'’][0-9]{3})+(?:[.,][0-9]*)?(?:[eE][-+]?[0-9]+)?"
 )
 _SPACES = str.maketrans("", "", " \u00a0\u2009\u202f'’")
-_DATE = re.compile(
-    r"(?:(?P<iso>[0-9]{4})[-/.](?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})"
-    r"|(?P<first>[0-9]{1,2})(?P<sign>[-/.])(?P<second>[0-9]{1,2})(?P=sign)(?P<year>[0-9]{4}|[0-9]{2}))"
-    r"(?P<time>[ T,]+[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp][Mm])?(?:Z|[-+][0-9]{2}:?[0-9]{2})?)?"
-)
-_TIME = re.compile(
-    r"([0-9]{1,3}):([0-9]{2})(?::([0-9]{2}(?:[.,][0-9]+)?))?(?: ?([AaPp])\.?[Mm]\.?)?"
-)
 
 
 def as_float(text: str) -> float | None:
@@ -128,87 +121,6 @@ def is_value(text: str) -> bool:
     if number is None:
         return is_date(text) or as_complex(text) is not None
     return not (np.isnan(number) and text.strip().lower() in MISSING)
-
-
-def is_date(text: str) -> bool:
-    """Whether a field holds a date, a time of day, or both."""
-    if len(text) > _LONGEST:
-        return False
-    return ":" in text and bool(_TIME.fullmatch(text)) or bool(_DATE.fullmatch(text))
-
-
-def seconds_since(first: str, texts: Sequence[str]) -> np.ndarray:
-    """Dates, or times of day, as seconds since the first; a missing one is NaN.
-
-    **Raises:** `ValueError` with the reason: days and months that cannot be told apart, a time that goes
-    back behind midnight, a date that there is not.
-    """
-    given = [first, *texts]
-    there = [text.strip().lower() not in MISSING for text in given]
-    found = [text for text, is_there in zip(given, there, strict=True) if is_there]
-    if all(_TIME.fullmatch(text) for text in found):
-        seconds = np.array([_of_day(text) for text in found])
-        if (np.diff(seconds) < -43200).any():
-            raise ValueError("the time of day goes past midnight; write the date beside it")
-    else:
-        import pandas as pd
-
-        day_first = _day_first(found)
-        try:
-            # The year first, whoever wrote it: pandas takes the day of 2024-02-01 for the month where it is
-            # told that days come first.
-            written = [_year_first(text, day_first) for text in found]
-            stamps = pd.to_datetime(written, format="mixed", utc=True, yearfirst=True)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(str(error).split(". You might")[0][:120]) from None
-        # Whole nanoseconds: seconds since 1970 would cost the last digits of short ones.
-        ticks = stamps.as_unit("ns").asi8
-        seconds = (ticks - ticks[0]) / 1e9
-    values = np.full(len(given), np.nan)
-    values[np.array(there)] = seconds
-    return values[1:] - values[0]
-
-
-def _of_day(text: str) -> float:
-    match = _TIME.fullmatch(text)
-    assert match is not None
-    hours, seconds = int(match[1]), float((match[3] or "0").replace(",", "."))
-    if match[4]:  # 12 am is midnight, 12 pm is noon
-        hours = hours % 12 + 12 * (match[4] in "pP")
-    return 3600 * hours + 60 * int(match[2]) + seconds
-
-
-def _year_first(text: str, day_first: bool) -> str:
-    """A date with the year first, then month and day, and the time as it was."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return text
-    time = (match["time"] or "").replace(
-        ",", " ", 1 if (match["time"] or "").startswith(",") else 0
-    )
-    time = time.replace(",", ".").lstrip(" T")
-    if match["iso"]:
-        year, month, day = match["iso"], match["month"], match["day"]
-    else:
-        day, month = match["first"], match["second"]
-        day, month = (day, month) if day_first else (month, day)
-        # Of two digits from 1969 to 2068, as POSIX has it.
-        year = match["year"]
-        year = year if len(year) == 4 else f"{'19' if int(year) > 68 else '20'}{year}"
-    return f"{year}-{int(month):02d}-{int(day):02d} {time}".rstrip()
-
-
-def _day_first(texts: Sequence[str]) -> bool:
-    """Whether 3.4.2024 is in April. A point is written by those who write the day first."""
-    matches = [match for text in texts if (match := _DATE.fullmatch(text)) and match["first"]]
-    if not matches or any(match["sign"] == "." or int(match["first"]) > 12 for match in matches):
-        return True
-    if any(int(match["second"]) > 12 for match in matches):
-        return False
-    if len({(match["first"], match["second"]) for match in matches}) == 1:
-        if matches[0]["first"] == matches[0]["second"] or len(matches) == len(texts):
-            return True  # all on one day: whichever it is, what lies between them is the same
-    raise ValueError("day and month cannot be told apart; write 2024-12-31")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import numpy as np
 from varpro import InputError
 
 from .number_text import as_number, is_value
-from .table_lines import CELLS, Line, TableFormat, is_words, ragged, split, steps
+from .table_lines import CELLS, Line, TableFormat, is_words, places, ragged, split, steps
 from .table_rows import Rows, find_rows
 from .table_units import is_units
 
@@ -185,7 +185,7 @@ class _Names:
         comment = next((c for c in reversed(self.found.comments) if c[0] < top and c[1]), None)
         last = lines[first - 1] if first else None
         if last is not None and (comment is None or comment[0] < last.number):
-            names = self._cut(last.text)
+            names = self._cut(last.text) or self._above_columns(last.text, rows)
             if names is not None:
                 return names, last.number, True, used + 1
             beyond = last.fields[self.found.count :]
@@ -222,6 +222,8 @@ class _Names:
             if delimiter is None:
                 # A unit may stand apart from its name: t [ns].
                 names = re.findall(r"[^\s\[(]\S*(?:\s*(?:\[[^\]]*\]|\([^)]*\)))?", text)
+                if len(names) > 1 and all(name[-1] in ",;" for name in names[:-1]):
+                    names = [name.rstrip(",;") for name in names]
             else:
                 names = split(text, delimiter) if text else []
             # "Data: y x"
@@ -233,6 +235,20 @@ class _Names:
             if len(names) == self.found.count and len(set(names)) == self.found.count and words:
                 return tuple(names)
         return None
+
+    def _above_columns(self, text: str, rows: list[Line]) -> tuple[str, ...] | None:
+        """Names with blanks in them above columns that blanks part: each begins where its column does."""
+        if self.found.delimiter is not None or not rows:
+            return None
+        starts = [match.start() for match in places(rows[0].text, None)]
+        if len(starts) != self.found.count or not all(
+            text[i : i + 1].strip() and not text[i - 1 : i].strip() for i in starts
+        ):
+            return None
+        parts = zip(starts, [*starts[1:], None], strict=True)
+        names = tuple(" ".join(text[i:j].split()) for i, j in parts)
+        words = all(as_number(name) is None and not name.endswith(("=", ":")) for name in names)
+        return names if words and len(set(names)) == len(names) else None
 
     def _is_axis(self, lines: list[Line]) -> bool:
         """Whether the first row of numbers is the axis of the columns of a matrix: nothing or 0 in the corner,

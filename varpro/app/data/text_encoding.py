@@ -13,6 +13,7 @@ from pathlib import Path
 from varpro import InputError
 
 from ..regular_files import disguised, read_whole
+from .instruments import FORMATS
 
 # Marks by which a text says what it is; that of UTF-32 begins as that of UTF-16.
 _MARKS = (
@@ -38,6 +39,8 @@ def read_data_text(path: str | Path, encoding: str | None = None) -> tuple[str, 
     if raw.lstrip()[:1] in (b"{", b"[") and _is_json(raw):
         raise InputError(f"{path}: data: is JSON; write its columns as CSV.")
     name, decided = (encoding, "") if encoding is not None else _encoding_of(raw)
+    if encoding is None and "16" not in name and "32" not in name:
+        _refuse_binary(path, raw)
     try:
         text = raw.decode(name)
     except (UnicodeDecodeError, UnicodeError) as error:
@@ -60,11 +63,31 @@ def read_data_text(path: str | Path, encoding: str | None = None) -> tuple[str, 
                 f"{path}:{line}:{column} data: byte 0x{raw[bad]:02x} is no text; this is not a text file."
             )
         decided = f"encoding: {_OLD} (line {line} is not UTF-8)"
+    if encoding is None and name[:6] in ("utf-16", "utf-32"):
+        _refuse_binary(path, text.encode("utf-8", "replace"))
     text = text.lstrip("\ufeff").rstrip("\x1a")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise InputError(f"{path}:{line} data: a zero byte; this is not a text file.")
     return text.replace("\r\n", "\n").replace("\r", "\n"), decided
+
+
+def _refuse_binary(path: str | Path, raw: bytes) -> None:
+    """Tell numbers in binary from a text with a letter that is none, of which the place is told.
+
+    **Raises:** `InputError` that says what is read.
+    """
+    controls = sum(raw.count(byte) for byte in range(32) if byte not in _HARMLESS)
+    if controls < max(8, len(raw) // 50):
+        return
+    names = (
+        "Bruker, Varian" if one.key == "bruker" else one.name for one in FORMATS if one.package
+    )
+    listed = ", ".join(name.removeprefix("a ") for name in names if "Varian NMR" not in name)
+    raise InputError(
+        f"{path}: data: is binary and not text, and of no format that is known. Read are text, workbooks, NPY, NPZ, "
+        f"HDF5, NetCDF, Zarr, MAT, TIFF, {listed}. Export it as one of these."
+    )
 
 
 def _is_json(raw: bytes) -> bool:

@@ -5,6 +5,7 @@ blanks, and whatever instruments write above, between and below them: `table_lay
 """
 
 import dataclasses
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from varpro import InputError
 
+from .date_text import is_compact, is_date, seconds_since
 from .number_text import (
     MISSING,
     as_complex,
@@ -19,9 +21,7 @@ from .number_text import (
     as_written,
     decimal_comma,
     grouped,
-    is_date,
     plain_number,
-    seconds_since,
     without_blanks,
 )
 from .table_layout import lay_out
@@ -30,6 +30,9 @@ from .table_transpose import turned
 from .table_units import split_unit
 from .text_encoding import read_data_text
 from .workbooks import is_workbook, lines_of_sheet
+
+# What columns of dates are called whose fields are numbers, 20240131.
+_DAYS = re.compile(r"(?i).*(date|datum|day|tag)|(date|datum|day|tag)\b.*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +135,9 @@ class Table:
     def holds_dates(self, index: int) -> bool:
         """Whether a column is one of dates or times of day."""
         texts = [row[index] for row in self.rows if row[index].lower() not in MISSING]
+        if _DAYS.fullmatch(split_unit(self.header[index])[0].strip()) and texts:
+            if all(map(is_compact, texts)):
+                return True
         # Few are looked at, and all when they are read.
         some = texts[:: max(1, len(texts) // 50)]
         return bool(some) and 2 * sum(map(is_date, some)) >= len(some)
@@ -191,15 +197,17 @@ class Table:
 
     def _seconds(self, index: int, texts: list[str]) -> np.ndarray:
         for i, text in enumerate(texts):
-            if text.lower() not in MISSING and not is_date(text):
+            if text.lower() not in MISSING and not (is_date(text) or is_compact(text)):
                 raise InputError(
                     f"{self.at(i, index)} column '{one_line(self.header[index])}': '{one_line(text)}' is no date."
                     f"{self._line(i)}"
                 )
-        first = self.first[index] if self.first and is_date(self.first[index]) else ""
-        first = first or next(text for text in texts if is_date(text))
+        first = self.first[index] if self.first else ""
+        if not (is_date(first) or is_compact(first)):
+            first = next(text for text in texts if text.lower() not in MISSING)
         try:
-            return seconds_since(first, texts)
+            there = [text if text.lower() not in MISSING else "" for text in texts]
+            return seconds_since(first, there)
         except ValueError as error:
             raise InputError(
                 f"{self.at(0, index)} column '{one_line(self.header[index])}': {error}.{self._line(0)}"

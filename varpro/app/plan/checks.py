@@ -9,6 +9,7 @@ import numpy as np
 import varpro as vp
 
 from ..config.document import Key
+from ..config.fit import Somewhere
 from ..config.messages import complain, nearest
 from .effects import without_effect
 
@@ -180,7 +181,8 @@ def _too_few(plan: "Plan", parts: Parts) -> Iterator[str]:
         return
     held = {name for pattern in rules.fix for name in fnmatch.filter(params, pattern)}
     held |= {name for name, param in params.items() if param.fixed} | set(rules.tie)
-    linear = len(plan.model.column_names) - len(rules.relations)
+    everywhere = [one for one in rules.relations.values() if not isinstance(one, Somewhere)]
+    linear = len(plan.model.column_names) - len(everywhere)
     linear *= data.y.size // len(data.y)
     each = 2 if np.iscomplexobj(data.y) else 1
     linear *= 1 if rules.real_coefficients else each

@@ -6,7 +6,7 @@ import numpy as np
 
 import varpro as vp
 
-from ..config.fit import Solver
+from ..config.fit import Solver, Somewhere
 from ..data.samples import Columns
 from .locate_error import blamed
 from .plan import Plan
@@ -46,13 +46,16 @@ def build_solver(solver: Solver) -> Any:
     return getattr(optx, solver.name)(rtol=rtol, atol=atol)
 
 
-def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
-    """The one call of `varpro.fit` that a plan stands for; its errors name file and line."""
+def fit_plan(plan: Plan, progress: bool = False) -> vp.FitResult | vp.GlobalFit:
+    """The one call of `varpro.fit` that a plan stands for; its errors name file and line. `progress`: print each step
+    of the search to stderr."""
     config, rules = plan.config, plan.config.constraints
     solver = config.fit.solver
     # The keys of the section have the names of arguments.
     options: dict[str, Any] = {name: getattr(rules, name) for name in type(rules).model_fields}
+    options["relations"] = {name: _relation(one) for name, one in rules.relations.items()}
     options |= {
+        "progress": progress or None,
         "absolute_sigma": config.fit.absolute_sigma,
         "noise": config.fit.noise,
         "loss_scale": config.fit.loss_scale,
@@ -73,14 +76,16 @@ def fit_plan(plan: Plan) -> vp.FitResult | vp.GlobalFit:
     weighing = ("sigma", "weights", "mask")
     try:
         if plan.several:
-            sets = {n: (data.x, _values(plan.models[n], data)) for n, data in plan.sets.items()}
+            sets = {n: (d.x, _values(plan, plan.models[n], d)) for n, d in plan.sets.items()}
             for what in weighing:
                 some = {n: v for n, d in plan.sets.items() if (v := getattr(d, what)) is not None}
                 options[what] = some or None
             return vp.fit(plan.models, sets, nan=_nan(plan), **options)
         data = plan.columns
         options |= {what: getattr(data, what) for what in weighing}
-        return vp.fit(plan.model, data.x, _values(plan.model, data), nan=_nan(plan), **options)
+        return vp.fit(
+            plan.model, data.x, _values(plan, plan.model, data), nan=_nan(plan), **options
+        )
     except vp.InputError as error:
         raise blamed(plan, error) from error
 
@@ -91,9 +96,17 @@ def _scale(given: Any) -> Any:
     return given.param()
 
 
-def _values(model: vp.basis.AbstractBasis, data: Columns) -> Any:
-    """y, with the wavelengths of right-hand sides where a dispersion asks for them."""
-    if not vp.basis.disperses(model) or data.y.ndim < 2:
+def _relation(given: Any) -> Any:
+    if not isinstance(given, Somewhere):
+        return given
+    return vp.Within([(low, high) for low, high in given.within], given.relation)
+
+
+def _values(plan: Plan, model: vp.basis.AbstractBasis, data: Columns) -> Any:
+    """y, with the wavelengths of right-hand sides where a dispersion or a relation asks for them."""
+    relations = plan.config.constraints.relations.values()
+    asked = vp.basis.disperses(model) or any(isinstance(one, Somewhere) for one in relations)
+    if not asked or data.y.ndim < 2:
         return data.y
     labels = data.y_names if data.labels is None else data.labels
     import xarray  # only what asks for labels needs to know of it

@@ -260,6 +260,8 @@ def _refined(
             lower[i], upper[i] = 0.02 * step, 1e3 * span
         elif name == "rate" and names[i] in candidate.known:
             upper[i] = 0.0  # growth
+        elif name == "rate" and complex_data:
+            lower[i] = 0.0  # a wave that grows is none
         elif name in _WIDTHS:
             lower[i], upper[i] = 0.02 * step, 2.0 * span
     initial = np.clip(initial, lower, upper)

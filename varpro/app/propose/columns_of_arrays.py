@@ -36,6 +36,8 @@ def columns_of_arrays(source: Path, asked: Asked) -> Found:
     vectors = {n: v for n, v in known.items() if v.ndim == 1 and v.size > 1}
     axes = [n for n in vectors if X.fullmatch(n.rpartition("/")[2])]
     rising = [n for n in vectors if known[n].dtype.kind in "iuf" and monotonic(vector(n))]
+    if len(known) == 1:
+        raise _alone(source, *known.popitem())
     # What is on axes of its own, largest first.
     bodies = sorted((n for n in known if known[n].ndim > 1), key=lambda n: -known[n].ndim)
     bodies = [n for n in bodies if not SIGMA.fullmatch(n.rpartition("/")[2])] or bodies
@@ -55,10 +57,7 @@ def columns_of_arrays(source: Path, asked: Asked) -> Found:
         fitting = [n for n in along if set(known[n].dims) <= set(body.dims)]
         fitting = fitting or [n for n in along if lengths[n] in body.shape]
         if not fitting and not vectors:
-            raise vp.InputError(
-                f"{source}: '{y_name}' {body.shape} stands alone, and no array says where its samples lie. Save "
-                "positions and values as arrays of their own, or write it as a table."
-            )
+            raise _alone(source, y_name, body)
         if not fitting:
             raise vp.InputError(
                 f"{source}: '{y_name}' {body.shape} lies along none of {shortlist(list(vectors))}. Which "
@@ -101,6 +100,13 @@ def columns_of_arrays(source: Path, asked: Asked) -> Found:
         keys["nan"] = "drop"
         said.append("gaps are left out (nan: drop)")
     return Found(x, y, None, keys, noise, False, False, tuple(said))
+
+
+def _alone(source: Path, name: str, body) -> vp.InputError:
+    return vp.InputError(
+        f"{source}: '{name}' {body.shape} stands alone, and no array says where its samples lie. Save positions "
+        "and values as arrays of their own, or write it as a table."
+    )
 
 
 def _cube(source: Path, dataset, x_name: str, y_name: str, asked: Asked) -> Found:

@@ -22,6 +22,8 @@ from .found import Asked, Found
 from .looks import SIGMA, X, monotonic, noise_of, shortlist
 
 _INDEX = re.compile(r"(?i)(|index|unnamed: 0|id|no\.?|nr\.?|#|row|point|pt|sample|i|n|idx)")
+# How many times larger than others a column is that is no curve beside them.
+_UNLIKE = 1e4
 _WELL = re.compile(r"[A-P] ?0?[0-9]{1,2}")
 _BLANK = re.compile(r"(?i)(baseline|blank|reference|background|dark)\b")
 # Names of real and imaginary parts: what they have in common, and which part it is.
@@ -63,7 +65,10 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
         table, numbers = table.take(rows), {j: values[rows] for j, values in numbers.items()}
         numbers.pop(where[0], None)
     others = [j for j in numbers if j != x]
-    left_out = [j for j in others if _is_index(names[j], numbers[j]) and len(others) > 1]
+    counted = _counted(names, numbers)
+    left_out = [
+        j for j in others if len(others) > 1 and (j == counted or _is_index(names[j], numbers[j]))
+    ]
     sigma = next((j for j in others if SIGMA.fullmatch(names[j]) and len(others) > 1), None)
     some = [
         j
@@ -76,6 +81,8 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
         ys = [j for name in asked.y for j in _matching(source, table, name) if j != x]
     else:
         ys = _alike(names, [j for j in some if not table.holds_dates(j)] or some)
+        if len(ys) > 1 and all(names[j] == str(j + 1) for j in ys):
+            _refuse_unlike(source, table, numbers, ys, x)
     if turned and len(ys) == 1:
         ys = [j for j in some if not X.fullmatch(names[j])] or ys  # each row is a curve
     if not ys:
@@ -248,7 +255,8 @@ def _x_of_table(
             f"{source}: has {len(numbers)} column{'s' * (len(numbers) != 1)} of numbers{one}; a fit takes "
             f"x and y.{advice}"
         )
-    rest = {j: v for j, v in real.items() if not _is_index(names[j], v)}
+    counted = _counted(names, real)
+    rest = {j: v for j, v in real.items() if j != counted and not _is_index(names[j], v)}
     # An index is x where nothing else can be.
     real = rest if len(numbers) - (len(real) - len(rest)) >= 2 and rest else real
     named = [j for j in real if X.fullmatch(names[j]) and np.unique(real[j]).size > 2]
@@ -341,6 +349,28 @@ def _is_index(name: str, values: np.ndarray) -> bool:
     if not _INDEX.fullmatch(name.strip()) or np.iscomplexobj(values) or len(values) < 2:
         return False
     return bool(values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())
+
+
+def _refuse_unlike(
+    source: Path, table: Table, numbers: dict[int, np.ndarray], ys: list[int], x: int
+) -> None:
+    """**Raises:** `InputError` where columns without names are no curves side by side: of quite other sizes."""
+    sizes = np.array([float(np.nanmax(np.abs(numbers[j]))) for j in ys])
+    if sizes.max() > _UNLIKE * sizes[sizes > 0].min(initial=np.inf):
+        raise vp.InputError(
+            f"{source}: columns have no names, and are of quite other sizes. Line {table.lines[0]} is "
+            f"'{shortened(table.raw[0].strip())}'. Which ones are meant? --x {x + 1} --y {ys[-1] + 1}, say, or names in "
+            "a line above."
+        )
+
+
+def _counted(names: list[str], numbers: dict[int, np.ndarray]) -> int | None:
+    """The first of three columns or more without names, if it counts the rows and the next rises or falls."""
+    if len(numbers) < 3 or any(name != f"{i + 1}" for i, name in enumerate(names)):
+        return None
+    first, second = (numbers[j] for j in [*numbers][:2])
+    counts = _is_index("", first) and not _is_index("", second)
+    return [*numbers][0] if counts and monotonic(second) else None
 
 
 def _sorted(x: np.ndarray) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from .choose import WORTH, Choice, Samples, choose, of_one_curve, samples_of, tr
 from .columns import find_columns
 from .found import Asked, Found
 
-# How many models are fitted until one converges, how many others are named.
-_FITS, _OTHERS = 3, 3
+# How many models are fitted until one converges, how many others are named; how many of the curves that are
+# fitted one by one are tried.
+_FITS, _OTHERS, _SOME = 3, 3, 5
 # Samples below which no parameter is worth what AICc asks for it.
 _ENOUGH = 10
 # What a model must explain of the variance; less may be noise alone.
@@ -157,23 +159,13 @@ def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bo
         with _beside(config, text) as path:
             plan = make_plan(str(path))
             if separate:
-                # The first curve, or a typical one, stands for the others.
-                curve = found.y[:, 0]
-                whole = np.isfinite(curve) & np.isfinite(found.x)
-                fit = vp.fit(
-                    plan.model,
-                    found.x[whole],
-                    curve[whole],
-                    noise="normal" if found.each or found.noise != "poisson" else "poisson",
-                )
-            else:
-                fit = fit_plan(plan)
+                return _stuck(plan.model, found)
+            fit = fit_plan(plan)
     except vp.InputError as error:
-        return str(error).splitlines()[0]
+        # Of the file beside, which is gone, nobody needs the place.
+        return re.sub(r"^\S*\.varpro-\S+ ", "", str(error).splitlines()[0])
     if not fit.success:
         return f"its fit does not converge ({fit.message.rstrip('.')})" if fit.message else "fails"
-    if separate:
-        return None
     assert isinstance(fit, vp.FitResult)
     loose = []
     for name in fit.names:
@@ -182,11 +174,32 @@ def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bo
         value, error = float(estimate.value), float(estimate.stderr)
         if estimate.fixed or name.endswith((".center", ".eta", ".beta")):
             continue
+        if np.iscomplexobj(found.y) and name.endswith(".rate"):
+            value = max(value, 1.0 / float(np.ptp(found.x)))  # a tone that does not decay in sight
         if not np.isfinite(error) or error > _LOOSE * abs(value):
             loose.append(name)
     if loose:
         return f"its {', '.join(loose[:3])} cannot be determined"
     return None
+
+
+def _stuck(model: vp.basis.AbstractBasis, found: Found) -> str | None:
+    """How many of some curves do not converge with parameters of their own; None if it is one of five at most."""
+    count = found.y.shape[1]
+    some = np.unique(np.linspace(0, count - 1, min(count, _SOME)).round().astype(int))
+    failed = []
+    for j in some:
+        curve = found.y[:, j]
+        whole = np.isfinite(curve) & np.isfinite(found.x)
+        noise = "normal" if found.each or found.noise != "poisson" else "poisson"
+        fit = vp.fit(model, found.x[whole], curve[whole], noise=noise)
+        failed += [] if fit.success else [fit.message.rstrip(".")]
+    if 5 * len(failed) <= len(some):
+        return None
+    many = (
+        f"{len(failed)} of {len(some)} curves that were tried do" if count > 1 else "its fit does"
+    )
+    return f"{many} not converge ({failed[0]})" if failed[0] else f"{many} not converge"
 
 
 @contextlib.contextmanager

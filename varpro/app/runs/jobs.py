@@ -170,6 +170,7 @@ def run_jobs(
     as_json: bool,
     table: str | None,
     shown: Callable[[], AbstractContextManager[None]],
+    verbose: bool = False,
 ) -> int:
     """Run one after the other; of several a bad one does not keep the others from being fitted.
 
@@ -193,6 +194,7 @@ def run_jobs(
                 progress=not quiet,
                 changes=job.changes,
                 table=table,
+                verbose=verbose,
             )
         except (vp.InputError, OSError) as error:
             if len(jobs) == 1:

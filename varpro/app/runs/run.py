@@ -31,6 +31,7 @@ def run(
     progress: bool = False,
     changes: Sequence[str] = (),
     table: str | None = None,
+    verbose: bool = False,
 ) -> Outcome | BatchOutcome:
     """Fit what a configuration says and write the run folder, which is whole or not there; where every
     curve is fitted for itself, see `varpro.app.runs.batch`.
@@ -43,6 +44,7 @@ def run(
     - `progress`: show a spinner on a terminal.
     - `changes`: values that are put into the configuration, "section.key=value".
     - `table`: where the fitted parameters are written as a table, too.
+    - `verbose`: print each step of the search to stderr; not of curves with parameters of their own.
     """
     plan = make_plan(config, changes)
     refuse_scheduler_without_effect(plan)
@@ -58,8 +60,8 @@ def run(
     with run_folder.open() as folder:
         if plan.config.output.plots:
             threading.Thread(target=load_matplotlib, daemon=True).start()
-        with stage("Fitting", progress):
-            fit = fit_plan(plan)
+        with stage("Fitting", progress and not verbose):
+            fit = fit_plan(plan, verbose)
         with stage("Writing the results", progress):
             write_run(plan, fit, folder.work, folder.target)
         outcome = Outcome(plan, fit, folder.publish(fit.success))
