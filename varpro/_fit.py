@@ -296,7 +296,7 @@ class _Given(NamedTuple):
     share: str | Sequence[str] | None
     link: str | Sequence[str]
     scale: Mapping[str, Any] | None
-    penalty: Tikhonov | None
+    penalty: Tikhonov | L1 | None
     inner: AbstractIterative | None
     factored: AbstractPinvSolver | None
     solver: bool
