@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import dask.array as da
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -232,6 +233,7 @@ def test_a_fit_that_fails_says_why(data):
 
 
 SHARDED = """
+import dask.array as da
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -311,3 +313,54 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(arguments, com
     given: dict[str, Any] = {"model": dense, "x": X, "y": X, "init": {"shift": 0.0, "width": 0.1}}
     with pytest.raises(vp.InputError, match=complaint):
         vp.fit(**given | arguments)
+
+
+def test_a_matrix_that_lies_in_blocks_on_a_disk_gives_the_same_answer(rng, tmp_path):
+    """The recipe of docs/operators.md: what is stored never is in memory as a whole."""
+    m, n = 150, 24
+    rows = rng.normal(size=(m, n)) * (rng.uniform(size=(m, n)) < 0.3)
+    blocks: Any = (64, n)
+    da.from_array(rows, chunks=blocks).to_zarr(tmp_path / "rows.zarr")
+    stored = da.from_zarr(tmp_path / "rows.zarr")
+    widest = []
+
+    def by_blocks(matrix):
+        out = jax.ShapeDtypeStruct(matrix.shape[:1], matrix.dtype)
+        seen = matrix.map_blocks(lambda block: widest.append(block.size) or block, dtype=float)
+
+        @jax.custom_jvp
+        def product(v):
+            def called(v):
+                return np.asarray(np.asarray(v) @ seen.T)
+
+            return jax.pure_callback(called, out, v, vmap_method="broadcast_all")
+
+        product.defjvp(lambda v, t: (product(*v), product(*t)))
+        return product
+
+    ahead, back = by_blocks(stored), by_blocks(stored.T)
+    frequency = np.fft.rfftfreq(n)
+
+    def moved(c, by):
+        return jnp.fft.irfft(jnp.exp(-2j * np.pi * frequency * by) * jnp.fft.rfft(c), n)
+
+    def by_disk(theta, x):
+        by = theta["shift"]
+        return vp.linalg.FunctionPair(
+            lambda c: ahead(moved(c, by)),
+            lambda u: moved(back(u), -by),
+            jax.ShapeDtypeStruct((n,), float),
+        )
+
+    def in_memory(theta, x):
+        takes = jax.ShapeDtypeStruct((n,), float)
+        return lx.FunctionLinearOperator(lambda c: rows @ moved(c, theta["shift"]), takes)
+
+    smooth = np.cos(2 * np.pi * (np.arange(n) - 0.3) / n)
+    y = rows @ smooth + 0.01 * rng.normal(size=m)
+    given: dict[str, Any] = {"init": {"shift": 0.0}, "penalty": vp.Tikhonov(1e-3, "gradient")}
+    disk, memory = (vp.fit(model, None, y, **given) for model in (by_disk, in_memory))
+    assert disk.success and max(widest) == 64 * n
+    assert disk.cost == pytest.approx(memory.cost, rel=1e-10)
+    assert disk["shift"].stderr == pytest.approx(memory["shift"].stderr, rel=1e-6)
+    np.testing.assert_allclose(disk.coef, memory.coef, atol=1e-8)

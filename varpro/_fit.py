@@ -18,6 +18,7 @@ from ._parameters.tie import TieLike
 from ._problem.compress import Compressed, DataBlocks, compress as _compress, is_stream
 from ._problem.data import columns_apart, in_blocks
 from ._problem.frozen import Recalled, recall
+from ._problem.l1 import L1
 from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, Strength
 from ._problem.model_like import ModelLike, takes_vectors
 from ._problem.noise import AbstractNoise, Noise, noise_model
@@ -92,7 +93,7 @@ class _Options(SearchOptions, total=False):
 
 @overload
 def fit(
-    model: ModelLike, x: PyTree, y: PyTree, *, penalty: Tikhonov, **options: Unpack[_Options]
+    model: ModelLike, x: PyTree, y: PyTree, *, penalty: Tikhonov | L1, **options: Unpack[_Options]
 ) -> "OperatorFit": ...
 
 
@@ -136,7 +137,7 @@ def fit(
     ridge: Penalties | None = None,
     smooth: Mapping[str, Strength] | None = None,
     real_coefficients: bool = False,
-    penalty: Tikhonov | None = None,
+    penalty: Tikhonov | L1 | None = None,
     sigma: ArrayLike | Covariance | Mapping[str, Any] | None = None,
     weights: ArrayLike | Mapping[str, Any] | None = None,
     absolute_sigma: bool = False,
@@ -202,8 +203,8 @@ def fit(
         neighbouring columns: for columns that sample a curve, such as a distribution of lifetimes.
     - `real_coefficients`: of complex data the coefficients are real, which is for models that have
         their phases as parameters (`vp.Receiver`). They may then be nonnegative or bounded.
-    - `penalty`: `vp.Tikhonov(...)` on the coefficients of a model that returns an operator; `ridge`, one
-        number or "gcv", is such a penalty, too.
+    - `penalty`: `vp.Tikhonov(...)` or `vp.L1(...)` on the coefficients of a model that returns an operator;
+        `ridge`, one number or "gcv", is the first of these, too.
     - `sigma`: standard deviation of each sample (m,), of each value (m, k), or one number; or the
         covariance of correlated samples (m, m), symmetric and positive definite, which all right-hand sides
         have: an array, a matrix of scipy.sparse, or a `scipy.stats.Covariance` (made of a Cholesky factor or a
@@ -295,7 +296,7 @@ class _Given(NamedTuple):
     share: str | Sequence[str] | None
     link: str | Sequence[str]
     scale: Mapping[str, Any] | None
-    penalty: Tikhonov | None
+    penalty: Tikhonov | L1 | None
     inner: AbstractIterative | None
     factored: AbstractPinvSolver | None
     solver: bool

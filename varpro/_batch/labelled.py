@@ -175,12 +175,9 @@ def make_cube(x: PyTree, y: Any, dim: str | None) -> Cube:
 def own_positions(cube: Cube) -> Rows | None:
     """Positions of each curve, where x has axes of the batch; of models to which x is one axis."""
     x, rows = cube.x, cube.rows
-    points: tuple[int, ...] = tuple(getattr(x, "shape", ()))
-    if (
-        rows.shape
-        and points in ((rows.shape[0],), (rows.shape[0], 1))
-        and rows.samples not in points
-    ):
+    points = tuple(int(size) for size in getattr(x, "shape", ()))
+    one_axis = len(points) == 1 or points[1:] == (1,)
+    if one_axis and points[:1] == rows.shape[:1] and points[0] != rows.samples:
         shape = (*rows.shape, rows.samples)
         raise InputError(
             f"x has {points[0]} points, as the first axis of y {shape} has; in fit_many a curve runs along "

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._given.arguments import shown
 from .._parameters.layout import Coordinates
+from .._problem.l1 import L1
 from .._problem.model_like import ModelLike, as_basis, starts_of
 from .._problem.operator_model import plain_positions
 from .._problem.options import Constraints, Weighting
@@ -37,7 +38,7 @@ def fit_operator(
     constraints: Constraints,
     weighting: Weighting,
     search: Multistart,
-    penalty: Tikhonov | None,
+    penalty: Tikhonov | L1 | None,
     inner: AbstractIterative | None,
     solver_given: bool,
 ) -> OperatorFit:
@@ -98,8 +99,8 @@ def _penalty(
     constraints: Constraints,
     weighting: Weighting,
     search: Multistart,
-    penalty: Tikhonov | None,
-) -> Tikhonov | None:
+    penalty: Tikhonov | L1 | None,
+) -> Tikhonov | L1 | None:
     """The penalty, after a look at options that are for coefficients with names."""
     rules = constraints.coefficients
     asked = {
@@ -129,9 +130,10 @@ def _penalty(
             "The coefficients of an operator have no names: give ridge= one number, or penalty=.",
             argument="ridge",
         )
-    if penalty is not None and not isinstance(penalty, Tikhonov):
+    if penalty is not None and not isinstance(penalty, Tikhonov | L1):
         raise InputError(
-            f"penalty must be vp.Tikhonov(...), not {shown(penalty)}.", argument="penalty"
+            f"penalty must be vp.Tikhonov(...) or vp.L1(...), not {shown(penalty)}.",
+            argument="penalty",
         )
     penalty = penalty if ridge is None else Tikhonov(ridge)
     if search.starts > 1 and penalty is not None and penalty.automatic:
@@ -148,7 +150,7 @@ def _assembled(
     data: OperatorData,
     optimum: OperatorOptimum,
     costs: np.ndarray,
-    penalty: Tikhonov | None,
+    penalty: Tikhonov | L1 | None,
 ) -> OperatorFit:
     """Names back on numbers."""
     layout, params, status = setup.layout, setup.params, optimum.status
@@ -196,6 +198,7 @@ def _assembled(
         num_linear=determined,
         dof=dof,
         absolute_sigma=data.absolute,
+        gap=None if optimum.gap is None else float(optimum.gap),
         strength=float(optimum.strength) if penalty is not None else None,
         strength_by=None if penalty is None or not penalty.automatic else str(penalty.strength),
         num_steps=int(status.num_steps),

@@ -42,7 +42,8 @@ class OperatorFit(AbstractJudged, AbstractResult):
     - `num_data`, `num_free`, `num_coefficients`: real observations of positive weight, free nonlinear
         parameters, all coefficients; `num_linear`: how many of these the data determine, a fraction under
         a penalty: exact up to 64 coefficients, else estimated by random signs; `dof`: degrees of freedom.
-    - `strength`: of the penalty, None without one; `strength_by`: "gcv" or "discrepancy" where it was sought.
+    - `strength`: of the penalty, None without one; `strength_by`: "gcv" or "discrepancy" where it was sought;
+        `gap`: under `vp.L1` how much the cost is at most above its least at this alpha, else None.
     - `cov_names`, `covariance`: of the free parameters; `cond_jac`, the condition number of their Jacobian.
     - `num_steps`, `num_residuals`, `num_jacobians`: of the search; `inner_steps`: of the inner
         solves that led to the coefficients.
@@ -74,6 +75,7 @@ class OperatorFit(AbstractJudged, AbstractResult):
     num_linear: float
     dof: float
     absolute_sigma: bool
+    gap: float | None
     strength: float | None
     strength_by: str | None
     num_steps: int
@@ -196,7 +198,10 @@ class OperatorFit(AbstractJudged, AbstractResult):
         ]
         if self.strength is not None:
             by = f", by {self.strength_by}" if self.strength_by else ""
-            rows.append(("penalty", f"strength {self.strength:.6g}{by}"))
+            left = (
+                "" if self.gap is None else f", duality gap {self.gap / self.cost:.1e} of the cost"
+            )
+            rows.append(("penalty", f"strength {self.strength:.6g}{by}{left}"))
         lines += [*aligned(rows), ""]
         table = [parameter_row(self[name]) for name in self.names]
         lines.append(indented(text_table(PARAMETERS, table, _LEFT)))
@@ -216,7 +221,7 @@ class OperatorFit(AbstractJudged, AbstractResult):
         """Plain numbers, lists and strings, ready for JSON; neither data nor coefficients."""
         fields = ("value", "stderr", "init", "lower", "upper", "fixed", "at_bound", "tied_to")
         numbers = {name: plain(one.value) for name, one in self.statistics.items()}
-        more = ("num_coefficients", "num_linear", "strength", "strength_by", "inner_steps")
+        more = ("num_coefficients", "num_linear", "gap", "strength", "strength_by", "inner_steps")
         numbers |= {name: plain(getattr(self, name)) for name in more}
         numbers["parameters"] = {
             name: {key: plain(getattr(self[name], key)) for key in fields} for name in self.names

@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._errors import InputError
 from .._parameters.layout import Coordinates, Layout, Numbers
 from .._programs.program import program
-from .._reduced.operator_basis import OperatorPoint, OperatorReduced
-from .._search.operator_optimum import OperatorSearch, operator_optimum
+from .._reduced.operator_basis import OperatorPoint
+from .._reduced.sparse_operator import SparsePoint
+from .._search.operator_optimum import OperatorSearch, operator_optimum, reduced_of
 from .._search.operator_solve import operator_problem
 from .._statistics.covariance import ParameterCovariance
 from .._statistics.operator_errors import determined_coefficients, operator_covariance
@@ -62,6 +63,7 @@ class OperatorOptimum(eqx.Module):
     cost: Float[Array, ""]
     chisq: Float[Array, ""]
     strength: Float[Array, ""]
+    gap: Float[Array, ""] | None
     spread: ParameterCovariance
     transform: Float[Array, "q p"]
     on_bound: Bool[Array, " p"]
@@ -92,8 +94,12 @@ def run(
     alpha, coef, strength, end = operator_optimum(problem, limits, start, how=how)
     problem = dataclasses.replace(problem, strength=strength)
     resid = problem.resid(alpha, coef)
-    reduced = OperatorReduced(problem, how.inner, "kaufman")
-    steps, good = end.stats["inner_steps"], end.stats["inner_converged"]
+    reduced = reduced_of(problem, how.inner, "kaufman")
+    steps, good, gap = (end.stats.get(key) for key in ("inner_steps", "inner_converged", "gap"))
+    point: OperatorPoint | SparsePoint = OperatorPoint(coef, resid, steps, good)
+    if gap is not None:
+        split, balance = end.stats["split"], end.stats["balance"]
+        point = SparsePoint(*vars(point).values(), gap, split, split, balance)
     on_bound = (alpha <= lower) | (alpha >= upper)
     values = matrix.values(alpha)
     transform = (
@@ -108,13 +114,12 @@ def run(
         cost=problem.cost(alpha, coef),
         chisq=jnp.sum(jnp.abs(resid[0]) ** 2),
         strength=strength,
-        spread=operator_covariance(
-            reduced, alpha, OperatorPoint(coef, resid, steps, good), on_bound
-        ),
+        gap=gap,
+        spread=operator_covariance(reduced, alpha, point, on_bound),
         transform=transform,
         on_bound=on_bound,
         value_on_bound=(transform != 0) @ on_bound,
-        determined=determined_coefficients(reduced, alpha, coef),
+        determined=determined_coefficients(reduced, alpha, point),
         inner_steps=steps,
         status=Status.of(end.result, end.stats),
     )

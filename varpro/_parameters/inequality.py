@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._errors import InputError
-from .expression import Expression, linear_form
+from .expression import Expression, Tree, linear_form
 
 # Inequalities that elimination may make: it squares their number at worst.
 _MOST = 200
@@ -102,6 +102,59 @@ class Triangle(NamedTuple):
 
 def _wrong(message: str, text: str | None = None) -> InputError:
     return InputError(f"inequalities: {message}", argument="inequalities", name=text)
+
+
+def rows_of(
+    inequalities: Sequence[str],
+    names: tuple[str, ...],
+    ties: tuple[Sequence[int], np.ndarray, np.ndarray],
+    trees: Mapping[int, Tree],
+    free: Sequence[int],
+    start: np.ndarray,
+) -> list[tuple[np.ndarray, float]]:
+    """Inequalities as slopes (q,) and limits of what is free.
+
+    **Raises:** `InputError` for one that is not linear, holds fixed parameters alone or does not hold at the
+    start.
+    """
+    source, scale, shift = ties
+    rows = []
+    for one in (one for text in inequalities for one in Inequality.parse(text, names)):
+        slopes, limit = np.zeros(len(names)), one.limit
+        for name, factor in one.slopes.items():
+            i = names.index(name)
+            form = linear_form(trees[i]) if i in trees else ({source[i]: scale[i]}, shift[i])
+            if form is None:
+                raise _wrong(
+                    f"'{one.text}' speaks of '{name}', which follows others by an expression that "
+                    "is not linear. Bound those.",
+                    one.text,
+                )
+            for j, part in form[0].items():
+                slopes[j] += factor * part
+            limit -= factor * form[1]
+        _check_start(one, names, start)
+        held = [j for j in np.flatnonzero(slopes).tolist() if j not in free]
+        limit -= float(slopes[held] @ start[held])
+        slopes[held] = 0.0
+        if not np.any(slopes):
+            raise _wrong(
+                f"'{one.text}' speaks of fixed parameters alone.",
+                one.text,
+            )
+        rows.append((slopes, limit))
+    return rows
+
+
+def _check_start(one: Inequality, names: tuple[str, ...], start: np.ndarray) -> None:
+    parts = [factor * start[names.index(name)] for name, factor in one.slopes.items()]
+    size = max(abs(one.limit), *(abs(part) for part in parts))
+    if sum(parts) > one.limit + 1e-12 * size:
+        at = ", ".join(f"{name} = {start[names.index(name)]:g}" for name in one.slopes)
+        raise _wrong(
+            f"'{one.text}' does not hold at the start, {at}. Give a start that keeps it.",
+            one.text,
+        )
 
 
 def triangular(

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from .._errors import InputError, suggestion
 from .._types import ArrayIn
-from .expression import Tree, evaluated, linear_form, names_in
-from .inequality import Inequality, Pivot, triangular
+from .expression import Tree, evaluated, names_in
+from .inequality import Pivot, rows_of, triangular
 from .param import Param
 from .tie import TieLike, resolved
 
@@ -266,7 +266,7 @@ def build_layout(
 
     above = _order_pairs(order, locate, names, start, source, fixed)
     free = [i for i, name in enumerate(names) if source[i] == i and name not in fixed]
-    rows = _rows(inequalities, names, (source, scale, shift), trees, free, start)
+    rows = rows_of(inequalities, names, (source, scale, shift), trees, free, start)
     named = set().union(*map(names_in, trees.values()))
     named |= {j for slopes, _ in rows for j in np.flatnonzero(slopes).tolist()}
     plain = {
@@ -355,62 +355,6 @@ def _check_formula(name: str, text: str, param: Param) -> None:
             "cannot be kept. Bound the parameters that it follows.",
             argument="tie",
             name=name,
-        )
-
-
-def _rows(
-    inequalities: Sequence[str],
-    names: tuple[str, ...],
-    ties: tuple[Sequence[int], np.ndarray, np.ndarray],
-    trees: Mapping[int, Tree],
-    free: Sequence[int],
-    start: np.ndarray,
-) -> list[tuple[np.ndarray, float]]:
-    """Inequalities as slopes (q,) and limits of what is free.
-
-    **Raises:** `InputError` for one that is not linear, holds fixed parameters alone or does not hold at the
-    start.
-    """
-    source, scale, shift = ties
-    rows = []
-    for one in (one for text in inequalities for one in Inequality.parse(text, names)):
-        slopes, limit = np.zeros(len(names)), one.limit
-        for name, factor in one.slopes.items():
-            i = names.index(name)
-            form = linear_form(trees[i]) if i in trees else ({source[i]: scale[i]}, shift[i])
-            if form is None:
-                raise InputError(
-                    f"inequalities: '{one.text}' speaks of '{name}', which follows others by an expression that "
-                    "is not linear. Bound those.",
-                    argument="inequalities",
-                    name=one.text,
-                )
-            for j, part in form[0].items():
-                slopes[j] += factor * part
-            limit -= factor * form[1]
-        _check_start(one, names, start)
-        held = [j for j in np.flatnonzero(slopes).tolist() if j not in free]
-        limit -= float(slopes[held] @ start[held])
-        slopes[held] = 0.0
-        if not np.any(slopes):
-            raise InputError(
-                f"inequalities: '{one.text}' speaks of fixed parameters alone.",
-                argument="inequalities",
-                name=one.text,
-            )
-        rows.append((slopes, limit))
-    return rows
-
-
-def _check_start(one: Inequality, names: tuple[str, ...], start: np.ndarray) -> None:
-    parts = [factor * start[names.index(name)] for name, factor in one.slopes.items()]
-    size = max(abs(one.limit), *(abs(part) for part in parts))
-    if sum(parts) > one.limit + 1e-12 * size:
-        at = ", ".join(f"{name} = {start[names.index(name)]:g}" for name in one.slopes)
-        raise InputError(
-            f"inequalities: '{one.text}' does not hold at the start, {at}. Give a start that keeps it.",
-            argument="inequalities",
-            name=one.text,
         )
 
 

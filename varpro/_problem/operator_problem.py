@@ -2,7 +2,7 @@
 
 minimise over alpha, c   1/2 || W (y - phi0(alpha) - A(alpha) c) ||^2 + 1/2 strength || L c ||^2
 
-and, where alpha has priors, 1/2 || priors(alpha) ||^2. A, L and W are known by their products with vectors; y, c and what they map to are pytrees of arrays,
+and, where alpha has priors, 1/2 || priors(alpha) ||^2; or with the penalty strength || L c ||_1. A, L and W are known by their products with vectors; y, c and what they map to are pytrees of arrays,
 here as vectors of all their numbers.
 """
 
@@ -17,8 +17,17 @@ from jaxtyping import Array, Float, Inexact, PyTree
 from ..linalg import Flat, Products, Rows, as_operator
 
 
+class SparsePenalty(eqx.Module):
+    """That the penalty is the norm L1: the duality gap at which coefficients are found, relative to the cost,
+    and whether L is the identity, so that coefficients can be exactly zero."""
+
+    gap: Float[Array, ""]
+    direct: bool = eqx.field(static=True)
+
+
 class OperatorProblem(eqx.Module):
-    """`y` (m,) and `weights` (m,) or None; `penalty`: L, or None.
+    """`y` (m,) and `weights` (m,) or None; `penalty`: L, or None; `sparse`: None for
+    its squares.
 
     Residuals and what is like them are pairs: of the data (m,), and of the penalty (l,), which is empty
     without one.
@@ -36,6 +45,7 @@ class OperatorProblem(eqx.Module):
     sides: int | None = eqx.field(static=True)
     unravel: Callable[[Array], PyTree] = eqx.field(static=True)
     priors: Callable[[Array], Float[Array, " s"]] | None = None
+    sparse: SparsePenalty | None = None
 
     def operator(self, alpha: Float[Array, " p"]) -> lx.AbstractLinearOperator:
         """A(alpha)."""
@@ -106,8 +116,16 @@ class OperatorProblem(eqx.Module):
 
     def resid(self, alpha: Float[Array, " p"], c: Inexact[Array, " n"]) -> tuple[Array, Array]:
         """What B c leaves of the target."""
+        if self.sparse is not None:
+            assert self.penalty is not None
+            data = self.target(alpha)[0] - self.weighted(self.products(alpha).forward(c))
+            return data, self.kink(self.penalty.forward(c))
         ahead = self.rows(self.products(alpha)).ahead(c)
         return jax.tree.map(jnp.subtract, self.target(alpha), ahead)
+
+    def kink(self, steps: Inexact[Array, " l"]) -> Float[Array, " l"]:
+        """What has half of its squares equal to `strength || L c ||_1`, from L c."""
+        return jnp.sqrt(2.0 * self.strength * jnp.abs(steps))
 
     @property
     def count(self) -> Float[Array, ""]:

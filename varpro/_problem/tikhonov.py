@@ -4,13 +4,12 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import lineax as lx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float, PyTree
 
 from .._errors import InputError
-from .._given.arguments import number, shown
-from ..linalg import Flat, FunctionPair, Products, described, is_operator
+from .._given.arguments import number
+from ..linalg import Flat, Products
+from .penalty_operator import check_operator, penalty_products
 
 Choice = Literal["gcv", "discrepancy"]
 
@@ -53,13 +52,7 @@ class Tikhonov(eqx.Module):
             )
         if not isinstance(self.noise, jax.Array) and not number("noise", self.noise) > 0:
             raise InputError(f"noise must be positive, but is {self.noise}.", argument="noise")
-        known = isinstance(self.operator, str) and self.operator in ("identity", "gradient")
-        if not known and not is_operator(self.operator):
-            raise InputError(
-                f"operator={shown(self.operator)} is none. Give 'identity', 'gradient' or an operator "
-                "of lineax.",
-                argument="operator",
-            )
+        check_operator(self.operator)
 
     @property
     def automatic(self) -> bool:
@@ -71,49 +64,4 @@ class Tikhonov(eqx.Module):
 
         **Raises:** `InputError` if L takes something else.
         """
-        if isinstance(self.operator, str):
-            identity = self.operator == "identity"
-            made = (lambda c: c) if identity else _differences
-            operator: Any = lx.FunctionLinearOperator(made, coefficients.structure)
-        elif isinstance(self.operator, lx.AbstractLinearOperator):
-            operator = self.operator
-        else:
-            operator = _of_vectors(self.operator, coefficients)
-        found = Products.of(operator)
-        if found.input.treedef != coefficients.treedef or (
-            [leaf.shape for leaf in found.input.leaves]
-            != [leaf.shape for leaf in coefficients.leaves]
-        ):
-            takes = described((found.input.leaves, found.input.treedef))
-            have = described((coefficients.leaves, coefficients.treedef))
-            raise InputError(
-                f"The operator of the penalty takes {takes}, but the coefficients have {have}.",
-                argument="operator",
-            )
-        return found
-
-
-def _of_vectors(matrix: Any, coefficients: Flat) -> FunctionPair:
-    """A sparse matrix, for all numbers of the coefficients in a row."""
-    if matrix.shape[1] != coefficients.size:
-        have = described((coefficients.leaves, coefficients.treedef))
-        raise InputError(
-            f"The operator of the penalty has shape {matrix.shape}, but the coefficients have {have}.",
-            argument="operator",
-        )
-    transposed = matrix.T
-    return FunctionPair(
-        lambda c: matrix @ coefficients.ravel(c),
-        lambda u: coefficients.unravel(transposed @ u),
-        coefficients.structure,
-    )
-
-
-def _differences(c: PyTree) -> list[Array]:
-    """Differences between neighbours, for every axis of every leaf."""
-    return [
-        jnp.diff(leaf, axis=axis)
-        for leaf in jax.tree.leaves(c)
-        for axis in range(leaf.ndim)
-        if leaf.shape[axis] > 1
-    ]
+        return penalty_products(self.operator, coefficients)

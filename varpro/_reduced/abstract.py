@@ -37,7 +37,7 @@ class AbstractReduced(eqx.Module):
         """The norm of what the columns have to explain at alpha."""
 
     @abc.abstractmethod
-    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | None:
+    def rounding_factor(self, alpha: Float[Array, " p"]) -> float | Float[Array, ""] | None:
         """How much more than rounding the residual's norm suffers, where it is a difference."""
 
     @abc.abstractmethod

@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from .._problem.operator_problem import OperatorProblem
 from ..linalg import AbstractIterative, Accuracy, Preconditioner, Rows, real_dot, restricted
-from .abstract import AbstractResumed, Jacobian, real_rows
+from .abstract import Jacobian, real_rows
+from .large import AbstractLarge
 
 
 class OperatorPoint(eqx.Module):
@@ -33,7 +34,7 @@ class OperatorPoint(eqx.Module):
     converged: Bool[Array, ""]
 
 
-class OperatorReduced(AbstractResumed):
+class OperatorReduced(AbstractLarge):
     """The reduced problem of an `OperatorProblem`."""
 
     problem: OperatorProblem
@@ -55,7 +56,6 @@ class OperatorReduced(AbstractResumed):
     def polished(
         self, alpha: Float[Array, " p"], point: OperatorPoint
     ) -> tuple[Float[Array, " M"], OperatorPoint]:
-        """As `resumed`, with coefficients as exact as they go, for the end of a search."""
         return self._from(alpha, point.coef, point.steps, "full")
 
     def _from(
@@ -74,7 +74,7 @@ class OperatorReduced(AbstractResumed):
         return self._rows(alpha, resid), point
 
     def _rows(self, alpha: Array, resid: tuple[Array, Array]) -> Array:
-        return jnp.concatenate([_all_rows(resid), self.problem.beside(alpha)])
+        return jnp.concatenate([all_rows(resid), self.problem.beside(alpha)])
 
     def preconditioner(
         self, alpha: Float[Array, " p"], strength: Float[Array, ""] | None = None
@@ -90,12 +90,14 @@ class OperatorReduced(AbstractResumed):
         flat = problem.coefficients
         return lambda v: flat.ravel(apply(flat.unravel(v)))
 
+    def free(self, point: OperatorPoint) -> Bool[Array, " n"] | None:
+        return self.inner.free(point.coef)
+
     def tangent(
-        self, alpha: Float[Array, " p"], coef: Inexact[Array, " n"]
+        self, alpha: Float[Array, " p"], point: OperatorPoint
     ) -> tuple[Rows, Preconditioner | None]:
-        """B and its preconditioner for coefficients that may move about `coef`."""
         rows = self.problem.rows(self.problem.products(alpha))
-        return restricted(rows, self.preconditioner(alpha), self.inner.free(coef))
+        return restricted(rows, self.preconditioner(alpha), self.free(point))
 
     def jacobian(self, alpha: Float[Array, " p"], point: OperatorPoint) -> Float[Array, "M p"]:
         return self.jacobian_to(alpha, point, "jacobian")
@@ -103,21 +105,20 @@ class OperatorReduced(AbstractResumed):
     def jacobian_to(
         self, alpha: Float[Array, " p"], point: OperatorPoint, accuracy: Accuracy
     ) -> Float[Array, "M p"]:
-        """The Jacobian by inner solves of this accuracy."""
         problem = self.problem
-        rows, precondition = self.tangent(alpha, point.coef)
+        rows, precondition = self.tangent(alpha, point)
         v = problem.moving(alpha, point.coef)
         nothing = problem.empty(self._dtype())[1]
         zero = jnp.zeros_like(point.coef)
         w = problem.back_moving(alpha, point.resid[0]) if self.jacobian_kind == "full" else None
 
         inner = self.inner.linear
-        if w is not None and (free := self.inner.free(point.coef)) is not None:
+        if w is not None and (free := self.free(point)) is not None:
             w = jnp.where(free, w, 0.0)
 
         def one(v, w):
             found = inner.least_squares(rows, (v, nothing), w, zero, precondition, accuracy)
-            return _all_rows(found.rest)
+            return all_rows(found.rest)
 
         columns = jax.vmap(one)(v, w).T
         return jnp.concatenate([columns, jax.jacfwd(problem.beside)(alpha)])
@@ -141,5 +142,6 @@ class OperatorReduced(AbstractResumed):
         return {"inner_steps": point.steps, "inner_converged": point.converged}
 
 
-def _all_rows(resid: tuple[Array, Array]) -> Float[Array, " M"]:
+def all_rows(resid: tuple[Array, Array]) -> Float[Array, " M"]:
+    """Residuals of data and of the penalty, real."""
     return jnp.concatenate([real_rows(part) for part in resid])

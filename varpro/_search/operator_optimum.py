@@ -17,12 +17,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._errors import InputError
+from .._problem.l1 import L1
 from .._problem.operator_problem import OperatorProblem
 from .._problem.tikhonov import Tikhonov
 from .._reduced.abstract import Jacobian
+from .._reduced.large import AbstractLarge
 from .._reduced.operator_basis import OperatorReduced
+from .._reduced.sparse_operator import SparseReduced
 from .._status import RESULTS
-from ..linalg import AbstractIterative, adjoint_agrees, gram_solve
+from ..linalg import (
+    AbstractIterative,
+    ConjugateGradients,
+    adjoint_agrees,
+    gram_solve,
+    restricted,
+)
 from .minimise import Search, SearchEnd, locate
 from .strength import best_strength
 
@@ -35,11 +44,21 @@ class OperatorSearch(eqx.Module):
 
     outer: Search
     inner: AbstractIterative
-    penalty: Tikhonov | None
+    penalty: Tikhonov | L1 | None
 
     @property
     def jacobian(self) -> Jacobian:
         return "kaufman" if self.outer.jacobian == "auto" else self.outer.jacobian
+
+
+def reduced_of(
+    problem: OperatorProblem, inner: AbstractIterative, jacobian: Jacobian
+) -> AbstractLarge:
+    """The reduced problem, by its penalty."""
+    if problem.sparse is None:
+        return OperatorReduced(problem, inner, jacobian)
+    assert isinstance(inner, ConjugateGradients)
+    return SparseReduced(problem, inner)
 
 
 @eqx.filter_custom_jvp
@@ -49,16 +68,15 @@ def operator_optimum(
     """The optimal alpha, its coefficients (n,), the strength of the penalty, and how all was found."""
 
     def search(alpha, strength):
-        reduced = OperatorReduced(
-            dataclasses.replace(problem, strength=strength), how.inner, how.jacobian
-        )
+        mine = dataclasses.replace(problem, strength=strength)
+        reduced = reduced_of(mine, how.inner, how.jacobian)
         alpha, ends, point = locate(reduced, bounds, alpha, how.outer)
         _, point = reduced.polished(alpha, point)
         ends = SearchEnd(ends.result, ends.stats | reduced.quality(point))
         return alpha, point.coef, ends
 
     def suited(alpha):
-        assert penalty is not None
+        assert isinstance(penalty, Tikhonov)
         return best_strength(OperatorReduced(problem, how.inner, how.jacobian), alpha, penalty)
 
     penalty, strength = how.penalty, problem.strength
@@ -116,6 +134,8 @@ def _operator_optimum_jvp(primals, tangents, *, how: OperatorSearch):
             argument="strength",
         )
     alpha, coef, strength, outcome = operator_optimum(problem, bounds, alpha0, how=how)
+    if problem.sparse is not None:
+        raise InputError("A solve with vp.L1 has no derivative.", argument="penalty")
     t_outcome = jax.tree.map(lambda _: None, outcome)
 
     def by_coef(alpha, coef, problem):
@@ -128,7 +148,9 @@ def _operator_optimum_jvp(primals, tangents, *, how: OperatorSearch):
 
     reduced = OperatorReduced(problem, how.inner, how.jacobian)
     inner, free = how.inner.linear, how.inner.free(coef)
-    rows, precondition = reduced.tangent(alpha, coef)
+    rows, precondition = restricted(
+        problem.rows(problem.products(alpha)), reduced.preconditioner(alpha), free
+    )
     empty = problem.empty(coef.dtype)
 
     def movable(v):

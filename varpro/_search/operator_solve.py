@@ -8,11 +8,14 @@ import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import REAL_DATA, InputError
-from .._problem.operator_problem import OperatorProblem
-from ..linalg import Flat, as_operator, described
+from .._problem.l1 import L1
+from .._problem.operator_problem import OperatorProblem, SparsePenalty
+from .._problem.tikhonov import Tikhonov
+from ..linalg import AbstractIterative, ConjugateGradients, Flat, as_operator, described
 from .levenberg_marquardt import LevenbergMarquardt
 from .operator_optimum import OperatorSearch, operator_optimum
 from .solution import Solution, bound_like
@@ -101,10 +104,12 @@ def operator_problem(
         coefficients,
         sides,
         unravel,
+        sparse=_sparse(penalty, how.inner, real),
     )
     # The numbers of the penalty are in the problem, by which a solve is differentiated.
-    sought = dataclasses.replace(penalty, operator="identity") if penalty is not None else None
-    sought = sought if sought and sought.automatic else None
+    sought = None
+    if penalty is not None and penalty.automatic:
+        sought = dataclasses.replace(penalty, operator="identity")
     return problem, OperatorSearch(how.outer, how.inner, sought)
 
 
@@ -128,14 +133,30 @@ def solve_operator(
     limits = tuple(bound_like(bound, alpha0) for bound in bounds)
     alpha, coef, strength, found = operator_optimum(problem, limits, start, how=search)
     problem = dataclasses.replace(problem, strength=strength)
+    stats = {key: a for key, a in found.stats.items() if key not in ("split", "balance")}
     return Solution(
         unravel(alpha),
         problem.coefficients.unravel(coef),
         problem.data.unravel(problem.resid(alpha, coef)[0]),
         problem.cost(alpha, coef),
         found.result,
-        found.stats | {"strength": strength},
+        stats | {"strength": strength},
     )
+
+
+def _sparse(
+    penalty: Tikhonov | L1 | None, inner: AbstractIterative, real: np.dtype
+) -> SparsePenalty | None:
+    if not isinstance(penalty, L1):
+        return None
+    if not isinstance(inner, ConjugateGradients):
+        raise InputError(
+            "vp.L1 takes vp.linalg.ConjugateGradients(...), and coefficients without bounds.",
+            argument="penalty",
+        )
+    direct = isinstance(penalty.operator, str) and penalty.operator == "identity"
+    gap = float(jnp.finfo(real).eps) ** 0.45 if penalty.gap is None else penalty.gap
+    return SparsePenalty(jnp.asarray(gap, real), direct)
 
 
 def _structures(

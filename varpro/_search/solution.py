@@ -23,7 +23,8 @@ class Solution(eqx.Module):
     - `stats`: counts (`num_steps`, `num_residuals`, `num_jacobians`), the test that ended the run
         (`stop`), the numerical rank and condition number of the weighted basis (`rank`, `cond`); where
         that is an operator, the steps of the inner solves that led to the coefficients (`inner_steps`),
-        whether the last one converged (`inner_converged`), and the `strength` of the penalty.
+        whether the last one converged (`inner_converged`), and the `strength` of the penalty; under
+        `varpro.L1` the duality `gap`: so much is the cost at most above its least at this alpha.
     """
 
     value: PyTree[Array]

@@ -24,6 +24,7 @@ from .._problem.functions import (
     functions_of,
     warn_of_single,
 )
+from .._problem.l1 import L1
 from .._problem.problem import Problem
 from .._problem.tikhonov import Tikhonov
 from .._programs.program import program
@@ -55,7 +56,7 @@ def solve(
     weights: PyTree[Float[ArrayIn, "..."]] | None = None,
     sigma: Float[ArrayIn, "m *m"] | None = None,
     offset: Callable[[PyTree, PyTree], Any] | None = None,
-    penalty: Tikhonov | None = None,
+    penalty: Tikhonov | L1 | None = None,
     lower: PyTree[ArrayLike] | None = None,
     upper: PyTree[ArrayLike] | None = None,
     solver: Solver | None = None,
@@ -87,7 +88,7 @@ def solve(
     - `sigma`: standard deviations (m,), or the covariance (m, m) of the noise, symmetric and positive
         definite; where it is not, the solve fails. Not with an operator.
     - `offset`: `offset(alpha, args)` returns the term without coefficient (m,), or like y.
-    - `penalty`: `varpro.Tikhonov(...)` on the coefficients of an operator.
+    - `penalty`: `varpro.Tikhonov(...)` or `varpro.L1(...)` on the coefficients of an operator.
     - `lower`, `upper`: bounds, pytrees like `alpha0` (scalars broadcast to every entry).
     - `solver`: `LevenbergMarquardt()` by default, or any optimistix least-squares solver or
         minimiser (those know no bounds).
@@ -122,9 +123,10 @@ def solve(
     if sigma is not None:
         _check_sigma(sigma, y)
     alpha0 = jax.tree.map(lambda leaf: array_of("alpha0", leaf), given.alpha)
-    if penalty is not None and not isinstance(penalty, Tikhonov):
+    if penalty is not None and not isinstance(penalty, Tikhonov | L1):
         raise InputError(
-            f"penalty must be vp.Tikhonov(...), not {shown(penalty)}.", argument="penalty"
+            f"penalty must be vp.Tikhonov(...) or vp.L1(...), not {shown(penalty)}.",
+            argument="penalty",
         )
     inner = as_iterative(linear_solver)
     how = search(solver, None if inner is not None else linear_solver, jacobian, max_steps)  # pyright: ignore

@@ -7,9 +7,9 @@ of what makes the fitted data of the data.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact
+from jaxtyping import Array, Bool, Float, PyTree
 
-from .._reduced.operator_basis import OperatorPoint, OperatorReduced
+from .._reduced.large import AbstractLarge
 from ..linalg import real_dot, signs
 from .covariance import ParameterCovariance, parameter_covariance
 
@@ -20,9 +20,9 @@ _ENTRIES, _MOST_PROBES = 4096, 16
 
 
 def operator_covariance(
-    reduced: OperatorReduced,
+    reduced: AbstractLarge,
     alpha: Float[Array, " p"],
-    point: OperatorPoint,
+    point: PyTree,
     on_bound: Bool[Array, " p"],
 ) -> ParameterCovariance:
     """The covariance of alpha for unit noise, from what `reduced`, Kaufman's, knows at the optimum."""
@@ -32,14 +32,17 @@ def operator_covariance(
 
 
 def determined_coefficients(
-    reduced: OperatorReduced, alpha: Float[Array, " p"], coef: Inexact[Array, " n"]
+    reduced: AbstractLarge,
+    alpha: Float[Array, " p"],
+    point: PyTree,
 ) -> Float[Array, ""]:
     """How many coefficients the data determine, complex ones counted twice: `trace (A^H W^2 A G^{-1})` with
     `G = A^H W^2 A + strength L^H L`, exact for few coefficients, else estimated by random signs. Those at a
-    bound do not count."""
+    bound do not count. Under the norm L1 only coefficients that keep its zeros move: Zou, Hastie and Tibshirani, Ann.
+    Stat. 35, 2173 (2007); Tibshirani and Taylor, Ann. Stat. 40, 1198 (2012)."""
     problem, inner = reduced.problem, reduced.inner.linear
-    products, free = problem.products(alpha), reduced.inner.free(coef)
-    rows, precondition = reduced.tangent(alpha, coef)
+    products, free = problem.products(alpha), reduced.free(point)
+    rows, precondition = reduced.tangent(alpha, point)
     flat = problem.coefficients
     nothing, zero = problem.empty(flat.dtype)[1], jnp.zeros(flat.size, flat.dtype)
 
