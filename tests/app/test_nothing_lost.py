@@ -236,9 +236,9 @@ def test_data_that_change_while_one_fit_runs_leave_no_result(here, plain, monkey
 
     fit_plan = run.fit_plan
 
-    def changing(plan):
+    def changing(plan, progress):
         rewrite(here / "decay.csv")
-        return fit_plan(plan)
+        return fit_plan(plan, progress)
 
     monkeypatch.setattr(run, "fit_plan", changing)
     out = plain("decay.yaml")
