@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import varpro as vp
 from varpro.app import cli
+from varpro.app.plan import fit as plan_fit
 
 CONFIG = """\
 schema: 1
@@ -42,3 +44,17 @@ def plain(varpro):
     """`plain("decay.yaml")` is `varpro run` without report and figures, most of the time of a run."""
     bare = ("--set", "output.report=none", "--set", "output.plots=[]")
     return lambda *words: varpro("run", *words, *bare)
+
+
+@pytest.fixture
+def unfitted(monkeypatch):
+    """Nothing that gets as far as a fit is one of these mistakes."""
+
+    class Library:
+        def __getattr__(self, name):
+            return getattr(vp, name)
+
+        def fit(self, *args, **options):
+            raise AssertionError("this would be fitted")
+
+    monkeypatch.setattr(plan_fit, "vp", Library())

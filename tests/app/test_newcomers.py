@@ -21,26 +21,11 @@ from varpro.app.data.formats import read_arrays
 from varpro.app.data.from_cube import open_cube
 from varpro.app.data.lazily import reason_of
 from varpro.app.data.text_table import read_table
-from varpro.app.plan import fit as plan_fit
 from varpro.app.runs import dask_client, jobs
 
 ROWS = "".join(f"{i},{i % 7}.5\n" for i in range(20))
 X = np.arange(20.0)
 RUN = ("run", "decay.yaml")
-
-
-@pytest.fixture
-def unfitted(monkeypatch):
-    """Nothing that gets as far as a fit is one of these mistakes."""
-
-    class Library:
-        def __getattr__(self, name):
-            return getattr(vp, name)
-
-        def fit(self, *args, **options):
-            raise AssertionError("this would be fitted")
-
-    monkeypatch.setattr(plan_fit, "vp", Library())
 
 
 def put(old, new):

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import varpro as vp
-from varpro.app.plan import fit as plan_fit
-
 # By the word of `--set`: the beginning of what is said, without the name of the file.
 VALUES = {
     "a\x00=1": "a\\u0000: unknown key. Known: title, datasets, responses, parameters, constr",
@@ -113,20 +110,6 @@ TEXTS = {
     "a: @b": ":1:4 not valid YAML: found character '@' that cannot start any token.",
     "%TAG ! !\n---\na: !x 1": ":3 the tag '!x' is not allowed; write a plain value.",
 }
-
-
-@pytest.fixture
-def unfitted(monkeypatch):
-    """Nothing that gets as far as a fit is one of these mistakes."""
-
-    class Library:
-        def __getattr__(self, name):
-            return getattr(vp, name)
-
-        def fit(self, *args, **options):
-            raise AssertionError("this would be fitted")
-
-    monkeypatch.setattr(plan_fit, "vp", Library())
 
 
 @pytest.mark.parametrize("word", VALUES)
