@@ -39,7 +39,7 @@ from .._problem.options import Constraints, Weighting
 from .._results.fit_result import FitResult
 from .._search.multistart import Multistart
 from .._single.fit_single import fit_data
-from .._starts.declare import declare
+from .._starts.declare import declare_all
 from .._types import precision
 from .joined import Joined
 from .views import view_of
@@ -64,14 +64,16 @@ def fit_linked(
     labels, places = _right_hand_sides(datas)
     real = np.result_type(*(data.real for data in datas.values()))
     with precision(real):
-        models = {}
+        given: dict[str, ModelLike] = {key: model_of(model, key, sets) for key in keys}
+        inits = {key: init_of(constraints.init, key) for key in keys}
+        wide = {}
         for key, data in datas.items():
             # A dispersion must know the wavelengths of all data sets together.
             said = None if data.names.numbers is None else labels
             names = dataclasses.replace(data.names, columns=said)
             shape = np.zeros((len(data.y), len(labels)), data.y.dtype)
-            wide = dataclasses.replace(data, y=shape, names=names)
-            models[key] = declare(model_of(model, key, sets), wide, init_of(constraints.init, key))
+            wide[key] = dataclasses.replace(data, y=shape, names=names)
+        models = declare_all(given, wide, inits)
         if any(each.model.offsets for each in models.values()):
             raise InputError(
                 "link: a model has a term without a coefficient (vp.Offset), which linked data sets have not."
@@ -94,10 +96,7 @@ def fit_linked(
         params = applied(params, own, constraints)
         arrays = {key: np.array(pick, int) for key, pick in picks.items()}
         if any(param.init is None for param in params.values()):
-            own_models = {
-                key: declare(model_of(model, key, sets), data, init_of(constraints.init, key))
-                for key, data in datas.items()
-            }
+            own_models = declare_all(given, datas, inits)
             params = guessed(params, own_models, datas, arrays, declared)
         where = [tuple(names.index(n) if n else -1 for n in factors.of_sets[key]) for key in keys]
         basis = Joined(
