@@ -125,7 +125,9 @@ class _Names:
                 )
         elif how.header is None and first == 0 and self._is_axis(rows):
             # The corner of a matrix, which has no name of its own.
-            header, header_line, doubtful = ("x", *rows[0].fields[1:]), rows[0].number, True
+            corner = rows[0].fields[0]
+            corner = "x" if as_number(corner) is not None else corner
+            header, header_line, doubtful = (corner, *rows[0].fields[1:]), rows[0].number, True
             self.found.notes.append(f"header: {rows[0]}, the axis of the columns")
             rows, names = rows[1:], [rows[0]]
         elif how.header is None:
@@ -280,7 +282,10 @@ class _Names:
             return True
         first, second = (as_number(row[0]) for row in rows[1:3])
         zero = as_number(corner)
-        if zero != 0.0:
+        named = all(
+            as_number(row[0]) is None for row in rows
+        )  # the rows, and the corner above them
+        if zero != 0.0 and not named:
             return False
         if first is not None and second is not None and first < 0.0 and second > first:
             return True  # x rises as if nothing stood in the corner
