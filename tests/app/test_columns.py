@@ -193,6 +193,8 @@ def test_samples_without_positions_are_evenly_spaced(tmp_path, monkeypatch):
         "#PicoHarp\n#channels\n40\n#curve\n0\t\n#ns/channel\n0.004\n#counts\n"
         + "".join(f"{n}\t\n" for n in range(40, 0, -1))
     )
+    (tmp_path / "c.txt").write_text("40\n" + "".join(f"{n}\n" for n in range(40, 0, -1)))
+    assert find_columns(tmp_path / "c.txt", asked(None, [], None, "0.1")).x.size == 40
     found = find_columns(tmp_path / "a.txt", asked(None, [], None, "0.004"))
     assert found.keys == {"x": "x", "y": "[counts]", "spacing": "0.004"}
     assert found.noise == "poisson"

@@ -464,6 +464,9 @@ def test_json_is_called_what_it_is(tmp_path):
     (tmp_path / "a.txt").write_text('\n{"t": [0, 1], "y": [1, 2]}\n')
     with pytest.raises(InputError, match="a.txt: data: is JSON; write its columns as CSV"):
         read_table(tmp_path / "a.txt")
+    (tmp_path / "c.txt").write_text('\ufeff<?xml version="1.0"?>\n<scan><x>1 2</x></scan>\n')
+    with pytest.raises(InputError, match="c.txt: data: is XML; export its numbers as text or CSV"):
+        read_table(tmp_path / "c.txt")
     (tmp_path / "b.txt").write_text("[Header]\nt,y\n" + rows())
     assert read_table(tmp_path / "b.txt").names() == ["t", "y"]
 

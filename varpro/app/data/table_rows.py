@@ -221,10 +221,18 @@ class _RowFinder:
         if self.how.header is not None or self.how.units_row is not None:
             return first
         first = self._below_a_report(lines, self._below_settings(lines, first))
+        if self._counts(lines, first):
+            self.notes.append(f"skip: {lines[first]}, the number of those below it")
+            first += 1
         # A spoilt row right below the names is no header.
         while first > 1 and self._spoilt(lines[first - 1]) and self._names(lines[first - 2]):
             first -= 1
         return first
+
+    def _counts(self, lines: list[Line], first: int) -> bool:
+        """Whether the first of numbers below each other is how many follow."""
+        left = len(lines) - first - 1
+        return self.count == 1 and left >= 5 and as_number(lines[first].fields[0]) == float(left)
 
     def _below_settings(self, lines: list[Line], first: int) -> int:
         """The first row below numbers that stand alone among comments, each a setting of the instrument."""

@@ -25,6 +25,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _OLD = "cp1252"
+_MARKUP = (b"<?xml", b"<!doctype", b"<html")
 # Zero bytes at the end of lines that are no reason to refuse a text.
 _PADDING = 512
 # Control characters that text files have: tab, line ends, form feed, and the end that CP/M wrote.
@@ -41,6 +42,9 @@ def read_data_text(path: str | Path, encoding: str | None = None) -> tuple[str, 
         raise InputError(f"{path}: data: is {other}.")
     if raw.lstrip()[:1] in (b"{", b"[") and _is_json(raw):
         raise InputError(f"{path}: data: is JSON; write its columns as CSV.")
+    if (marked := raw.lstrip(codecs.BOM_UTF8).lstrip()[:64].lower()).startswith(_MARKUP):
+        what = "a page of HTML" if b"html" in marked else "XML"
+        raise InputError(f"{path}: data: is {what}; export its numbers as text or CSV.")
     name, decided = (encoding, "") if encoding is not None else _encoding_of(raw)
     if encoding is None and "16" not in name and "32" not in name:
         _refuse_binary(path, raw)

@@ -13,14 +13,13 @@ import numpy as np
 import varpro as vp
 
 from ..config.messages import nearest
-from ..data.date_text import is_date
 from ..data.number_text import as_number
 from ..data.table_lines import TableFormat, shortened
-from ..data.table_units import split_unit
 from ..data.text_table import Table, read_table, repeated_names
 from ..scaffold.starter import quoted
 from .found import Asked, Found
 from .looks import SIGMA, X, monotonic, noise_of, shortlist
+from .orientation import is_plate, lies_on_its_side
 
 _INDEX = re.compile(r"(?i)(|index|unnamed: 0|id|no\.?|nr\.?|#|row|point|pt|sample|i|n|idx)")
 # How many times larger than others a column is that is no curve beside them.
@@ -44,13 +43,13 @@ _REAL = ("re", "real", "i", "in-phase", "inphase", "in phase")
 
 def columns_of_table(source: Path, asked: Asked) -> Found:
     table = read_table(source)
-    turned = asked == Asked(noise=asked.noise) and _lies_on_its_side(table)
+    turned = asked == Asked(noise=asked.noise) and lies_on_its_side(table)
     if turned:
         table = read_table(source, TableFormat(transpose=True))
     if (spacing := asked.spacing) is not None:
         asked = dataclasses.replace(asked, x=asked.x or "x")
         table = table.with_positions(asked.x or "x", spacing, 0.0)
-    if asked.x is None and _is_plate(table):
+    if asked.x is None and is_plate(table):
         raise vp.InputError(
             f"{source}: its rows are {table.rows[-1][0]} and those above: a plate that was read once, without x. Write a "
             "row for each x, and a column for each well."
@@ -161,60 +160,6 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
         said.append(f"{int((~whole.all(axis=1)).sum())} rows with gaps are left out (nan: drop)")
     wells = len(ys) > 1 and all(_WELL.fullmatch(names[j]) for j in ys)
     return Found(np.asarray(numbers[x], float), y, weights, keys, noise, False, wells, tuple(said))
-
-
-def _lies_on_its_side(table: Table) -> bool:
-    """Whether rows are the curves: a first column of names, one of which is as x is called, and as many numbers in
-    every row; or delays above and wavelengths beside a matrix."""
-    names, count = table.names(), len(table.header)
-    if count < 5 or len(table.rows) < 2:
-        return False
-    labels = [row[0] for row in table.rows]
-    columns = range(1, count)
-    if _is_plate(table):
-        return False
-    words = all(as_number(text) is None and not is_date(text) for text in labels if text)
-    if count > len(labels) + 1 and words:
-        known = [j for j in columns if as_number(table.rows[-1][j]) is not None]
-        # Of two columns of names that of x may stand in the second.
-        named = [split_unit(row[k])[0] for row in table.rows for k in (0, 1)]
-        named.append(split_unit(names[0])[0])
-        top = np.array([as_number(text) for text in table.rows[0][1:]], float)
-        # Or samples stand below each other, with their spectra beside them.
-        if len(known) >= count - 2 and (any(map(X.fullmatch, named)) or monotonic(top)):
-            return True
-    above = table.positions([*columns])
-    if above is not None and count > 2 * len(labels) and monotonic(above):
-        if all(text and as_number(text) is None for text in labels):
-            return True
-    spectra = [j for j in columns if as_number(names[j]) is not None]
-    if len(spectra) >= 10 and len(spectra) > 5 * len(labels) and names[-1] != str(count):
-        axis = table.positions(spectra)
-        if axis is not None and monotonic(axis):
-            return True  # few samples, with their spectra beside them
-    beside = np.array([as_number(row[0]) for row in table.rows], float)
-    if above is None or not np.isfinite(beside).all() or len(beside) < 5:
-        return False
-    return _are_delays(above) and _are_wavelengths(beside)
-
-
-def _is_plate(table: Table) -> bool:
-    """Whether the first column holds the rows of a plate, A, B, C, ... below each other."""
-    labels = [row[0].strip() for row in table.rows]
-    labels = labels if labels[:1] == ["A"] else labels[1:]
-    whole = [chr(65 + i) for i in range(min(len(labels), 16))]
-    return len(labels) >= 4 and len(table.header) > 3 and labels == whole
-
-
-def _are_delays(x: np.ndarray) -> bool:
-    """Numbers that rise from before 0, or many that rise from 0: a few may be concentrations."""
-    rising = x[0] <= 0 < x[-1] and (np.diff(x) > 0).all()
-    return bool(rising and (x[0] < 0 or len(x) >= 10))
-
-
-def _are_wavelengths(x: np.ndarray) -> bool:
-    """Numbers that rise or fall, as nanometres or wavenumbers do."""
-    return bool(monotonic(x) and x.min() >= 150 and x.max() < 2e5 and x.max() < 20 * x.min())
 
 
 def _telling(
