@@ -6,7 +6,7 @@ import numpy as np
 
 import varpro as vp
 
-from ..config.fit import Solver, Somewhere
+from ..config.fit import EqualArea, Solver, Somewhere
 from ..data.samples import Columns
 from .locate_error import blamed
 from .plan import Plan
@@ -56,6 +56,7 @@ def fit_plan(
     # The keys of the section have the names of arguments.
     options: dict[str, Any] = {name: getattr(rules, name) for name in type(rules).model_fields}
     options["relations"] = {name: _relation(one) for name, one in rules.relations.items()}
+    options["equal_areas"] = [_area(one) for one in rules.equal_areas]
     options |= {
         "progress": progress or None,
         "absolute_sigma": config.fit.absolute_sigma,
@@ -104,10 +105,20 @@ def _relation(given: Any) -> Any:
     return vp.Within([(low, high) for low, high in given.within], given.relation)
 
 
+def _area(given: EqualArea) -> vp.EqualArea:
+    own, other = (
+        None if sides is None else [(low, high) for low, high in sides]
+        for sides in (given.within, given.second_within)
+    )
+    return vp.EqualArea(given.first, given.second, given.weight, given.ratio, own, other)
+
+
 def _values(plan: Plan, model: vp.basis.AbstractBasis, data: Columns) -> Any:
     """y, with the wavelengths of right-hand sides where a dispersion or a relation asks for them."""
-    relations = plan.config.constraints.relations.values()
-    asked = vp.basis.disperses(model) or any(isinstance(one, Somewhere) for one in relations)
+    rules = plan.config.constraints
+    inside = [isinstance(one, Somewhere) for one in rules.relations.values()]
+    inside += [one.within is not None or one.second_within is not None for one in rules.equal_areas]
+    asked = vp.basis.disperses(model) or any(inside)
     if not asked or data.y.ndim < 2:
         return data.y
     labels = data.y_names if data.labels is None else data.labels
