@@ -225,7 +225,7 @@ def _without(candidate: Candidate, starts: Mapping[str, float], odd: list[str]) 
     parts = parts_of(candidate.model)
     peaks = [part for part in parts if isinstance(part, _PEAKS)]
     left = [part for part in peaks if part.name not in odd]
-    if not left:
+    if not left or candidate.fixed:  # what is held is compared as it is
         return []
     kind = type(peaks[0])
     rest = [part for part in parts if not isinstance(part, _PEAKS)]

@@ -190,6 +190,7 @@ def refined(
             bounds=(lower, upper),
             x_scale=scale,
             max_nfev=most,
+            **({} if most < SETTLING else dict.fromkeys(("ftol", "xtol", "gtol"), 1e-11)),
         )
     except ValueError:  # whatever a start far out does to it
         return dict(starts)
