@@ -20,7 +20,9 @@ _PEAKS = (vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt)
 # number beyond which components are one too many.
 _POLISH, WORTH, _CONDITION = 60, 16.0, 1e4
 # How often peaks are left out that make no sense.
-_PRUNINGS = 4
+_PRUNINGS = 3
+# Peaks beyond which their kind is chosen before what lies below them.
+_MANY = 5
 # The share of the variance below which what is left is rounding.
 _ROUNDING = 1e-12
 # Summits of the residual that are tried as further peaks, one after the other.
@@ -43,8 +45,16 @@ class Choice:
 def choose(samples: Samples) -> list[Choice]:
     """Models from the best on; none where no candidate has numbers."""
     choices: list[Choice] = []
+    level: dict[type, float] = {}  # AICc of peaks on a constant
     for candidate in candidates(samples.x, samples.y, samples.shape):
+        parts = parts_of(candidate.model)
+        peaks = [type(part) for part in parts if isinstance(part, _PEAKS)]
+        flat = any(isinstance(part, vp.Constant) for part in parts)
+        if len(peaks) > _MANY and not flat and peaks[0] is not min(level, key=level.__getitem__):
+            continue
         choice = tried(candidate, samples)
+        if peaks and flat:
+            level[peaks[0]] = math.inf if choice is None else choice.aicc
         if choice is not None:
             choices.append(choice)
             if _exact(choice):

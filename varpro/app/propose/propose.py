@@ -33,8 +33,9 @@ _ENOUGH = 10
 _LEFT = 0.9
 # How much more than the best model one may leave that is written in its place.
 _WORSE = 10.0
-# Steps in which a fit from the starts of the file, which are at its optimum, must end.
-_STEPS = 50
+# Products of samples, parameters and columns that a fit from the starts in the file may take, which are at its
+# optimum; and the steps that these are at least and at most.
+_WORK, _STEPS = 2e8, (50, 256)
 # The standard error of a parameter, relative to its value, from which it is not determined.
 _LOOSE = 1.0
 # What AICc of each column must gain by parameters of its own.
@@ -171,7 +172,10 @@ def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bo
             plan = make_plan(str(path))
             if separate:
                 return _stuck(plan.model, found)
-            fit = fit_plan(plan, max_steps=_STEPS)
+            size = found.y.size * max(
+                len(choice.starts) * len(choice.candidate.model.column_names), 1
+            )
+            fit = fit_plan(plan, max_steps=int(np.clip(_WORK / size, *_STEPS)))
     except vp.InputError as error:
         # Of the file beside, which is gone, nobody needs the place.
         return re.sub(r"^\S*\.varpro-\S+ ", "", str(error).splitlines()[0])
