@@ -109,6 +109,8 @@ class _Projected:
             self.finite = bool(np.isfinite(phi).all())
             if self.finite:
                 self.q, self.r = np.linalg.qr(phi)
+                # Of columns near the largest number the norms are none.
+                self.finite = bool(np.isfinite(self.r).all() and np.isfinite(self.q).all())
         return self.finite
 
     def resid(self, values: np.ndarray) -> np.ndarray:
