@@ -24,6 +24,7 @@ from .columns import find_columns
 from .found import Asked, Found
 from .samples import Samples, of_one_curve, samples_of
 
+_FREQUENCY = re.compile(r"(?i)\W?(freq|omega|ω)")
 # How many models are fitted until one converges, how many others are named; how many of the curves that are
 # fitted one by one are tried.
 _FITS, _OTHERS, _SOME = 3, 3, 5
@@ -54,6 +55,12 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
     refuse_place(config, overwrite)
     found = find_columns(source, asked)
     refuse_inputs(config, [source], "new")  # a folder that is data
+    if np.iscomplexobj(found.y) and _FREQUENCY.match(found.keys.get("x", "")):
+        raise vp.InputError(
+            f"{source}: complex numbers against a frequency ({found.said[0]}) are no sum of waves, and no other model of "
+            "them is proposed. Write one with a function of your own, --x NAME --y NAME for real columns, or transform "
+            "them to times."
+        )
     samples = samples_of(found)
     if found.wells:  # experiments of their own
         samples = of_one_curve(samples)
