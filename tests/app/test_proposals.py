@@ -111,7 +111,9 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
             "a.csv",
             "alone.npz",
             "axes.npz",
+            "cell.npz",
             "few.csv",
             "fid.csv",
+            "model.yaml",
             "one.csv",
         ]
