@@ -46,9 +46,11 @@ def build_solver(solver: Solver) -> Any:
     return getattr(optx, solver.name)(rtol=rtol, atol=atol)
 
 
-def fit_plan(plan: Plan, progress: bool = False) -> vp.FitResult | vp.GlobalFit:
+def fit_plan(
+    plan: Plan, progress: bool = False, max_steps: int | None = None
+) -> vp.FitResult | vp.GlobalFit:
     """The one call of `varpro.fit` that a plan stands for; its errors name file and line. `progress`: print each step
-    of the search to stderr."""
+    of the search to stderr; `max_steps` instead of those of the plan."""
     config, rules = plan.config, plan.config.constraints
     solver = config.fit.solver
     # The keys of the section have the names of arguments.
@@ -70,7 +72,7 @@ def fit_plan(plan: Plan, progress: bool = False) -> vp.FitResult | vp.GlobalFit:
         "solver": build_solver(solver),
         "linear_solver": _LINEAR[solver.linear_solver],
         "jacobian": solver.jacobian,
-        "max_steps": solver.max_steps if solver.kind == "lm" else _steps(solver),
+        "max_steps": max_steps or (solver.max_steps if solver.kind == "lm" else _steps(solver)),
         "compress": config.fit.compress,
         "derived": config.derived or None,
     }
