@@ -229,7 +229,12 @@ def test_numbers_derived_from_curves_that_share_have_the_errors_of_all_curves_to
     end = scipy.optimize.least_squares(
         curves, np.r_[fit["s.tau"].value[0], np.ravel(first)], x_scale="jac", **tight
     )
-    covariance = np.linalg.inv(end.jac.T @ end.jac) * 2 * end.cost / (y.size - 17)
+    # The noise of what a curve has to itself is that of its own residual, of what all share that of all.
+    normal = end.jac.T @ end.jac
+    alone, whole = np.zeros((17, 17)), np.linalg.inv(normal)
+    alone[1:, 1:] = np.linalg.inv(normal[1:, 1:])
+    mine, common = np.r_[1.0, np.repeat(fit.redchi, 4)], 2 * end.cost / (y.size - 17)
+    covariance = np.sqrt(mine) * alone * np.sqrt(mine)[:, None] + common * (whole - alone)
 
     def numbers(z):
         own = z[1:].reshape(4, 4)

@@ -7,7 +7,9 @@ Where it is not the same, samples had weights of their own, and these must be gi
 
 Where curves share parameters, what all others say of these is information of its own for each curve: with S_i the
 Schur complement of curve i, its own parameters and coefficients eliminated, rows E with E^T E = sum_j S_j - S_i
-stand below its Jacobian, and its covariance is the block of that of all curves together.
+stand below its Jacobian, and its covariance is the block of that of all curves together. As in the errors of such a
+fit, the noise of a curve is that of its own residual, and that of what all share is that of all: the covariance for
+unit noise is what it is with shared parameters held, times the one, and the rest times the other.
 """
 
 import dataclasses
@@ -89,7 +91,7 @@ def derive_each(
                 blocks.append([a[: b - first] for a in out])
             return [np.concatenate(a) for a in zip(*blocks, strict=True)]
 
-        others = None
+        others, places = None, ()
         if fit.shared:
             places = tuple(j for j, i in enumerate(layout.free) if fit.names[i] in fit.shared)
             (each,) = by_blocks(lambda _, some: [_information.on_host(places, *model, *some)])
@@ -98,13 +100,27 @@ def derive_each(
 
         def derived(rows: np.ndarray, some: tuple[Any, ...]) -> Any:
             beside = None if others is None else others[rows]
-            return _block.on_host(models, asked, names, *model, *some, beside)
+            return _block.on_host(models, asked, names, places, *model, *some, beside)
 
-        value, unit, by_values, by_coef = by_blocks(derived)
+        value, *units = by_blocks(derived)
     shown = np.concatenate([stored[0], stored[1][:, np.argsort(fit.model.order)]], axis=1)
-    factor = _noise(shown, np.concatenate([by_values, by_coef], axis=1), sure)
+    own, own_variance = units[0], np.concatenate(units[1:3], axis=1)
+    common = 0.0
+    if others is not None:
+        # What is shared alone tells the noise of all.
+        whole = np.concatenate(units[4:6], axis=1)
+        at = [layout.free[j] for j in places]
+        with np.errstate(all="ignore"):
+            common = float(np.nanmedian(shown[good][:, at] ** 2 / whole[good][:, at]))
+            shown = np.sqrt(shown**2 - common * (whole - own_variance))
+    factor = _noise(shown, own_variance, sure)
     value = np.where(good[:, None], value, np.nan)
-    covariance = np.where(sure[:, None, None], unit * factor[:, None, None], np.nan)
+    covariance = own * factor[:, None, None]
+    if others is not None:
+        with np.errstate(invalid="ignore"):
+            covariance = covariance + common * (units[3] - own)
+        covariance = np.where(np.isinf(own), own, covariance)
+    covariance = np.where(sure[:, None, None], covariance, np.nan)
     r = len(names)
     return Derived(
         names,
@@ -227,6 +243,7 @@ def _block(
     models: Named,
     asked: Recipe,
     names: tuple[str, ...],
+    places: tuple[int, ...],
     layout: Layout,
     model: Model,
     x: PyTree,
@@ -236,23 +253,32 @@ def _block(
     on_bound: ArrayIn,
     weights: ArrayIn | None,
     others: ArrayIn | None,
-) -> tuple[Array, Array, Array, Array]:
-    """Values (b, r), covariance for unit noise (b, r, r), and variances of parameters and coefficients;
-    `others` (b, s, p): rows that say what other curves tell of parameters that all share."""
+) -> tuple[Array, ...]:
+    """Values (b, r), covariance for unit noise (b, r, r), and variances of parameters and coefficients, with the
+    coordinates at `places` held; with `others` (b, s, p), rows that say what other curves tell of these, the last three
+    again with them free."""
 
     def one(values, c, held, weights, *beside):
         columns, at, reduced, point = _at(layout, model, x, numbers, values, c, weights)
         blocks = covariance_blocks(reduced, at, point, held)
-        if beside:
-            rows = jnp.concatenate([reduced.rotated(at, point)[0], *beside])
-            blocks = dataclasses.replace(blocks, **vars(parameter_covariance(rows, held)))
         transform = jax.jacfwd(columns.values)(at)
-        part = part_of(values, c[None], transform, blocks)
-        part = part._replace(
-            **{key: getattr(part, key)[0] for key in part.along()},
-        )
-        value, unit = joint(models, asked, names, [part])
-        return value, unit, blocks.value_variance(transform), blocks.coef_variance()[:, 0]
+
+        def told(blocks):
+            part = part_of(values, c[None], transform, blocks)
+            part = part._replace(**{key: getattr(part, key)[0] for key in part.along()})
+            value, unit = joint(models, asked, names, [part])
+            return value, unit, blocks.value_variance(transform), blocks.coef_variance()[:, 0]
+
+        if not beside:
+            return told(blocks)
+        rows = jnp.concatenate([reduced.rotated(at, point)[0], *beside])
+        known = jnp.zeros(held.shape, bool).at[np.array(places)].set(True)
+
+        def with_rows(flags):
+            found = dataclasses.replace(parameter_covariance(rows, flags), on_bound=held)
+            return dataclasses.replace(blocks, **vars(found))
+
+        return (*told(with_rows(held | known)), *told(with_rows(held))[1:])
 
     more = () if others is None else (others,)
     return _each(one, alpha, coef, on_bound, weights, *more)
