@@ -62,7 +62,8 @@ class ParameterCovariance(eqx.Module):
         """On the host: which coordinates move a curve of this size by no more than rounding when they change
         by so much, as a lifetime does that is far below the spacing of x."""
         seen = np.linalg.norm(np.asarray(self.half), axis=0) > 0
-        moves = np.abs(changes) * np.where(seen, 1.0 / np.asarray(self.unit_alpha), 0.0)
+        unit = np.where(seen, np.asarray(self.unit_alpha), 1.0)
+        moves = np.where(seen, np.abs(changes) / unit, 0.0)
         return ~np.asarray(self.on_bound) & (moves <= 100 * np.finfo(moves.dtype).eps * size)
 
 
