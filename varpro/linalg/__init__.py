@@ -42,6 +42,7 @@ from ._operator import (
     adjoint_agrees as adjoint_agrees,
     as_operator as as_operator,
     described as described,
+    foreign as foreign,
     is_operator as is_operator,
     real_dot as real_dot,
     signs as signs,
