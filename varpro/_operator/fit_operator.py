@@ -95,7 +95,14 @@ def _parts(basis: Custom, x: PyTree) -> type | None:
 
     with precision(np.dtype(float)):
         theta = {key: jax.ShapeDtypeStruct((), np.float64) for key in basis.parameters}
-        jax.eval_shape(called, theta, plain_positions(x))
+        try:
+            jax.eval_shape(called, theta, plain_positions(x))
+        except KeyError as error:
+            raise InputError(
+                f"The model asked for the parameter {error}, which has no start. Give one in init=; known: "
+                f"{', '.join(basis.parameters) or 'none'}.",
+                argument="init",
+            ) from error
     return type(made[0]) if type(made[0]) in (list, tuple) else None
 
 
