@@ -53,3 +53,4 @@ from ._project_out import project_out as project_out
 from ._projected import ProjectedGradients as ProjectedGradients
 from ._qr import QR as QR
 from ._svd import SVD as SVD
+from ._thin_qr import solve_upper as solve_upper, thin_qr as thin_qr
