@@ -369,15 +369,15 @@ def test_the_width_of_a_blur_is_told_by_two_views_and_not_by_one():
     )
     assert found.value["width"] == 0.4
     np.testing.assert_allclose(found.cost, dense_cost(1, y[:1], 0.4, 1e-2), rtol=1e-8)
-    # Two views, one twice as wide, tell it.
-    found = vp.solve(views(2), y, {"width": 0.8}, penalty=vp.Tikhonov(1e-2, "gradient"), **EXACT)
+    # Two views, one twice as wide, tell it, with some opinion of the penalty left.
+    found = vp.solve(views(2), y, {"width": 0.8}, penalty=vp.Tikhonov(1e-3, "gradient"), **EXACT)
     best = scipy.optimize.minimize_scalar(
-        lambda one: dense_cost(2, y, one, 1e-2), bounds=(0.8, 1.6), method="bounded"
+        lambda one: dense_cost(2, y, one, 1e-3), bounds=(0.8, 1.6), method="bounded"
     )
     assert found.result == vp.RESULTS.successful
     np.testing.assert_allclose(found.cost, best.fun, rtol=1e-8)
     np.testing.assert_allclose(found.value["width"], best.x, rtol=1e-4)
-    assert found.value["width"] == pytest.approx(WIDTH, abs=0.05)
+    assert found.value["width"] == pytest.approx(WIDTH, abs=0.1)
 
 
 def foreign(alpha, x):
