@@ -19,6 +19,7 @@ from ._parameters.param import Param as Param
 from ._parameters.tie import Tie as Tie
 from ._prepare import PreparedFit as PreparedFit, prepare as prepare
 from ._problem.compress import Compressed as Compressed, compress as compress
+from ._problem.equal_area import EqualArea as EqualArea
 from ._problem.l1 import L1 as L1
 from ._problem.tikhonov import Tikhonov as Tikhonov
 from ._problem.within import Within as Within

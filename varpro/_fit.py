@@ -17,6 +17,7 @@ from ._parameters.param import Param
 from ._parameters.tie import TieLike
 from ._problem.compress import Compressed, DataBlocks, compress as _compress, is_stream
 from ._problem.data import columns_apart, in_blocks
+from ._problem.equal_area import EqualArea
 from ._problem.frozen import Recalled, recall
 from ._problem.l1 import L1
 from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, Strength
@@ -58,6 +59,7 @@ class SearchOptions(TypedDict, total=False):
     relations: Mapping[str, Relation] | None
     ridge: Penalties | None
     smooth: Mapping[str, Strength] | None
+    equal_areas: EqualArea | Sequence[EqualArea]
     real_coefficients: bool
     noise: Noise
     loss_scale: float
@@ -136,6 +138,7 @@ def fit(
     relations: Mapping[str, Relation] | None = None,
     ridge: Penalties | None = None,
     smooth: Mapping[str, Strength] | None = None,
+    equal_areas: EqualArea | Sequence[EqualArea] = (),
     real_coefficients: bool = False,
     penalty: Tikhonov | L1 | None = None,
     sigma: ArrayLike | Covariance | Mapping[str, Any] | None = None,
@@ -201,6 +204,8 @@ def fit(
         those of some columns; "gcv" finds the strength by generalised cross-validation.
     - `smooth`: `{pattern: number or "gcv"}`, the same for squares of second differences between
         neighbouring columns: for columns that sample a curve, such as a distribution of lifetimes.
+    - `equal_areas`: `vp.EqualArea("a", "b", weight=10.0)`, or several: penalties that draw sums of coefficients
+        over right-hand sides together.
     - `real_coefficients`: of complex data the coefficients are real, which is for models that have
         their phases as parameters (`vp.Receiver`). They may then be nonnegative or bounded.
     - `penalty`: `vp.Tikhonov(...)` or `vp.L1(...)` on the coefficients of a model that returns an operator;
@@ -268,7 +273,7 @@ def fit(
         _OPTIONS,
         _options,
         *(init, bounds, fix, tie, order, inequalities, nonnegative, relations, ridge, smooth),
-        *(real_coefficients, noise, loss_scale, solver, factored, jacobian, compress),
+        *(equal_areas, real_coefficients, noise, loss_scale, solver, factored, jacobian, compress),
         *(max_steps, starts, seed),
     )
     weighting = Weighting(sigma, weights, mask, absolute_sigma, nan, noise_of_data)
@@ -434,6 +439,7 @@ def _options(
     relations: Any,
     ridge: Any,
     smooth: Any,
+    equal_areas: Any,
     real_coefficients: bool,
     noise: Any,
     loss_scale: float,
@@ -447,7 +453,8 @@ def _options(
 ) -> tuple[Constraints, AbstractNoise, Multistart]:
     """What holds for any data, one object per subject."""
     coefficients = CoefficientSpec(
-        nonnegative, {}, {} if relations is None else relations, ridge, smooth, real_coefficients
+        *(nonnegative, {}, {} if relations is None else relations, ridge, smooth),
+        *(real_coefficients, equal_areas),
     )
     constraints = Constraints(init, bounds, fix, tie, order, coefficients, inequalities)
     how = search(solver, linear_solver, jacobian, max_steps)

@@ -37,7 +37,7 @@ def drawn(formula: str) -> str:
 
 
 def _inline(self, node: nodes.math) -> None:
-    self.body.append(f'<span class="math">{drawn(node.astext())}</span>')
+    self.body.append(f'<span class="math">{drawn(node.astext()).strip()}</span>')
     raise nodes.SkipNode
 
 

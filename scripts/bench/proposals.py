@@ -2,6 +2,7 @@
 
     python scripts/bench/proposals.py            # all 60 files, and the rate
     python scripts/bench/proposals.py 0 20       # some of them
+    python scripts/bench/proposals.py 0 20 7000  # these with noise of other seeds
 
 Each file is made with a seed, a configuration is written from it in this process, which fits it, and the
 kinds of its components are compared with those that made the data.
@@ -396,12 +397,13 @@ def main() -> None:
 
     jax.config.update("jax_enable_x64", True)
     first, last = (int(word) for word in sys.argv[1:3]) if len(sys.argv) > 2 else (0, 10**6)
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 100
     good = count = 0
     for i, case in enumerate(cases()):
         if not first <= i < last:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            right, said = proposal(case, Path(folder), 100 + i)
+            right, said = proposal(case, Path(folder), seed + i)
         good, count = good + right, count + 1
         print(f"{i:3} {'right' if right else 'WRONG'}  {case.name:28} {said[:150]}", flush=True)
     print(f"{good} of {count} right")

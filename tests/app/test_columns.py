@@ -78,6 +78,35 @@ CHOSEN = {
         text("", np.arange(1, 25), 2.1 * np.arange(24), Y, T % 3),
         {"x": '"2"', "y": '["3"]'},
     ),
+    "settings and flags of an instrument beside what it measured": (
+        text("mode,time/s,Ns,control/V,Ewe/V", 24 * [2], T, np.arange(24) // 6, -Y, Y),
+        {"x": "time/s", "y": "[Ewe/V]"},
+    ),
+    "a clock beside the time": (
+        text("TimeStamp,Experiment time,Signal", T, 4 + T, Y),
+        {"x": "TimeStamp", "y": "[Signal]"},
+    ),
+    "dark, reference and sample of a spectrometer beside what it made of them": (
+        text("W,D,R,S,P", 400 + T, Y**2, 2 + Y**3, 4 + Y, 7 * Y),
+        {"x": "W", "y": "[P]"},
+    ),
+    "more wells than times": (
+        text(
+            "Time\tT\u00b0 600\t" + "\t".join(f"{row}{i}" for row in "AB" for i in range(1, 13)),
+            [f"0:{4 * i:02d}:22" for i in range(12)],
+            12 * [30.0],
+            *[(Y * (1 + j)).round(3)[:12] for j in range(24)],
+            separator="\t",
+        ),
+        {"x": "Time", "y": f"[{', '.join(f'{row}{i}' for row in 'AB' for i in range(1, 13))}]"},
+    ),
+    "three spectra below each other under their axis": (
+        "\n".join(
+            "\t".join([name, *(f"{v:.6g}" for v in values)])
+            for name, values in (("", 80 + 2 * T), ("1", Y), ("2", 2 * Y), ("3", 3 * Y))
+        ),
+        {"transpose": "true", "x": "x", "y": '["1", "2", "3"]'},
+    ),
     "wavelengths beside a matrix, and delays above it": (
         "\n".join(
             [
@@ -115,6 +144,31 @@ QUESTIONS = {
         ),
         "no column rises or falls all along",
     ),
+    "a plate that was read once": (
+        text(",1,2,3,4", list("ABCDEFGH"), *[(Y * i)[:8] for i in range(1, 5)]),
+        "its rows are H and those above: a plate that was read once, without x",
+    ),
+    "a list of wells that were read once": (
+        text(
+            "Well,OD,Gain",
+            [f"{row}{i}" for row in "ABC" for i in range(1, 9)],
+            np.cos(9 * T),
+            T % 3,
+        ),
+        "every row is a well, and no column rises or falls: a plate that was read once",
+    ),
+    "blocks of a plate one below the other": (
+        text("Time,1,2", [t if i % 6 == 0 else "" for i, t in enumerate(T)], Y, 2 * Y),
+        "'Time' has gaps in 20 of 24 rows, as where blocks of a plate stand",
+    ),
+    "columns called by numbers that rise by chance": (
+        text("id,220,222,224,226", list("vwxyz"), *[(Y * i)[:5] for i in range(1, 5)]),
+        "the columns are named by numbers, and none of them is x",
+    ),
+    "many columns without names, the next one a setting": (
+        text("", T, *(0 * T for _ in range(2)), Y, 2 * Y, 0 * T),
+        "6 columns have no names. Line 1 is '",
+    ),
     "a letter": ("Dear colleague,\nthe data are attached.\n", "holds no table of numbers"),
     "one row": ("t,y\n1,2\n", "has one row of numbers, line 2"),
     "no positions": (
@@ -139,6 +193,8 @@ def test_samples_without_positions_are_evenly_spaced(tmp_path, monkeypatch):
         "#PicoHarp\n#channels\n40\n#curve\n0\t\n#ns/channel\n0.004\n#counts\n"
         + "".join(f"{n}\t\n" for n in range(40, 0, -1))
     )
+    (tmp_path / "c.txt").write_text("40\n" + "".join(f"{n}\n" for n in range(40, 0, -1)))
+    assert find_columns(tmp_path / "c.txt", asked(None, [], None, "0.1")).x.size == 40
     found = find_columns(tmp_path / "a.txt", asked(None, [], None, "0.004"))
     assert found.keys == {"x": "x", "y": "[counts]", "spacing": "0.004"}
     assert found.noise == "poisson"

@@ -11,7 +11,7 @@ import xarray as xr
 import varpro as vp
 from varpro.app.config.config import Config, Output
 from varpro.app.config.data import Data, Dataset, Units
-from varpro.app.config.fit import Compute, Constraints, Fit, Solver, Somewhere
+from varpro.app.config.fit import Compute, Constraints, EqualArea, Fit, Solver, Somewhere
 from varpro.app.config.model import COMPONENTS, RESPONSES, Parameter
 from varpro.app.plan import fit as plan_fit
 from varpro.app.plan.make_plan import make_plan
@@ -56,6 +56,7 @@ CUBE = "path: arrays.nc, x: t, variable: a"
 BARE = "path: bare.npz, x: t, dims: [row, col, t], spacing: 0.25"
 MODEL = "{d: {kind: exp, tau: 1.0}, c: {kind: constant}}"
 EACH = "share: none"
+AREA = "constraints: {equal_areas: [{first: c, second: d, weight: 3%s}]}"
 
 
 def config(data=TABLE, fit="", model=MODEL, more=""):
@@ -176,6 +177,19 @@ CHANGES = {
         config(ARRAYS, more="constraints: {relations: {c: {within: [350, 450], relation: 1}}}"),
         config(ARRAYS, more="constraints: {relations: {c: {within: [350, 450], relation: d}}}"),
     ),
+    "constraints.equal_areas": (config(ARRAYS), config(ARRAYS, more=AREA % "")),
+    "equal_area.first": (config(ARRAYS), config(ARRAYS, more=AREA % "")),
+    "equal_area.second": (config(ARRAYS), config(ARRAYS, more=AREA % "")),
+    "equal_area.weight": (config(ARRAYS), config(ARRAYS, more=AREA % "")),
+    "equal_area.ratio": (config(ARRAYS, more=AREA % ""), config(ARRAYS, more=AREA % ", ratio: 2")),
+    "equal_area.within": (
+        config(ARRAYS, more=AREA % ""),
+        config(ARRAYS, more=AREA % ", within: [350, 450]"),
+    ),
+    "equal_area.second_within": (
+        config(ARRAYS, more=AREA % ""),
+        config(ARRAYS, more=AREA % ", second_within: [350, 450]"),
+    ),
     "constraints.ridge": (config(), config(more="constraints: {ridge: 0.1}")),
     "constraints.smooth": (
         config(model="{d: {kind: bspline, count: 8}}"),
@@ -262,6 +276,7 @@ WHOLE |= {"config.output", "data.units", "fit.solver"}
 SECTIONS = {
     **{"config": Config, "data": Data, "units": Units, "constraints": Constraints, "fit": Fit},
     **{"solver": Solver, "compute": Compute, "output": Output, "somewhere": Somewhere},
+    "equal_area": EqualArea,
 }
 
 
@@ -395,6 +410,7 @@ IDLE = {
     "binning": (config(fit="binning: 4"), "fit.binning"),
     "block": (config(fit="block: 16"), "fit.block"),
     "bins that nobody makes": (config(CUBE, EACH + ", binning: 4"), "fit.binning"),
+    "equal areas of curves": (config(CUBE, EACH, more=AREA % ""), "constraints.equal_areas"),
     "workers": (config(more="compute: {workers: 2}"), "compute.workers"),
     "engine": (config(more="compute: {engine: dask}"), "compute.engine"),
     "maps": (config(more="output: {maps: zarr}"), "output.maps"),

@@ -251,6 +251,65 @@ def test_a_damaged_file_of_an_instrument_is_named(tmp_path, key):
         read_arrays(tmp_path / name)
 
 
+def test_of_blocks_of_jcamp_the_first_spectrum_is_read_and_a_count_that_is_wrong_refused(tmp_path):
+    pytest.importorskip("jcamp")
+    points = "".join(f"{400 + i}, {i**2 + 1}\n" for i in range(9))
+    blocks = (
+        "##TITLE= a structure\n##JCAMP-CS= 3.7\n##END=\n",
+        "##TITLE= peaks\n##NPOINTS= 1\n##PEAK TABLE= (XY..XY)\n404, 17\n##END=\n",
+        f"##TITLE= spectrum\n##NPOINTS= 9\n##XYPOINTS= (XY..XY)\n{points}##END=\n",
+    )
+    head = "##TITLE= all\n##JCAMP-DX= 5.0\n##DATA TYPE= LINK\n##BLOCKS= 3\n"
+    (tmp_path / "a.jdx").write_text(head + "".join(blocks) + "##END=\n")
+    found = read_arrays(tmp_path / "a.jdx")
+    np.testing.assert_array_equal(found["x"], 400 + np.arange(9))
+    np.testing.assert_array_equal(found["y"], np.arange(9) ** 2 + 1)
+    (tmp_path / "b.jdx").write_text(blocks[2].replace("NPOINTS= 9", "NPOINTS= 90"))
+    with pytest.raises(InputError, match="announces 90 points and holds 9"):
+        read_arrays(tmp_path / "b.jdx")
+
+
+def test_pages_of_jcamp_are_the_parts_of_a_decay(tmp_path):
+    pytest.importorskip("jcamp")
+    y = np.round(1000 * np.exp((-0.1 + 0.7j) * np.arange(12)))
+    pages = "".join(
+        f"##PAGE= N={n}\n##DATA TABLE= (X++({letter}..{letter})), XYDATA\n"
+        + "".join(f"{i * 0.5:g} {v:g}\n" for i, v in enumerate(part))
+        for n, letter, part in ((1, "R", y.real), (2, "I", y.imag))
+    )
+    (tmp_path / "fid.dx").write_text(
+        "##TITLE= fid\n##JCAMP-DX= 5.00\n##DATA TYPE= NMR FID\n##DATA CLASS= NTUPLES\n##NTUPLES= NMR FID\n"
+        "##VAR_NAME= TIME, FID/REAL, FID/IMAG, PAGE NUMBER\n##SYMBOL= X, R, I, N\n##VAR_DIM= 12, 12, 12, 2\n"
+        "##UNITS= SECONDS, ARBITRARY UNITS, ARBITRARY UNITS\n##FIRST= 0, 1000, 0, 1\n##LAST= 5.5, 0, 0, 2\n"
+        f"##FACTOR= 1, 2, 2, 1\n{pages}##END NTUPLES= NMR FID\n##END=\n"
+    )
+    found = read_arrays(tmp_path / "fid.dx")
+    np.testing.assert_allclose(found["fid"], 2 * y)
+    np.testing.assert_allclose(found["time"], 0.5 * np.arange(12))
+    assert found["time"].attrs["units"] == "s"
+
+
+def test_epr_data_are_read_that_do_not_say_what_x_is(tmp_path):
+    path, _, y, (_, positions) = epr(tmp_path)
+    described = tmp_path / "cw.DSC"
+    lines = [
+        line for line in described.read_text().splitlines() if line[:4] not in ("XNAM", "XUNI")
+    ]
+    described.write_text("\n".join(lines) + "\n")
+    found = read_arrays(path)
+    np.testing.assert_allclose(found["signal"], y)
+    np.testing.assert_allclose(found["x"], positions)
+
+
+def test_arrays_in_groups_of_netcdf_are_named_by_both(tmp_path):
+    import xarray as xr
+
+    decay = xr.Dataset({"signal": ("time", np.arange(5.0))}, {"time": np.arange(5) / 2})
+    decay.to_netcdf(tmp_path / "a.nc", group="detector 1", engine="h5netcdf")
+    found = read_arrays(tmp_path / "a.nc")
+    np.testing.assert_array_equal(found["detector 1/signal"], np.arange(5.0))
+
+
 def test_every_extra_is_part_of_formats():
     import pathlib
     import tomllib

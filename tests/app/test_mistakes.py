@@ -184,6 +184,10 @@ CONFIGURATION = {
         config("tau:", "tao:"),
         r"decay\.yaml:4 model\.decay\.tao: unknown key\. Did you mean 'tau'\?$",
     ),
+    "a bound beside its parameter": (
+        config("kind: exp,", "kind: exp, lower: 0,"),
+        r"decay\.yaml:4 model\.decay\.lower: unknown key\. It is said of a parameter: tau: {init: 1, lower: ",
+    ),
     "unknown kind": (
         config("kind: exp", "kind: exq"),
         r"decay\.yaml:4 model\.decay\.kind: unknown kind",

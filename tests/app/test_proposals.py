@@ -86,8 +86,13 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
     np.savez(tmp_path / "alone.npz", fid=T * 1j)
     dose = np.array([0.02, 0.06, 0.11, 0.22, 0.56, 1.1])
     table(tmp_path / "few.csv", dose=dose, rate=200 * dose / (0.06 + dose))
+    (tmp_path / "model.yaml").write_text("data: {path: a.csv}\n")
+    admittance = 1 / (2 + 1 / (1 / 50 + 1j * T))
+    np.savez(tmp_path / "cell.npz", freq=T, admittance=admittance)
     for words, message in (
         (("--from", "a.csv"), "Which one is x? --x NAME"),
+        (("--from", "model.yaml"), "is a configuration by its name, and no data"),
+        (("--from", "cell.npz"), "complex numbers against a frequency"),
         (("--from", "fid.csv"), "are parts of one signal, and no column is x"),
         (
             ("--from", "one.csv"),
@@ -106,7 +111,9 @@ def test_a_question_is_asked_where_a_file_leaves_open_what_is_x(tmp_path, monkey
             "a.csv",
             "alone.npz",
             "axes.npz",
+            "cell.npz",
             "few.csv",
             "fid.csv",
+            "model.yaml",
             "one.csv",
         ]

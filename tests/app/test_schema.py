@@ -138,7 +138,9 @@ def test_a_key_is_explained(varpro, key, said):
     assert done.exit_code == 0 and said in done.stdout, done.output
 
 
-@pytest.mark.parametrize("key", ["fti", "fit.slover", "model.expo", "model.exp.tua", "data.x.y"])
+@pytest.mark.parametrize(
+    "key", ["fti", "centre", "fit.slover", "model.expo", "model.exp.tua", "data.x.y"]
+)
 def test_an_unknown_key_is_told_with_the_nearest(varpro, key):
     done = varpro("explain", key)
     assert done.exit_code == 2 and done.stderr.count("\n") == 1

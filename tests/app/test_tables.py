@@ -178,6 +178,45 @@ FOUND = {
         ("", ""),
         ["footer: 4 lines below the table, from line 9 'Results'"],
     ),
+    "a part of a file that is called so": ("[Data 1]\n" + rows("  "), ("1", "2"), ("", ""), []),
+    "comments in comments": ("# made\n# # t  y\n" + rows(" "), ("t", "y"), ("", ""), []),
+    "names above the end of what stands above": (
+        "Points: 6\n  Freq(Hz)\tZ'(a)\tAmpl\nEnd Comments\n"
+        + "".join(f"{a}\t{b}\t0\n" for a, b in ROWS),
+        ("Freq", "Z'", "Ampl"),
+        ("Hz", "a"),
+        [],
+    ),
+    "units of which some are none": (
+        "uts,flow,p\n,ml/min,atm\n" + "".join(f"{a},{b},1\n" for a, b in ROWS),
+        ("uts", "flow", "p"),
+        ("", "ml/min"),
+        ["units: line 2"],
+    ),
+    "a mark at the beginning of every line": (
+        "".join(f"\ufeff{line}\n" for line in ("t,y\n" + rows()).splitlines()),
+        ("t", "y"),
+        ("", ""),
+        [],
+    ),
+    "a name that is filled up with zero bytes": (
+        "Spectrometer: 0804" + "\0" * 6 + "\nt;y\n" + rows(";"),
+        ("t", "y"),
+        ("", ""),
+        ["zero bytes at the end of line 1 are left out"],
+    ),
+    "a run that was ended early": (
+        "t\ty\tz\n" + "".join(f"{a}\t{b}\t1\n" for a, b in ROWS) + "0:00:00\n0:00:00\n",
+        ("t", "y", "z"),
+        ("", ""),
+        ["footer: 2 lines below the table"],
+    ),
+    "a long line of positions above two columns": (
+        "scale=" + " ".join(f"{i}" for i in range(90)) + "\n[Info]\n" + rows(" "),
+        ("1", "2"),
+        ("", ""),
+        [],
+    ),
     "the end of CP/M": ("t,y\n" + rows() + "\x1a", ("t", "y"), ("", ""), []),
 }
 
@@ -425,6 +464,9 @@ def test_json_is_called_what_it_is(tmp_path):
     (tmp_path / "a.txt").write_text('\n{"t": [0, 1], "y": [1, 2]}\n')
     with pytest.raises(InputError, match="a.txt: data: is JSON; write its columns as CSV"):
         read_table(tmp_path / "a.txt")
+    (tmp_path / "c.txt").write_text('\ufeff<?xml version="1.0"?>\n<scan><x>1 2</x></scan>\n')
+    with pytest.raises(InputError, match="c.txt: data: is XML; export its numbers as text or CSV"):
+        read_table(tmp_path / "c.txt")
     (tmp_path / "b.txt").write_text("[Header]\nt,y\n" + rows())
     assert read_table(tmp_path / "b.txt").names() == ["t", "y"]
 

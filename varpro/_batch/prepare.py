@@ -264,6 +264,12 @@ def _of_coefficients(
 def _rules(model: Model, constraints: Constraints, count: int, dtype: np.dtype) -> Linear:
     """The rules for coefficients of `count` curves."""
     spec = constraints.coefficients
+    if spec.areas:
+        raise InputError(
+            "equal_areas= is for right-hand sides that share their parameters, not for curves with parameters of "
+            "their own.",
+            argument="equal_areas",
+        )
     for name, relation in spec.relations.items():
         if isinstance(relation, Within):
             raise InputError(

@@ -127,6 +127,7 @@ def _penalty(
     asked = {
         "relations": rules.relations,
         "smooth": rules.smooth,
+        "equal_areas": rules.areas,
         "real_coefficients": rules.real,
         "noise": weighting.noise.name != "normal",
         "compress": search.compress,

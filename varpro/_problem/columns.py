@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._parameters.layout import Layout, Numbers
 from ..basis import Model
+from ..basis._dependence import groups_of
 from .linear_constraints import Linear
 
 
@@ -45,6 +46,17 @@ class AbstractColumns(eqx.Module):
         moved = jax.jacfwd(self.phi)(alpha)
         m, n, p = moved.shape
         return moved.reshape(m, n * p), np.repeat(np.arange(n), p), np.tile(np.arange(p), n)
+
+    def second_derivatives(
+        self, alpha: Float[Array, " p"], b: Inexact[Array, " n"], r: Inexact[Array, " m"]
+    ) -> tuple[Float[Array, "p p"], Inexact[Array, "n p"]]:
+        """Those of `Re r^H Phi b`, and `Phi'^H r`, for every coordinate."""
+
+        def slope(alpha):
+            return (r.conj() @ self.apply_derivative(alpha, b[:, None])[0][:, 0]).real
+
+        backward = self.apply_derivative(alpha, b[:, None], r[:, None])[1]
+        return jax.jacfwd(slope)(alpha), jnp.asarray(backward)[:, 0]
 
     @abc.abstractmethod
     def prior(self, alpha: Float[Array, " p"]) -> Float[Array, " s"] | None:
@@ -101,6 +113,34 @@ class Assembled(AbstractColumns):
     def tangents(self, alpha):
         table = self.table(alpha)
         return super().tangents(alpha) if table is None else table
+
+    def second_derivatives(self, alpha, b, r):
+        """As above; coordinates of which no column has two take one derivative of the table together."""
+        table = self.table(alpha)
+        if table is None:
+            return super().second_derivatives(alpha, b, r)
+        _, column, coordinate = table
+        p, n = alpha.size, b.shape[0]
+        of_column = [set(coordinate[column == j].tolist()) for j in range(n)]
+        groups = groups_of([sorted(own) for own in of_column], p)
+        along = np.array([[i in group for i in range(p)] for group in groups], float)
+
+        def both(v):
+            return jax.jvp(lambda t: self.tangents(t)[0].conj().T @ r, (alpha,), (v,))
+
+        first, moved = jax.vmap(both, out_axes=(None, 0))(jnp.asarray(along, alpha.dtype))
+        mixed = jnp.zeros((n, p), first.dtype).at[column, coordinate].add(first)
+        moved = (moved * b[column].conj()).real
+        # Entry d of the table moves with the one coordinate of each group that its column has.
+        at = [
+            (g, d, coordinate[d], i)
+            for g, group in enumerate(groups)
+            for d in range(column.size)
+            for i in of_column[column[d]].intersection(group)
+        ]
+        group, entry, row, other = np.array(at, int).reshape(-1, 4).T
+        second = jnp.zeros((p, p), alpha.dtype).at[row, other].add(moved[group, entry])
+        return second, mixed
 
     def prior(self, alpha: Float[Array, " p"]) -> Float[Array, " s"] | None:
         if not self.priors:

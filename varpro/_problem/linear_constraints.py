@@ -22,6 +22,8 @@ from .._given import arguments
 from .._given.containers import real_numbers
 from .._types import ArrayIn
 from ..linalg import BoundedSides, bounded_sides_of
+from .coefficient_bounds import Somewhere, held_within, refuse_bounds, through
+from .equal_area import EqualArea, area_rows, as_equal_areas
 from .within import Within
 
 Strength = float | str
@@ -41,7 +43,8 @@ class Linear(eqx.Module):
     with `sides` telling which coefficients have which; `sought`: indices of the n columns, of which one with a
     relation for some right-hand sides stands for what is added to that;
     `automatic`: whether the data tell the strength; `real`: whether coefficients of complex data are
-    real.
+    real; `areas` (l, n, k): what multiplies the coefficients in the residuals of penalties that couple
+    right-hand sides.
     """
 
     mix: Float[ArrayIn, "N n"] | None = None
@@ -54,6 +57,7 @@ class Linear(eqx.Module):
     sought: tuple[int, ...] = eqx.field(static=True, default=())
     automatic: bool = eqx.field(static=True, default=False)
     real: bool = eqx.field(static=True, default=False)
+    areas: Float[ArrayIn, "l n k"] | None = None
 
     def width(self, columns: int) -> int:
         """How many coefficients of that many columns are sought."""
@@ -100,6 +104,7 @@ class CoefficientSpec:
     ridge: Penalties | None = None
     smooth: Mapping[str, Strength] | None = None
     real: bool = False
+    areas: Sequence[EqualArea] = ()
 
     def __post_init__(self):
         asked = self.nonnegative
@@ -109,6 +114,7 @@ class CoefficientSpec:
             else arguments.names("nonnegative", asked)
         )
         object.__setattr__(self, "nonnegative", asked)  # frozen
+        object.__setattr__(self, "areas", as_equal_areas(self.areas))
         arguments.mapping("relations", self.relations, "{'b': {'a': 0.5}}")
         arguments.mapping("smooth", self.smooth, "{'e*': 1e-3}")
         if isinstance(self.ridge, Mapping):
@@ -132,7 +138,7 @@ class CoefficientSpec:
     @property
     def any(self) -> bool:
         """Whether anything is asked."""
-        given = (self.nonnegative, self.bounds, self.relations, self.smooth)
+        given = (self.nonnegative, self.bounds, self.relations, self.smooth, self.areas)
         return any(bool(one) for one in given) or self.ridge is not None
 
     @property
@@ -184,9 +190,9 @@ class CoefficientSpec:
                 "real_coefficients=True, or fit those right-hand sides as a data set of their own.",
                 argument="relations",
             )
-        _refuse_bounds(names, somewhere, lower, upper)
-        lower, upper = _through(lower, upper, mix, constant, sought, names)
-        lower, upper = _held_within(lower, upper, somewhere, sought)
+        refuse_bounds(names, somewhere, lower, upper)
+        lower, upper = through(lower, upper, mix, constant, sought, names)
+        lower, upper = held_within(lower, upper, somewhere, sought)
         if np.isneginf(lower).all() and np.isposinf(upper).all():
             lower = upper = None
         elif complex_ and not real:
@@ -204,6 +210,15 @@ class CoefficientSpec:
                     argument="relations",
                 )
             penalty = penalty @ mix
+        areas = area_rows(self.areas, names, k, labels)
+        if areas is not None:
+            self._check_areas(complex_, lower is not None)
+            if (np.tensordot(areas, constant, ([1], [0])) != 0).any():
+                raise InputError(
+                    "relations= to a number and equal_areas= cannot meet in one column.",
+                    argument="equal_areas",
+                )
+            areas = areas if plain else np.einsum("lNk,Nn->lnk", areas, mix)
         return Linear(
             None if plain else mix,
             constant if constant.any() else None,
@@ -215,7 +230,22 @@ class CoefficientSpec:
             tuple(sought),
             self.automatic,
             real,
+            areas,
         )
+
+    def _check_areas(self, complex_: bool, bounded: bool) -> None:
+        """Refuse penalties that couple right-hand sides beside what takes each by itself."""
+        wrong = {
+            "coefficients that are complex": complex_,
+            "bounds of coefficients, nonnegative=, and relations within wavelengths": bounded,
+            "a penalty of strength 'gcv'": self.automatic,
+        }
+        for what, met in wrong.items():
+            if met:
+                raise InputError(
+                    f"equal_areas= couples right-hand sides and does not go with {what}.",
+                    argument="equal_areas",
+                )
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse patterns that match none of these columns."""
@@ -242,6 +272,7 @@ class CoefficientSpec:
             ridge,
             some("smooth", self.smooth or {}),
             self.real,
+            tuple(a for a in self.areas if a.first in names and a.second in names),
         )
 
     def _patterns(self) -> list[tuple[str, list[str]]]:
@@ -256,6 +287,7 @@ class CoefficientSpec:
             ("relations", list(self.relations)),
             ("ridge", ridge),
             ("smooth", list(self.smooth or {})),
+            ("equal_areas", [name for a in self.areas for name in (a.first, a.second)]),
         ]
 
     def _numbers(self, names: Sequence[str]) -> dict[str, float]:
@@ -356,8 +388,8 @@ class CoefficientSpec:
                     )
         return lower, upper
 
-    def _somewhere(self, names: Sequence[str], k: int, labels: np.ndarray | None) -> "_Somewhere":
-        found: _Somewhere = {}
+    def _somewhere(self, names: Sequence[str], k: int, labels: np.ndarray | None) -> Somewhere:
+        found: Somewhere = {}
         for pattern, relation in self.relations.items():
             if not isinstance(relation, Within):
                 continue
@@ -433,84 +465,6 @@ def _root(strength: Strength, what: str) -> float:
             f"{what} must be a positive number or 'gcv', not {strength!r}.", argument=what
         )
     return float(strength) ** 0.5
-
-
-def _through(
-    lower: np.ndarray,
-    upper: np.ndarray,
-    mix: np.ndarray,
-    constant: np.ndarray,
-    sought: Sequence[int],
-    names: Sequence[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the coefficients that are sought: those of what follows one of them, too."""
-    low, high = lower[list(sought)].copy(), upper[list(sought)].copy()
-    for i in range(len(names)):
-        if i in sought or not (np.isfinite(lower[i]).any() or np.isfinite(upper[i]).any()):
-            continue
-        at = np.flatnonzero(mix[i])
-        if len(at) == 0:
-            if np.any(constant[i] < lower[i]) or np.any(constant[i] > upper[i]):
-                raise InputError(
-                    f"relations: '{names[i]}' is held outside its bounds.",
-                    argument="relations",
-                    name=names[i],
-                )
-            continue
-        if len(at) > 1:
-            raise InputError(
-                f"'{names[i]}' follows several coefficients and has bounds. Bound those instead."
-            )
-        ends = np.stack([lower[i], upper[i]]) - constant[i]
-        ends = np.sort(ends / mix[i, at[0]], axis=0)
-        low[at[0]], high[at[0]] = np.maximum(low[at[0]], ends[0]), np.minimum(high[at[0]], ends[1])
-        if not np.all(low[at[0]] <= high[at[0]]):
-            raise InputError(
-                f"relations: the bounds of '{names[i]}' and of what it follows have nothing in common.",
-                argument="relations",
-                name=names[i],
-            )
-    return low, high
-
-
-_Somewhere = dict[int, tuple[np.ndarray, float | None]]
-"""By column for which right-hand sides (k,) a relation holds that does not hold for all, and the number that the
-coefficient is there, None where it follows others."""
-
-
-def _refuse_bounds(
-    names: Sequence[str], somewhere: _Somewhere, lower: np.ndarray, upper: np.ndarray
-) -> None:
-    """Refuse bounds that what holds for some right-hand sides does not keep, or turns into none of those that are
-    sought."""
-    for i, (where, number) in somewhere.items():
-        low, high = (np.broadcast_to(b[i], where.shape) for b in (lower, upper))
-        if number is None and (np.isfinite(low).any() or np.isfinite(high).any()):
-            raise InputError(
-                f"relations: '{names[i]}' follows others for some right-hand sides, so it cannot have bounds or "
-                "be nonnegative. Name those that are: nonnegative=['...'].",
-                argument="relations",
-                name=names[i],
-            )
-        if number is not None and np.any((number < low[where]) | (number > high[where])):
-            raise InputError(
-                f"relations: '{names[i]}' is held outside its bounds.",
-                argument="relations",
-                name=names[i],
-            )
-
-
-def _held_within(
-    lower: np.ndarray, upper: np.ndarray, somewhere: _Somewhere, sought: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the coefficients that are sought, with those that a relation for some right-hand sides holds
-    there."""
-    for i, (where, number) in somewhere.items():
-        shape = (len(lower), len(where))
-        lower, upper = (np.array(np.broadcast_to(b, shape)) for b in (lower, upper))
-        j = list(sought).index(i)
-        lower[j, where] = upper[j, where] = 0.0 if number is None else number
-    return lower, upper
 
 
 def as_typed(linear: Linear, real: np.dtype) -> Linear:

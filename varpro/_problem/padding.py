@@ -49,7 +49,7 @@ def common_lengths(counts: Sequence[int]) -> list[int]:
 def padded_sides(data: Data, linear: Linear) -> int:
     """How many right-hand sides the program has."""
     k = data.y.shape[1]
-    rules = linear.mix, linear.penalty, linear.constant, linear.lower, linear.upper
+    rules = linear.mix, linear.penalty, linear.constant, linear.lower, linear.upper, linear.areas
     plain = all(rule is None for rule in rules) and data.column_weights is None
     return padded_length(k) if plain and k > _FEW else k
 

@@ -35,7 +35,7 @@ class Within:
     relation: float | str | Mapping[str, float]
 
     def __init__(self, sides: Sides, relation: float | str | Mapping[str, float]):
-        object.__setattr__(self, "sides", _sides(sides))
+        object.__setattr__(self, "sides", sides_in(sides, "vp.Within", "relations"))
         object.__setattr__(self, "relation", relation)
         if isinstance(relation, Within):
             raise InputError("relations: a vp.Within holds no other one.", argument="relations")
@@ -45,41 +45,50 @@ class Within:
 
         **Raises:** `InputError` where these are not known, or none of them is meant.
         """
-        if isinstance(self.sides[0], bool):
-            found = np.array(self.sides)
-            if found.size != k:
-                raise InputError(
-                    f"relations of '{name}': expected {k} truth values, one for each right-hand side, not "
-                    f"{found.size}.",
-                    argument="relations",
-                    name=name,
-                )
-        elif labels is None:
-            raise InputError(
-                f"relations of '{name}': an interval needs right-hand sides that are labelled with numbers. Give y "
-                "with labels, as a DataArray with a coordinate or a DataFrame whose columns are numbers, or "
-                f"truth values ({k},) in place of the interval.",
-                argument="relations",
-                name=name,
-            )
-        else:
-            at = np.asarray(labels, float)
-            found = np.any([(low <= at) & (at <= high) for low, high in self.sides], axis=0)
-        if not found.any():
-            where = (
-                ""
-                if labels is None
-                else f", which go from {np.min(labels):g} to {np.max(labels):g}"
-            )
-            raise InputError(
-                f"relations of '{name}': no right-hand side lies within {shown(self.sides)}{where}.",
-                argument="relations",
-                name=name,
-            )
-        return found
+        return chosen_sides(self.sides, f"relations of '{name}'", name, k, labels)
 
 
-def _sides(given: Any) -> tuple[Any, ...]:
+def chosen_sides(
+    sides: tuple[Any, ...], what: str, name: str, k: int, labels: np.ndarray | None
+) -> np.ndarray:
+    """Which of k right-hand sides (k,) are meant by intervals of their `labels` (k,) or by truth values; `what`
+    begins the sentence that says why none is.
+
+    **Raises:** `InputError` where labels are not known, or no right-hand side is meant.
+    """
+    argument = what.split()[0]
+    if isinstance(sides[0], bool):
+        found = np.array(sides)
+        if found.size != k:
+            raise InputError(
+                f"{what}: expected {k} truth values, one for each right-hand side, not {found.size}.",
+                argument=argument,
+                name=name,
+            )
+    elif labels is None:
+        raise InputError(
+            f"{what}: an interval needs right-hand sides that are labelled with numbers. Give y "
+            "with labels, as a DataArray with a coordinate or a DataFrame whose columns are numbers, or "
+            f"truth values ({k},) in place of the interval.",
+            argument=argument,
+            name=name,
+        )
+    else:
+        at = np.asarray(labels, float)
+        found = np.any([(low <= at) & (at <= high) for low, high in sides], axis=0)
+    if not found.any():
+        where = (
+            "" if labels is None else f", which go from {np.min(labels):g} to {np.max(labels):g}"
+        )
+        raise InputError(
+            f"{what}: no right-hand side lies within {shown(sides)}{where}.",
+            argument=argument,
+            name=name,
+        )
+    return found
+
+
+def sides_in(given: Any, what: str, argument: str) -> tuple[Any, ...]:
     """Intervals ((low, high), ...), or truth values."""
     try:
         found = np.asarray(given)
@@ -91,13 +100,13 @@ def _sides(given: Any) -> tuple[Any, ...]:
     pairs = np.atleast_2d(found) if numbers else np.zeros((0, 2))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or np.isnan(pairs).any():
         raise InputError(
-            f"vp.Within: expected an interval (low, high) of right-hand sides, several, or truth values (k,), not "
+            f"{what}: expected an interval (low, high) of right-hand sides, several, or truth values (k,), not "
             f"{shown(given)}.",
-            argument="relations",
+            argument=argument,
         )
     if np.any(pairs[:, 0] > pairs[:, 1]):
         raise InputError(
-            f"vp.Within: an interval goes from low to high, not {shown(given)}.",
-            argument="relations",
+            f"{what}: an interval goes from low to high, not {shown(given)}.",
+            argument=argument,
         )
     return tuple((float(low), float(high)) for low, high in pairs)

@@ -19,6 +19,7 @@ from .._problem.side_groups import each_basis, scattered
 from ..linalg import AbstractPinvSolver
 from .abstract import AbstractReduced, Jacobian
 from .common_basis import Reduced
+from .coupled import Coupled
 from .per_column import Columnwise, one_basis, with_coefficients as with_those_of_one
 
 
@@ -117,13 +118,15 @@ class ByGroup(AbstractReduced):
         return jnp.concatenate([*rows, jax.jacfwd(self.problem.columns.prior)(alpha)])
 
 
-AnyReduced = Reduced | Columnwise | ByGroup
+AnyReduced = Reduced | Columnwise | ByGroup | Coupled
 
 
 def reduction(
     problem: Problem, linear_solver: AbstractPinvSolver, jacobian: Jacobian
 ) -> AnyReduced:
     """The reduced problem in the form that its bases and rules allow."""
+    if problem.linear.areas is not None:
+        return Coupled(problem, linear_solver, jacobian)
     kind = ByGroup if problem.groups else one_basis
     return kind(problem, linear_solver, jacobian)
 
@@ -132,6 +135,7 @@ def with_coefficients(
     reduced: AnyReduced, alpha: Float[Array, " p"], coef: Inexact[Array, "n k"]
 ) -> tuple[AnyReduced, PyTree]:
     """The reduced problem and its point at alpha with coefficients that are not those of its weights."""
+    assert not isinstance(reduced, Coupled)  # weights that follow the model are refused
     if not isinstance(reduced, ByGroup):
         return with_those_of_one(reduced, alpha, coef)
     reduced = dataclasses.replace(reduced, apart=True)

@@ -43,7 +43,8 @@ def assemble(
     parts = 2 if np.iscomplexobj(data.y) and not linear.real else 1
     # Compressed columns stand for more right-hand sides, each with as many coefficients.
     num_linear = parts * float(optimum.blocks.count) * data.num_rhs / data.y.shape[1]
-    num_linear = num_linear if linear.penalty is not None else round(num_linear)
+    penalised = linear.penalty is not None or linear.areas is not None
+    num_linear = num_linear if penalised else round(num_linear)
     free = [i for i in layout.free if not optimum.on_bound[i]]
     # A prior is one more observation, of a parameter that is free to follow it.
     prior = tuple(i for i, p in enumerate(params.values()) if p.prior is not None)

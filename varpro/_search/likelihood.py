@@ -237,15 +237,7 @@ def derivatives(
         scale = scale + jnp.sum(rows**2, axis=0)
     whole = sure + along.T @ ((seen.bend - seen.curvature)[:, None] * along)
     if p:
-
-        def pulled(alpha):
-            jac = jnp.where(used[:, None], _model(columns, linear, alpha, coef, parted)[1], 0.0)
-            return (jac.conj().T @ slope).real
-
-        # The model is linear in the coefficients: derivatives by alpha are all that there are.
-        bent = jax.jacfwd(pulled)(alpha)
-        both = jnp.zeros_like(sure).at[:, :p].set(bent).at[:p].set(bent.T)
-        whole = whole + both.at[:p, :p].set(0.5 * (bent[:p] + bent[:p].T))
+        whole = whole + _bent(columns, linear, alpha, coef, jnp.where(used, slope, 0.0))
     return Derivatives(cost, size, gradient, sure, whole, scale, seen.least, model, jac)
 
 
@@ -263,6 +255,21 @@ def _model(columns, linear: Linear, alpha, c, parted: bool) -> tuple[Array, Arra
     model = model if offset is None else model + offset
     dtype = jnp.result_type(*parts)
     return model, jnp.concatenate([part.astype(dtype) for part in parts], axis=1)
+
+
+def _bent(columns, linear: Linear, alpha, c, slope) -> Float[Array, "t t"]:
+    """`sum_i Re s_i^* (d^2 model_i / d theta^2)`: the model is linear in the coefficients, so that derivatives
+    by alpha are all that there are."""
+    every = linear.all_of(c).astype(slope.dtype)
+    by_alpha, mixed = columns.second_derivatives(alpha, every, slope)
+    if columns.offset(alpha) is not None:
+        offset = lambda alpha: (slope.conj() @ columns.offset(alpha)).real  # noqa: E731
+        by_alpha = by_alpha + jax.jacfwd(jax.jacfwd(offset))(alpha)
+    mixed = mixed if linear.mix is None else linear.mix.conj().T @ mixed
+    mixed = jnp.concatenate([mixed.real, mixed.imag] if jnp.iscomplexobj(c) else [mixed.real])
+    by_alpha = 0.5 * (by_alpha + by_alpha.T)
+    zeros = jnp.zeros((mixed.shape[0],) * 2, by_alpha.dtype)
+    return jnp.block([[by_alpha, mixed.T], [mixed, zeros]])
 
 
 def _extra_rows(columns, linear: Linear, sample: Sample, alpha, c, parted: bool):

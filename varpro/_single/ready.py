@@ -161,6 +161,7 @@ def _made(
     if declared.model is not built:
         built = declared.model
         linear = rules_of(built)
+    check_areas(built, linear, data, noise)
     mixed = _why_not_compressed(built, linear, data, noise)
     if data.count is not None and mixed or search.compress and mixed:
         raise InputError(f"Right-hand sides cannot be compressed: {mixed}.", argument="compress")
@@ -239,12 +240,31 @@ def _set_up(
     )
 
 
+def check_areas(built: Model, linear: Linear, data: Data, noise: AbstractNoise) -> None:
+    """Refuse penalties that couple right-hand sides where these have no basis in common."""
+    if linear.areas is None:
+        return
+    wrong = {
+        "a response with dispersion": bool(sides_in(built)),
+        "weights or masks that differ between right-hand sides": data.column_weights is not None,
+        f"noise={noise.name!r}": noise.follows_model,
+    }
+    for what, met in wrong.items():
+        if met:
+            raise InputError(
+                f"equal_areas= couples right-hand sides of one basis and does not go with {what}.",
+                argument="equal_areas",
+            )
+
+
 def _why_not_compressed(built: Model, linear: Linear, data: Data, noise: AbstractNoise) -> str:
     """What keeps right-hand sides from being mixed; empty where nothing does."""
     if sides_in(built):
         return "their response has a dispersion, so that they have no basis in common"
     if data.column_weights is not None:
         return "their weights or masks differ, so that they have no basis in common"
+    if linear.areas is not None:
+        return "a penalty on their areas couples them"
     if linear.bounded:
         return "with bounds on coefficients each has its own set of active ones"
     if linear.real:

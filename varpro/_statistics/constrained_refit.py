@@ -360,6 +360,11 @@ def check_refits(fit: AbstractLeastSquares) -> None:
 def _check_held(fit: Fitted, one: Quantity) -> None:
     """Refuse a coefficient that no bounds can hold."""
     linear = fit.linear
+    if one.rhs is not None and linear.areas is not None:
+        raise InputError(
+            "Right-hand sides of this fit are coupled by equal_areas, so a profile can hold nonlinear parameters "
+            "alone. Use intervals by covariance or bootstrap for coefficients."
+        )
     if one.rhs is None or not (linear.sought or sides_in(fit.model)):
         return
     if np.iscomplexobj(fit.coef):

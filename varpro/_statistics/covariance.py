@@ -31,6 +31,7 @@ from .._problem.problem import Problem
 from .._problem.side_groups import scattered
 from .._reduced.by_group import AnyReduced, ByGroup, GroupPoint
 from .._reduced.common_basis import Point, Reduced
+from .._reduced.coupled import Coupled, CoupledPoint
 from .._reduced.per_column import ColumnPoint, Columnwise
 from ..linalg import SVD, Balanced, column_scale, in_blocks, solution_derivative
 
@@ -59,7 +60,8 @@ class ParameterCovariance(eqx.Module):
 class CoefficientCovariance(eqx.Module):
     """The share of the coefficients in `CovarianceBlocks`. The axis g has length 1 where all right-hand sides
     have the same basis, else k. `count`: how many coefficients the data determine, the trace of what
-    makes the fitted curve of the data."""
+    makes the fitted curve of the data. `coupling`, where penalties couple right-hand sides: of two of them, i and j,
+    coefficients have the covariance -W_i W_j^T beside what alpha brings; `gram_inv` of each has its own in it."""
 
     gram_inv: Inexact[Array, "g n n"]
     sensitivity: Inexact[Array, "k n p"]
@@ -70,6 +72,7 @@ class CoefficientCovariance(eqx.Module):
     rank: Int[Array, ""]
     cond: Float[Array, ""]
     count: Float[Array, ""]
+    coupling: Float[Array, "k n l"] | None = eqx.field(default=None, kw_only=True)
 
     @classmethod
     def none(cls, p: int) -> "CoefficientCovariance":
@@ -134,6 +137,10 @@ def without_rounding_coefficients(
             lambda one, members, at: without_rounding_coefficients(one, alpha, at)[1], point.points
         )
         return clean, clean.point(tuple(found), point.squares)
+    if isinstance(reduced, Coupled):
+        # Penalties may hold what the data do not tell.
+        reduced = Coupled(reduced.problem, SVD(), "kaufman")
+        return reduced, reduced.evaluate(alpha)[1]
     problem, phi = reduced.problem, reduced.problem.phi(alpha)
     data_norm = problem.weighted_columns(problem.target(alpha))
     if isinstance(reduced, Columnwise):
@@ -186,13 +193,49 @@ def coefficient_covariance(
         return _by_basis(reduced, alpha, point, on_bound)
     if isinstance(reduced, Columnwise):
         found = _one_by_one(reduced, alpha, point, on_bound)
+    elif isinstance(reduced, Coupled):
+        found = _coupled(reduced, alpha, point, on_bound)
     else:
         found = _together(reduced, alpha, point, on_bound)
     return _of_all(found, reduced.problem.linear)
 
 
+def _coupled(
+    reduced: Coupled, alpha: Float[Array, " p"], point: CoupledPoint, on_bound: Bool[Array, " p"]
+) -> CoefficientCovariance:
+    """For right-hand sides that penalties couple: from what they are without these."""
+    n, k = point.coef.shape
+    free = _together(reduced, alpha, point, on_bound)
+    areas, bond = reduced.areas, point.bond
+    half = bond.half
+    sensitivity = free.sensitivity
+    if alpha.size:
+        moved, _ = bond.pulled(areas, jnp.moveaxis(sensitivity, 0, 1))
+        sensitivity = jnp.moveaxis(moved, 1, 0)
+    gram_inv = free.gram_inv - half @ half.swapaxes(1, 2)
+    # The trace of P cov P^T is that of I - (I + T)^{-1}.
+    inside = bond.gram.shape[0] - jnp.trace(jnp.linalg.inv(bond.gram))
+    each = {
+        key: jnp.broadcast_to(getattr(free, key), (k, *getattr(free, key).shape[1:]))
+        for key in ("null_coef", "unit_coef", "lost_coef", "held_coef")
+    }
+    taken = jnp.sum(_taken_by_penalty(reduced.problem.linear, gram_inv))
+    return CoefficientCovariance(
+        gram_inv=gram_inv,
+        sensitivity=sensitivity,
+        **each,
+        rank=free.rank,
+        cond=free.cond,
+        count=k * n - taken - inside,
+        coupling=half,
+    )
+
+
 def _together(
-    reduced: Reduced, alpha: Float[Array, " p"], point: Point, on_bound: Bool[Array, " p"]
+    reduced: Reduced | Coupled,
+    alpha: Float[Array, " p"],
+    point: Point | CoupledPoint,
+    on_bound: Bool[Array, " p"],
 ) -> CoefficientCovariance:
     """For right-hand sides that have one basis."""
     problem, factor, coef = reduced.problem, point.factor, point.coef
@@ -324,4 +367,5 @@ def _of_all(found: CoefficientCovariance, linear: Linear) -> CoefficientCovarian
         found.rank,
         found.cond,
         found.count,
+        coupling=None if found.coupling is None else jnp.einsum("Nn,knl->kNl", mix, found.coupling),
     )

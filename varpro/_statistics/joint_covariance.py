@@ -102,9 +102,29 @@ def unit_covariance(
         index, phase = [chosen[i].index for i in some], np.array([_phase(chosen[i]) for i in some])
         share = np.real(phase[:, None] * gram_inv[np.ix_(index, index)] * phase.conj())
         joint[np.ix_(some, some)] += share
+        coupling = parts[part].blocks.coupling
+        if coupling is not None:
+            _couple(joint, np.asarray(coupling), part, rhs, some, chosen)
     joint[np.diag_indices(len(chosen))] = np.where(lost, np.inf, np.diag(joint))
     joint[bound] = joint[:, bound] = np.nan
     return joint
+
+
+def _couple(
+    joint: np.ndarray,
+    coupling: np.ndarray,
+    part: int,
+    rhs: int,
+    some: Sequence[int],
+    chosen: Sequence[Quantity],
+) -> None:
+    """Add what penalties make coefficients `some` of one right-hand side share with those of later ones."""
+    for i in some:
+        for j, other in enumerate(chosen):
+            if other.part == part and other.rhs is not None and other.rhs > rhs:
+                share = coupling[rhs, chosen[i].index] @ coupling[other.rhs, other.index]
+                joint[i, j] -= share
+                joint[j, i] -= share
 
 
 def _phase(one: Quantity) -> complex:

@@ -50,9 +50,9 @@ class Config(Section):
     title: Word | None = None
     """The heading of the report; by default the name of the file."""
     data: Data | None = None
-    """The data, of one data set; or"""
+    """The data of one data set; several stand under datasets."""
     datasets: dict[Word, Dataset] = {}
-    """several data sets by name, each with the keys of data."""
+    """Several data sets by name, each with the keys of data."""
     responses: dict[Word, Response] = {}  # pyright: ignore[reportInvalidTypeForm]
     """Instrument responses by name, which components take as irf; receivers, taken as receiver; and shirley or tougaard, taken by peaks as loss."""
     model: Annotated[dict[Word, AnyComponent], Field(min_length=1)]

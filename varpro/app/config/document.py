@@ -106,7 +106,10 @@ def load(path: str | Path) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise InputError(f"{path}{at} not valid YAML: {error.problem or error.context}.") from None
+        reason = f"{error.problem or error.context}."
+        if "'\\t'" in reason:
+            reason = "a tab; YAML indents with blanks."
+        raise InputError(f"{path}{at} not valid YAML: {reason}") from None
     except YAMLError as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"{path}: not valid YAML: {first}.") from None

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 import varpro as vp
 
@@ -34,15 +34,25 @@ _Strength = Annotated[float, Field(gt=0)] | Literal["gcv"]
 _Relation = float | str | dict[str, float]
 
 
+def _ordered(pairs: list[list[float]]) -> list[list[float]]:
+    if any(not low <= high for low, high in pairs):
+        raise wrong("an interval goes from low to high.")
+    return pairs
+
+
+_Intervals = Annotated[
+    list[Annotated[list[Number], Field(min_length=2, max_length=2)]],
+    BeforeValidator(
+        to_intervals, json_schema_input_type=list[float] | list[Annotated[list[float], Field()]]
+    ),
+    AfterValidator(_ordered),
+]
+
+
 class Somewhere(Section):
     """A relation for some right-hand sides."""
 
-    within: Annotated[
-        list[Annotated[list[Number], Field(min_length=2, max_length=2)]],
-        BeforeValidator(
-            to_intervals, json_schema_input_type=list[float] | list[Annotated[list[float], Field()]]
-        ),
-    ]
+    within: _Intervals
     """[low, high] of their wavelengths, or whatever numbers they are labelled with; or several of these."""
     relation: Annotated[
         float | str | dict[str, float],
@@ -50,12 +60,22 @@ class Somewhere(Section):
     ]
     """What holds there: {a: 0.5}, a, or a number."""
 
-    @pydantic.field_validator("within", mode="after")
-    @classmethod
-    def _ordered(cls, pairs: list[list[float]]) -> list[list[float]]:
-        if any(not low <= high for low, high in pairs):
-            raise wrong("an interval goes from low to high.")
-        return pairs
+
+class EqualArea(Section):
+    """A penalty that draws the areas of two spectra together: weight^2 (area of the first - ratio * area of the second)^2 is added to chi-square."""
+
+    first: Word
+    """A coefficient, summed over right-hand sides."""
+    second: Word
+    """The other one."""
+    weight: Annotated[float, Field(gt=0)]
+    """How much the penalty counts: one over the standard deviation that the difference may have."""
+    ratio: Number = 1.0
+    """Of the area of the first to that of the second."""
+    within: _Intervals | None = None
+    """[low, high] of the wavelengths, or whatever numbers right-hand sides are labelled with, over which the first is summed; or several of these; all by default."""
+    second_within: _Intervals | None = None
+    """Those of the second; as within by default."""
 
 
 def _where_it_holds(value: object) -> str:
@@ -110,6 +130,8 @@ class Constraints(Section):
         Word, Annotated[float | str, BeforeValidator(to_strength, json_schema_input_type=_Strength)]
     ] = {}
     """A penalty on second differences of neighbouring columns: {pattern: number or gcv}."""
+    equal_areas: list[EqualArea] = []
+    """Penalties that draw the areas of spectra together: [{first: a, second: b, weight: 10}]."""
 
 
 _SOLVER = vp.LevenbergMarquardt()

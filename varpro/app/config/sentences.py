@@ -17,6 +17,9 @@ _ELSEWHERE: dict[tuple[str | int, ...], str] = {
     "the key, and give the address with --scheduler or in VARPRO_SCHEDULER."
 }
 
+# Keys of a parameter, which stand beside its component by mistake.
+_OF_PARAMETERS = frozenset(("init", "lower", "upper", "fixed", "prior"))
+
 
 def sentence(
     document: Document, detail: ErrorDetails, tree: dict[str, Any], known: dict[int, list[str]]
@@ -43,6 +46,9 @@ def sentence(
         hint = nearest(str(key[-1]), others)
         if value is None and str(key[-1]).isdigit():
             hint = f"Was a decimal comma meant? A number has a point, such as 0.{key[-1]}."
+        if key[0] == "model" and str(key[-1]) in _OF_PARAMETERS and "Did you" not in hint:
+            name = next((n for n in given if n != "kind" and n != key[-1]), "tau")
+            hint = f"It is said of a parameter: {name}: {{init: 1, {key[-1]}: ...}}."
         message = _ELSEWHERE.get(tuple(key), f"unknown key. {hint}")
     elif kind == "union_tag_not_found":
         message = f"needs a kind. Known: {', '.join(COMPONENTS)}."

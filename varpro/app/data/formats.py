@@ -138,10 +138,20 @@ def _netcdf(path: Path) -> xr.Dataset:
         classic = file.read(3) == b"CDF"
     if not classic:
         refuse_large_positions(path)
+    if not classic and (grouped := _in_groups(path)) is not None:
+        return grouped
     # Times stay numbers: a unit such as "ns" must not turn them into spans of time.
     # Nor is a file mapped, which another process may truncate.
     options = {"engine": "scipy", "mmap": False} if classic else {"engine": "h5netcdf"}
     return xr.open_dataset(path, decode_times=False, cache=False, **options)  # pyright: ignore
+
+
+def _in_groups(path: Path) -> xr.Dataset | None:
+    """The arrays of a file that has them in groups and none outside, named by both; None of any other."""
+    arrays, others = _arrays_of_hdf5(path)
+    if not arrays or any("/" not in name for name in (*arrays, *others)):
+        return None
+    return named(arrays, others)
 
 
 def _zarr(path: Path) -> xr.Dataset:

@@ -4,7 +4,10 @@ name their axes."""
 import contextlib
 import importlib
 import io
+import logging
+import shutil
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -79,21 +82,42 @@ def _pipe(path: Path, glue: Any) -> xr.Dataset:
 
 
 def _epr(path: Path, eprpy: Any) -> xr.Dataset:
-    found = eprpy.load(str(path))
+    found = _loaded_epr(path, eprpy)
     data, axes = (
         np.asarray(found.data),
         [np.asarray(axis, float) for axis in found.dims if axis is not None],
     )
     units = str(found.acq_param.get("XUNI", "")).strip("' ")
     # The first axis of eprpy is the outer one.
-    names = ["field"] if data.ndim == 1 else ["second", "field"]
+    first = str(found.acq_param.get("XNAM", "")).strip("' ").lower() or "x"
+    first = "field" if "field" in first else "time" if "time" in first else first
+    names = [first] if data.ndim == 1 else ["second", first]
     sizes = {axis.size: axis for axis in axes}
     coords = {
-        name: (name, sizes[n], {"units": units} if name == "field" else {})
+        name: (name, sizes[n], {"units": units} if name == first else {})
         for name, n in zip(names, data.shape, strict=True)
         if n in sizes
     }
     return xr.Dataset({"signal": (tuple(names), data)}, coords)
+
+
+def _loaded_epr(path: Path, eprpy: Any) -> Any:
+    """A pair of files, of which one that says not what x is is read as if it did."""
+    try:
+        return eprpy.load(str(path))
+    except KeyError:
+        described = next(
+            path.with_suffix(e) for e in (".DSC", ".dsc") if path.with_suffix(e).is_file()
+        )
+        text = described.read_text(encoding="latin-1")
+        known = {line.split(None, 1)[0] for line in text.splitlines() if line.strip()}
+        missing = "".join(f"{key}\t''\n" for key in ("XNAM", "XUNI") if key not in known)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            shutil.copyfile(path, copy)
+            head, mark, rest = text.partition("XPTS")
+            copy.with_suffix(".DSC").write_text(head + missing + mark + rest, encoding="latin-1")
+            return eprpy.load(str(copy))
 
 
 # ---------------------------------------------------------------- spectra
@@ -103,14 +127,63 @@ def _jcamp(path: Path, jcamp: Any) -> xr.Dataset:
     # What it finds wrong it prints.
     with contextlib.redirect_stdout(io.StringIO()) as said:
         found = jcamp.readfile(str(path))
-    if "x" not in found:
-        found = next(iter(found.get("children", [])), found)
+        if str(found.get("data class", "")).upper() == "NTUPLES":
+            return _pages_of_jcamp(path, jcamp)
+    parts = [found, *found.get("children", [])]
+    some = [part for part in parts if np.size(part.get("x", ()))]
+    # Of several blocks the first spectrum, and a list of its peaks where there is no other.
+    found = next((part for part in some if "peak table" not in part), [*some, found][0])
     x, y = (np.asarray(found.get(key, ()), float) for key in ("x", "y"))
+    announced = found.get("npoints")
+    if "peak table" not in found and x.size and announced not in (None, x.size):
+        raise ValueError(f"it announces {announced} points and holds {x.size}")
     if not x.size or x.size != y.size:
         reason = (said.getvalue().strip().splitlines() or ["it holds no spectrum"])[-1]
         raise ValueError(reason)
     units = [str(found.get(key, "")).strip() for key in ("xunits", "yunits")]
     return xr.Dataset({"y": ("x", y, {"units": units[1]})}, {"x": ("x", x, {"units": units[0]})})
+
+
+def _pages_of_jcamp(path: Path, jcamp: Any) -> xr.Dataset:
+    """A table of pages, such as the parts of a free induction decay: each is read as a spectrum of its own."""
+    heads: dict[str, list[str]] = {}
+    pages: list[list[str]] = []
+    for line in path.read_text(encoding="latin-1").splitlines():
+        if line.startswith("##"):
+            key, _, value = line[2:].partition("=")
+            key = key.strip().upper()
+            if key == "DATA TABLE":
+                pages.append([value])
+            elif not key.startswith(("PAGE", "END")):
+                heads[key] = [part.strip() for part in value.split("$$")[0].split(",")]
+        elif pages and line.strip():
+            pages[-1].append(line)
+    symbols = heads["SYMBOL"]
+
+    def of(key: str, symbol: str, default: str = "1") -> str:
+        values = heads.get(key, [])
+        return values[symbols.index(symbol)] if symbols.index(symbol) < len(values) else default
+
+    parts: dict[str, np.ndarray] = {}
+    x = np.zeros(0)
+    for form, *body in pages:
+        symbol = form.partition("++(")[2][:1]
+        head = {f"{key}X": of(key, "X") for key in ("FIRST", "LAST", "FACTOR")}
+        head = {"XFACTOR": head.pop("FACTORX"), **head, "YFACTOR": of("FACTOR", symbol)}
+        head |= {"NPOINTS": of("VAR_DIM", symbol), "XYDATA": "(X++(Y..Y))"}
+        found = jcamp.read([*(f"##{k}={v}\n" for k, v in head.items()), *body, "##END=\n"])
+        x, parts[symbol] = np.asarray(found["x"], float), np.asarray(found["y"], float)
+        if x.size != int(head["NPOINTS"]) or x.size != parts[symbol].size:
+            raise ValueError(f"a page announces {head['NPOINTS']} points and holds {x.size}")
+    if not parts:
+        raise ValueError("it holds no spectrum")
+    unit = of("UNITS", "X", "").lower()
+    time = "time" in heads.get("VAR_NAME", [""])[0].lower() or unit.startswith("sec")
+    if not time:
+        return xr.Dataset({"y": ("x", [*parts.values()][0])}, {"x": ("x", x, {"units": unit})})
+    data = parts["R"] + 1j * parts["I"] if {"R", "I"} <= parts.keys() else [*parts.values()][0]
+    unit = "s" if unit.startswith("sec") else unit
+    return xr.Dataset({"fid": ("time", data)}, {"time": ("time", x, {"units": unit})})
 
 
 def _opus(path: Path, brukeropus: Any) -> xr.Dataset:
@@ -190,21 +263,42 @@ def _walk_wdf(path: Path) -> None:
         raise ValueError("it ends within a block")
 
 
+def _signals(path: Path, plugins: list[Any]) -> list[Any]:
+    """What the first of some readers of RosettaSciIO finds that finds anything; what it logs is for programmers."""
+    log, failed = logging.getLogger("rsciio"), None
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        for plugin in plugins:
+            try:
+                if found := importlib.import_module(plugin["api"]).file_reader(str(path)):
+                    return found
+            except Exception as error:  # of files of another kind with the same ending, any
+                failed = failed or error
+    finally:
+        log.setLevel(level)
+    if failed is not None:
+        raise failed
+    return []
+
+
 def _rosetta(path: Path, rsciio: Any) -> xr.Dataset:
     ending = path.suffix[1:].lower()
     if ending == "wdf":
         _walk_wdf(path)
-    plugin = next(
-        p for p in rsciio.IO_PLUGINS if ending in [e.lower() for e in p["file_extensions"]]
-    )
-    signals = importlib.import_module(plugin["api"]).file_reader(str(path))
+    plugins = [p for p in rsciio.IO_PLUGINS if ending in [e.lower() for e in p["file_extensions"]]]
+    signals = _signals(path, plugins)
     arrays: dict[str, Any] = {}
     for i, signal in enumerate(signals):
         number, dims = "" if i == 0 else str(i + 1), []
         data = np.asarray(signal["data"])
-        for j, axis in enumerate(
-            sorted(signal["axes"], key=lambda a: a.get("index_in_array", 0) or 0)
-        ):
+        if data.dtype.kind not in "biufc":
+            continue  # a picture in colours beside the spectra
+        axes = sorted(signal["axes"], key=lambda a: a.get("index_in_array", 0) or 0)
+        sizes = [np.size(axis["axis"]) if "axis" in axis else axis["size"] for axis in axes]
+        if (*sizes,) != data.shape:
+            axes = [axes[sizes.index(size)] for size in data.shape]
+        for j, axis in enumerate(axes):
             name = f"{axis.get('name') or f'axis{j}'}{number}".replace(" ", "_")
             values = axis.get("axis")
             if values is None:

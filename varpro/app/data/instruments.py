@@ -73,16 +73,23 @@ _ROSETTA = {
     "ser": b"II",
     "msa": b"#FORMAT",
     "ems": b"#FORMAT",
-    "tvf": b"<",
+    "tvf": b"<XmlMain",
     "sur": b"DIGITAL SURF",
     "pro": b"DIGITAL SURF",
     "blo": b"IMGBLO",
+    # These are XML, and known by their first tag.
+    "xml": b"<LSX_Data>",
+    "spx": b"<TRTSpectrum>",
 }
 
 
 def _is_rosetta(path: Path, head: bytes) -> bool:
     begins = _ROSETTA.get(path.suffix[1:].lower())
-    return begins is not None and path.is_file() and head.lstrip().startswith(begins)
+    if begins is None or not path.is_file():
+        return False
+    if begins.startswith(b"<"):
+        return begins in head
+    return head.lstrip().startswith(begins)
 
 
 def _begins(*words: bytes) -> Callable[[Path, bytes], bool]:

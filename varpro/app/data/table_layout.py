@@ -20,6 +20,9 @@ from .table_units import is_units
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", None: "space", CELLS: "cells"}
 _AXIS_SAMPLE = 50
+# What a part of a file is called: [Data 1]. Lines between names and rows that say nothing of columns.
+_SECTION = re.compile(r"\[[^\[\]]*\s[^\[\]]*\]")
+_BETWEEN = 3
 # Columns of words, which rows leave out where nothing was remarked.
 _REMARKS = re.compile(r"(?i)(comments?|remarks?|notes?|bemerkung(en)?|kommentare?)?")
 
@@ -59,7 +62,7 @@ class _Names:
         rows = lines[first:end]
         above = []  # nearest first
         for line in reversed(lines[:first]):
-            if len(line.fields) != self.found.count:
+            if len(line.fields) != self.found.count or _SECTION.fullmatch(line.text.strip()):
                 break
             above.append(line)
         units: list[str] = []
@@ -122,7 +125,9 @@ class _Names:
                 )
         elif how.header is None and first == 0 and self._is_axis(rows):
             # The corner of a matrix, which has no name of its own.
-            header, header_line, doubtful = ("x", *rows[0].fields[1:]), rows[0].number, True
+            corner = rows[0].fields[0]
+            corner = "x" if as_number(corner) is not None else corner
+            header, header_line, doubtful = (corner, *rows[0].fields[1:]), rows[0].number, True
             self.found.notes.append(f"header: {rows[0]}, the axis of the columns")
             rows, names = rows[1:], [rows[0]]
         elif how.header is None:
@@ -184,6 +189,8 @@ class _Names:
         top = rows[0].number if rows else 0
         comment = next((c for c in reversed(self.found.comments) if c[0] < top and c[1]), None)
         last = lines[first - 1] if first else None
+        if last is not None and _SECTION.fullmatch(last.text.strip()):
+            return None, top, False, used
         if last is not None and (comment is None or comment[0] < last.number):
             names = self._cut(last.text) or self._above_columns(last.text, rows)
             if names is not None:
@@ -195,6 +202,8 @@ class _Names:
             short = short and not any(sign in field for field in last.fields for sign in ",;\t")
             if short and self._are_row_names(rows):
                 return ("", *last.fields), last.number, False, used + 1
+            if self.how.skip is None and (further := self._further_up(lines[:first])) is not None:
+                return tuple(further.fields), further.number, True, used + 1
             words = all(0 < len(f) <= 20 and not set(":=") & set(f) for f in last.fields)
             apart = self.found.delimiter is not None and len(last.fields) > 1 and words
             if first == 1 and apart and self.how.skip is None and rows:
@@ -204,6 +213,16 @@ class _Names:
             if names is not None:
                 return names, comment[0], True, used
         return None, top, False, used
+
+    def _further_up(self, lines: list[Line]) -> Line | None:
+        """Names of three columns or more above a line or two that end what stood above the table."""
+        for line in reversed(lines[-_BETWEEN:]):
+            names = line.fields
+            if len(names) != self.found.count or len(names) < 3 or self.found.delimiter is None:
+                continue
+            if is_words(line, len(names)) and len(set(names)) == len(names) and all(names):
+                return line
+        return None
 
     def _are_row_names(self, rows: list[Line]) -> bool:
         """Whether the first field of all rows is a name: in quotes, or a count from 0 or 1 on."""
@@ -263,7 +282,10 @@ class _Names:
             return True
         first, second = (as_number(row[0]) for row in rows[1:3])
         zero = as_number(corner)
-        if zero != 0.0:
+        named = all(
+            as_number(row[0]) is None for row in rows
+        )  # the rows, and the corner above them
+        if zero != 0.0 and not named:
             return False
         if first is not None and second is not None and first < 0.0 and second > first:
             return True  # x rises as if nothing stood in the corner

@@ -70,11 +70,15 @@ class _RowFinder:
         self.comments: list[tuple[int, str]] = []
         mark = how.comment or _MARK
         for number, line in list(enumerate(lines, start=1))[how.skip or 0 : last]:
+            line = line.lstrip("\ufeff")  # that a program began every line with
             stripped = line.strip(CELLS).strip()
             if not stripped:
                 continue
             if stripped.startswith(mark) and not stripped.upper().startswith(("#N/A", "#DIV")):
-                self.comments.append((number, stripped.removeprefix(mark).lstrip(mark).strip()))
+                comment = stripped.removeprefix(mark)
+                while comment.lstrip().startswith(mark):
+                    comment = comment.lstrip().removeprefix(mark)
+                self.comments.append((number, comment.strip()))
             else:
                 self.texts.append((number, line))
         if not self.texts:
@@ -145,7 +149,15 @@ class _RowFinder:
         some = [line for line in sample if any(map(is_value, line.fields))]
         if not some:  # words alone
             return len(lines[0].fields)
-        return Counter(len(line.fields) for line in some).most_common(1)[0][0]
+        # By the numbers in them: a table of many columns is no more lines than what stands beside it.
+        weights: Counter[int] = Counter()
+        for line in some:
+            weights[len(line.fields)] += sum(map(is_value, line.fields))
+        lines_of = Counter(len(line.fields) for line in some)
+        often = [count for count in weights if lines_of[count] > 2]
+        if not often:
+            return lines_of.most_common(1)[0][0]
+        return max(often, key=weights.__getitem__)
 
     def _without_marks(self, lines: list[Line]) -> list[Line]:
         """Without remarks behind numbers, and lines that other programs mark as comments."""
@@ -209,10 +221,18 @@ class _RowFinder:
         if self.how.header is not None or self.how.units_row is not None:
             return first
         first = self._below_a_report(lines, self._below_settings(lines, first))
+        if self._counts(lines, first):
+            self.notes.append(f"skip: {lines[first]}, the number of those below it")
+            first += 1
         # A spoilt row right below the names is no header.
         while first > 1 and self._spoilt(lines[first - 1]) and self._names(lines[first - 2]):
             first -= 1
         return first
+
+    def _counts(self, lines: list[Line], first: int) -> bool:
+        """Whether the first of numbers below each other is how many follow."""
+        left = len(lines) - first - 1
+        return self.count == 1 and left >= 5 and as_number(lines[first].fields[0]) == float(left)
 
     def _below_settings(self, lines: list[Line], first: int) -> int:
         """The first row below numbers that stand alone among comments, each a setting of the instrument."""
@@ -269,6 +289,9 @@ class _RowFinder:
         if self.how.footer is not None:
             return len(lines)
         end = self._other_table(lines, first)
+        # Rows of a long run that was ended early: a time, and nothing measured.
+        while end > first + 1 and self._unmeasured(lines[end - 1]):
+            end -= 1
         while end > first + 1 and self._below(lines[end - 1]):
             end -= 1
         if end < len(lines):
@@ -301,6 +324,13 @@ class _RowFinder:
                 f"{last - first}, from {lines[last]} on. Say which with skip or footer, or part the file."
             )
         return last
+
+    def _unmeasured(self, line: Line) -> bool:
+        """Whether a line has less fields than rows, and a number in the first alone."""
+        others = [
+            f for i, f in enumerate(line.fields) if i != self.lead and f.lower() not in MISSING
+        ]
+        return len(line.fields) < self.count and self.count > 2 and not others
 
     def _is_row(self, line: Line) -> bool:
         return len(line.fields) == self.count and is_value(line.fields[self.lead])

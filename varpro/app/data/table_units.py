@@ -18,7 +18,8 @@ _UNITS = frozenset(
     mol/l mmol/l µmol/l mg/ml mg/l ppm ppb % l ml
     a.u. au arb.u. arb counts count cts cps
     counts/s kcps od mod δod δmod dod abs rfu rlu j kj w mw
-    db dbm ω ohm kohm s/m 1 - -- none unitless dimensionless n/a
+    db ml/min l/min m3/s m³/s sccm slm atm torr mtorr psi hpa w/m2 w/m² mw/cm2 mw/cm² a/m2 ma/cm2 ma/cm²
+    dbm ω ohm kohm s/m 1 - -- none unitless dimensionless n/a
     """.split()
 ) | {"a. u.", "arb. u.", "arb. units"}
 # Units of one letter, as they are written; and units that are names of columns as often.

@@ -8,6 +8,7 @@ other encoding is named by its owner.
 
 import codecs
 import json
+import re
 from pathlib import Path
 
 from varpro import InputError
@@ -24,6 +25,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _OLD = "cp1252"
+_MARKUP = (b"<?xml", b"<!doctype", b"<html")
+# Zero bytes at the end of lines that are no reason to refuse a text.
+_PADDING = 512
 # Control characters that text files have: tab, line ends, form feed, and the end that CP/M wrote.
 _HARMLESS = {9, 10, 11, 12, 13, 26}
 
@@ -38,6 +42,9 @@ def read_data_text(path: str | Path, encoding: str | None = None) -> tuple[str, 
         raise InputError(f"{path}: data: is {other}.")
     if raw.lstrip()[:1] in (b"{", b"[") and _is_json(raw):
         raise InputError(f"{path}: data: is JSON; write its columns as CSV.")
+    if (marked := raw.lstrip(codecs.BOM_UTF8).lstrip()[:64].lower()).startswith(_MARKUP):
+        what = "a page of HTML" if b"html" in marked else "XML"
+        raise InputError(f"{path}: data: is {what}; export its numbers as text or CSV.")
     name, decided = (encoding, "") if encoding is not None else _encoding_of(raw)
     if encoding is None and "16" not in name and "32" not in name:
         _refuse_binary(path, raw)
@@ -66,6 +73,15 @@ def read_data_text(path: str | Path, encoding: str | None = None) -> tuple[str, 
     if encoding is None and name[:6] in ("utf-16", "utf-32"):
         _refuse_binary(path, text.encode("utf-8", "replace"))
     text = text.lstrip("\ufeff").rstrip("\x1a")
+    if "\0" in text and text.strip("\0").count("\0") <= _PADDING:
+        # A name of fixed length is filled up with zeros by programs that print it whole.
+        parts = re.split("\0{4,}", text)
+        if not any("\0" in a for a in parts) and all(b[:1] in ("\r", "\n", "") for b in parts[1:]):
+            line = text[: text.index("\0")].count("\n") + 1
+            text, decided = (
+                "".join(parts),
+                decided or f"zero bytes at the end of line {line} are left out",
+            )
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise InputError(f"{path}:{line} data: a zero byte; this is not a text file.")

@@ -115,6 +115,12 @@ def _misnamed(plan: "Plan", parts: Parts) -> Iterator[str]:
         of_columns += [(("nonnegative", i), name) for i, name in enumerate(rules.nonnegative)]
     of_columns += [(("relations", name), name) for name in rules.relations]
     of_columns += [(("smooth", name), name) for name in rules.smooth]
+    for i, area in enumerate(rules.equal_areas):
+        named = {"first": area.first, "second": area.second}
+        for end, name in named.items():
+            if name not in columns:
+                message = f"no column is called '{name}'. {nearest(name, columns)}"
+                yield complain(plan.document, ("constraints", "equal_areas", i, end), message)
     if isinstance(rules.ridge, dict):
         of_columns += [(("ridge", name), name) for name in rules.ridge]
     for key, word in of_columns:

@@ -85,6 +85,9 @@ def _of_fit(plan: "Plan") -> Iterator[tuple[Key, str]]:
                     ("fit", "solver", name),
                     "curves with parameters of their own have one search, ftol and max_steps alone.",
                 )
+        if config.constraints.equal_areas:
+            same = "it is for right-hand sides that share all parameters."
+            yield ("constraints", "equal_areas"), same
         if fit.compress is not None:
             yield ("fit", "compress"), "it is for right-hand sides that share all parameters."
     else:

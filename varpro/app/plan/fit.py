@@ -6,7 +6,7 @@ import numpy as np
 
 import varpro as vp
 
-from ..config.fit import Solver, Somewhere
+from ..config.fit import EqualArea, Solver, Somewhere
 from ..data.samples import Columns
 from .locate_error import blamed
 from .plan import Plan
@@ -46,14 +46,17 @@ def build_solver(solver: Solver) -> Any:
     return getattr(optx, solver.name)(rtol=rtol, atol=atol)
 
 
-def fit_plan(plan: Plan, progress: bool = False) -> vp.FitResult | vp.GlobalFit:
+def fit_plan(
+    plan: Plan, progress: bool = False, max_steps: int | None = None
+) -> vp.FitResult | vp.GlobalFit:
     """The one call of `varpro.fit` that a plan stands for; its errors name file and line. `progress`: print each step
-    of the search to stderr."""
+    of the search to stderr; `max_steps` instead of those of the plan."""
     config, rules = plan.config, plan.config.constraints
     solver = config.fit.solver
     # The keys of the section have the names of arguments.
     options: dict[str, Any] = {name: getattr(rules, name) for name in type(rules).model_fields}
     options["relations"] = {name: _relation(one) for name, one in rules.relations.items()}
+    options["equal_areas"] = [_area(one) for one in rules.equal_areas]
     options |= {
         "progress": progress or None,
         "absolute_sigma": config.fit.absolute_sigma,
@@ -69,7 +72,7 @@ def fit_plan(plan: Plan, progress: bool = False) -> vp.FitResult | vp.GlobalFit:
         "solver": build_solver(solver),
         "linear_solver": _LINEAR[solver.linear_solver],
         "jacobian": solver.jacobian,
-        "max_steps": solver.max_steps if solver.kind == "lm" else _steps(solver),
+        "max_steps": max_steps or (solver.max_steps if solver.kind == "lm" else _steps(solver)),
         "compress": config.fit.compress,
         "derived": config.derived or None,
     }
@@ -102,10 +105,20 @@ def _relation(given: Any) -> Any:
     return vp.Within([(low, high) for low, high in given.within], given.relation)
 
 
+def _area(given: EqualArea) -> vp.EqualArea:
+    own, other = (
+        None if sides is None else [(low, high) for low, high in sides]
+        for sides in (given.within, given.second_within)
+    )
+    return vp.EqualArea(given.first, given.second, given.weight, given.ratio, own, other)
+
+
 def _values(plan: Plan, model: vp.basis.AbstractBasis, data: Columns) -> Any:
     """y, with the wavelengths of right-hand sides where a dispersion or a relation asks for them."""
-    relations = plan.config.constraints.relations.values()
-    asked = vp.basis.disperses(model) or any(isinstance(one, Somewhere) for one in relations)
+    rules = plan.config.constraints
+    inside = [isinstance(one, Somewhere) for one in rules.relations.values()]
+    inside += [one.within is not None or one.second_within is not None for one in rules.equal_areas]
+    asked = vp.basis.disperses(model) or any(inside)
     if not asked or data.y.ndim < 2:
         return data.y
     labels = data.y_names if data.labels is None else data.labels

@@ -19,6 +19,7 @@ _RULES = (
     "relations",
     "smooth",
     "ridge",
+    "equal_areas",
     "nonnegative",
     "bounds",
 )

@@ -172,19 +172,16 @@ def candidates(x: np.ndarray, y: np.ndarray, shape: Shape) -> Iterator[Candidate
         return
     # A maximum may be of the noise, or of what lies below it.
     kinds = (vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt)[: 3 if len(places) <= 5 else 2]
-    for kind in kinds:
-        parts, known = peaks_of(kind, places)
-        words = peaks_words(kind, len(parts))
-        yield Candidate(words, sum(parts, background), known)
-        if x[0] >= 0 and kind is not vp.PseudoVoigt:
-            yield Candidate(
-                f"{words} on a decaying background", sum(parts, vp.Exp("background")), known
-            )
-        yield Candidate(
-            f"{words} on a curved background",
-            sum(parts, vp.Polynomial("background", degree=2)),
-            known,
-        )
+    for below, base in (
+        ("", background),
+        (" on a decaying background", vp.Exp("background")),
+        (" on a curved background", vp.Polynomial("background", degree=2)),
+    ):
+        for kind in kinds:
+            if isinstance(base, vp.Exp) and (x[0] < 0 or kind is vp.PseudoVoigt):
+                continue
+            parts, known = peaks_of(kind, places)
+            yield Candidate(f"{peaks_words(kind, len(parts))}{below}", sum(parts, base), known)
 
 
 def _steps(x: np.ndarray, y: np.ndarray, shape: Shape) -> Iterator[Candidate]:

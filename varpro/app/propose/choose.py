@@ -4,7 +4,6 @@ By scipy and not by `varpro.fit`, which would compile every candidate for second
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 
@@ -12,17 +11,18 @@ import numpy as np
 
 import varpro as vp
 
-from .candidates import PEAKS, Candidate, Shape, candidates, peaks_of, peaks_words, shape_of
-from .found import Found
+from .candidates import PEAKS, Candidate, candidates, peaks_of, peaks_words, shape_of
+from .polish import SETTLING, WIDTHS, columns_of, names_of, parts_of, refined
+from .samples import Samples
 
-# Columns of Y, and samples, that a choice looks at.
-_COLUMNS, _SAMPLES = 16, 1500
-_POSITIVE = ("tau", "width", "fwhm", "sigma", "gamma", "hwhm", "beta")
-_WIDTHS = ("width", "fwhm", "sigma", "gamma", "hwhm")
-_SHARES = ("eta",)  # between nothing and all
+_PEAKS = (vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt)
 # Evaluations that each candidate is given, what AICc must gain for parameters more, and the condition
 # number beyond which components are one too many.
 _POLISH, WORTH, _CONDITION = 60, 16.0, 1e4
+# How often peaks are left out that make no sense.
+_PRUNINGS = 3
+# Peaks beyond which their kind is chosen before what lies below them.
+_MANY = 5
 # The share of the variance below which what is left is rounding.
 _ROUNDING = 1e-12
 # Summits of the residual that are tried as further peaks, one after the other.
@@ -42,65 +42,19 @@ class Choice:
     searched: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """What a choice looks at: x (m,) sorted, y (m, k), and weights (m, 1)."""
-
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    shape: Shape
-
-
-def samples_of(found: Found) -> Samples:
-    """The samples that are whole, without columns that have hardly any numbers.
-
-    **Raises:** `InputError` where too few are left to guess from.
-    """
-    x = np.asarray(found.x, float)
-    y = np.asarray(found.y, complex if np.iscomplexobj(found.y) else float)
-    finite = np.isfinite(y) & np.isfinite(x)[:, None]
-    filled = finite.sum(axis=0)
-    columns = filled * 2 > max(int(filled.max(initial=0)), 1)
-    keep = finite[:, columns].all(axis=1) if columns.any() else np.zeros(len(x), bool)
-    if keep.sum() < 4:
-        raise vp.InputError(
-            f"only {int(keep.sum())} samples of x and y are finite; nothing can be guessed from them. "
-            "Write the configuration without --from."
-        )
-    sigma = None if found.sigma is None else np.asarray(found.sigma, float)[keep]
-    x, y = x[keep], y[keep][:, columns]
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    y = y[:, np.linspace(0, y.shape[1] - 1, min(y.shape[1], _COLUMNS)).round().astype(int)]
-    counted = found.noise == "poisson" and y.shape[1] == 1 and not np.iscomplexobj(y)
-    if counted:
-        from scipy.ndimage import gaussian_filter1d
-
-        # Weights from the counts themselves are biased towards small ones.
-        expected = gaussian_filter1d(np.real(y[:, 0]), 2.0, mode="nearest")
-        weight = 1.0 / np.sqrt(np.maximum(expected, 1.0))
-    else:
-        weight = np.ones(len(x)) if sigma is None else 1.0 / sigma[order]
-    step = 1 if np.iscomplexobj(y) else -(-len(x) // _SAMPLES)
-    x, y, weight = x[::step], y[::step], weight[::step]
-    curve = np.real(y[:, 0]) if y.shape[1] == 1 else _leading(y)
-    return Samples(x, y, weight[:, None], shape_of(x, curve, counted))
-
-
-def _leading(y: np.ndarray) -> np.ndarray:
-    """The curve that explains most of several, so that noise in the others does not hide its shape."""
-    centred = y - np.median(y, axis=0)
-    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
-    sign = 1.0 if abs(right[0].real.max()) >= abs(right[0].real.min()) else -1.0
-    return sign * (left[:, 0] * sizes[0]).real
-
-
 def choose(samples: Samples) -> list[Choice]:
     """Models from the best on; none where no candidate has numbers."""
     choices: list[Choice] = []
+    level: dict[type, float] = {}  # AICc of peaks on a constant
     for candidate in candidates(samples.x, samples.y, samples.shape):
+        parts = parts_of(candidate.model)
+        peaks = [type(part) for part in parts if isinstance(part, _PEAKS)]
+        flat = any(isinstance(part, vp.Constant) for part in parts)
+        if len(peaks) > _MANY and not flat and peaks[0] is not min(level, key=level.__getitem__):
+            continue
         choice = tried(candidate, samples)
+        if peaks and flat:
+            level[peaks[0]] = math.inf if choice is None else choice.aicc
         if choice is not None:
             choices.append(choice)
             if _exact(choice):
@@ -109,14 +63,6 @@ def choose(samples: Samples) -> list[Choice]:
     if ranked and (further := list(_further(ranked[0], samples))):
         ranked = _ranked(choices + further)
     return ranked
-
-
-def of_one_curve(samples: Samples) -> Samples:
-    """The curve of several that varies most, alone."""
-    j = int(np.argmax(np.ptp(np.real(samples.y), axis=0)))
-    curve = samples.y[:, j : j + 1]
-    shape = shape_of(samples.x, np.real(curve[:, 0]), False)
-    return dataclasses.replace(samples, y=curve, shape=shape)
 
 
 def _exact(choice: Choice) -> bool:
@@ -139,28 +85,50 @@ def _ranked(choices: list[Choice]) -> list[Choice]:
 
 
 def tried(candidate: Candidate, samples: Samples) -> Choice | None:
-    """A candidate at its optimum; None where it has none that makes sense."""
+    """A candidate at its optimum; None where it has none that makes sense, peaks of it left out that make none."""
+    for _ in range(_PRUNINGS):
+        found = _attempt(candidate, samples)
+        if isinstance(found, Choice):
+            return found
+        if not found:
+            return None
+        candidate = found[0]
+    return None
+
+
+def settled(choice: Choice, samples: Samples) -> Choice | None:
+    """A choice at its optimum to the last digit; None where the search does not end there."""
+    starts = refined(choice.candidate, choice.starts, samples, SETTLING)
+    return None if starts is None else dataclasses.replace(choice, starts=starts)
+
+
+def _attempt(candidate: Candidate, samples: Samples) -> "Choice | list[Candidate]":
+    """A choice, or the candidate without some of its peaks that is to be tried instead, if any is."""
     try:
         starts = dict(candidate.known)
-        names = _names_of(candidate.model)
+        names = names_of(candidate.model)
         if names - starts.keys():
             y = samples.y if samples.y.shape[1] > 1 else samples.y[:, 0]
             sigma = None if (samples.weight == 1.0).all() else 1.0 / samples.weight[:, 0]
             if y.ndim > 1 and sigma is not None:
                 sigma = None
             starts |= vp.find_starts(candidate.model, samples.x, y, init=starts, sigma=sigma)
-        starts = _refined(candidate, starts, samples)
+        starts = refined(candidate, starts, samples, _POLISH) or starts
         chisq, heights = _weighted_squares(candidate, starts, samples)
     except (vp.InputError, np.linalg.LinAlgError, FloatingPointError, ValueError):
-        return None  # not finite where it was tried
-    if not math.isfinite(chisq) or not _sensible(candidate, starts, heights, samples):
-        return None
+        return []  # not finite where it was tried
+    if not math.isfinite(chisq):
+        return []
+    if odd := _senseless_peaks(candidate, starts, heights, samples):
+        return _without(candidate, starts, odd)
+    if not _sensible(candidate, starts, heights, samples):
+        return []
     complex_data = np.iscomplexobj(samples.y)
     parts, size = (2, 2 * samples.y.size) if complex_data else (1, samples.y.size)
     columns = len(candidate.model.column_names)
     count = len(starts) - len(candidate.fixed) + parts * columns * samples.y.shape[1] + 1
     if size - count - 1 < 1:
-        return None
+        return []
     weighted = samples.y * samples.weight
     mean = (weighted * samples.weight).sum(axis=0) / (samples.weight**2).sum()
     total = float(np.sum(np.abs((samples.y - mean) * samples.weight) ** 2)) + 1e-300
@@ -168,113 +136,9 @@ def tried(candidate: Candidate, samples: Samples) -> Choice | None:
     floored = max(chisq, _ROUNDING * total)
     aicc = size * math.log(floored / size) + 2 * count * size / (size - count - 1)
     # The largest of m / 2 chi-squares, one for each frequency that the samples tell apart.
-    waves = sum(isinstance(p, vp.Oscillation | vp.ComplexExp) for p in _parts(candidate.model))
+    waves = sum(isinstance(p, vp.Oscillation | vp.ComplexExp) for p in parts_of(candidate.model))
     searched = 2 * waves * math.log(max(len(samples.x) / 2, 1.0))
     return Choice(candidate, starts, aicc, count, chisq / total, searched)
-
-
-def _names_of(model: vp.basis.AbstractBasis) -> set[str]:
-    parts = model.parts if isinstance(model, vp.basis.Sum) else (model,)
-    return {part.parameter_name(k) for part in parts for k in part.parameters}
-
-
-# Formulas that are evaluated on the host as they are; others are compiled, once for each kind and length.
-_ON_HOST = (
-    *(vp.Exp, vp.StretchedExp, vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt, vp.Constant),
-    *(vp.Polynomial, vp.Step),
-)
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(part: "_Part"):
-    import jax
-
-    return jax.jit(part.basis.evaluate)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A component of which one stands for all of a kind: what it is called does not tell them apart."""
-
-    key: tuple
-    basis: vp.basis.AbstractBasis = dataclasses.field(compare=False, hash=False)
-
-
-def _evaluator(model: vp.basis.AbstractBasis, x: np.ndarray):
-    """A function of values by name that returns the columns (m, n) of a model."""
-    functions = []
-    for part in _parts(model):
-        names = {local: part.parameter_name(local) for local in part.parameters}
-        on_host = type(part) in _ON_HOST and getattr(part, "irf", None) is None
-        if on_host:
-            functions.append((part.evaluate, names, True))
-        else:
-            functions.append((_compiled(_Part((type(part), tuple(names)), part)), names, False))
-
-    def columns(values: Mapping[str, float]) -> np.ndarray:
-        blocks = []
-        for evaluate, names, on_host in functions:
-            local = {k: np.array([values[n]]) if on_host else values[n] for k, n in names.items()}
-            with np.errstate(all="ignore"):
-                blocks.append(np.asarray(evaluate(x, local)))
-        return np.concatenate(blocks, axis=1)
-
-    return columns
-
-
-def _refined(
-    candidate: Candidate, starts: Mapping[str, float], samples: Samples
-) -> dict[str, float]:
-    """Starts after some steps towards the optimum: those found in data are of different quality, and a
-    component too many would make up for bad ones."""
-    from scipy.optimize import least_squares
-
-    x, target = samples.x, samples.y * samples.weight
-    names = [name for name in starts if name not in candidate.fixed]
-    evaluate = _evaluator(candidate.model, x)
-    held = {name: starts[name] for name in candidate.fixed}
-    complex_data = np.iscomplexobj(target)
-
-    def resid(values: np.ndarray) -> np.ndarray:
-        phi = evaluate(held | dict(zip(names, values, strict=True))) * samples.weight
-        if not np.isfinite(phi).all():
-            return np.full(target.size * (2 if complex_data else 1), 1e150)
-        q = np.linalg.qr(phi)[0]
-        residual = (target - q @ (q.conj().T @ target)).ravel()
-        return np.concatenate([np.real(residual), np.imag(residual)]) if complex_data else residual
-
-    initial = np.array([starts[name] for name in names], float)
-    if not names or not np.isfinite(initial).all():
-        return dict(starts)
-    local = [name.rpartition(".")[2] for name in names]
-    span, step = float(x[-1] - x[0]), float(np.min(np.diff(np.unique(x))))
-    lower, upper = np.full(len(names), -np.inf), np.full(len(names), np.inf)
-    for i, name in enumerate(local):
-        if name in _SHARES:
-            lower[i], upper[i] = 0.0, 1.0
-        elif name == "center":
-            lower[i], upper[i] = float(x[0]), float(x[-1])
-        elif name == "beta":
-            lower[i], upper[i] = 0.1, 1.5
-        elif name == "tau":
-            lower[i], upper[i] = 0.02 * step, 1e3 * span
-        elif name == "rate" and names[i] in candidate.known:
-            upper[i] = 0.0  # growth
-        elif name == "rate" and complex_data:
-            lower[i] = 0.0  # a wave that grows is none
-        elif name in _WIDTHS:
-            lower[i], upper[i] = 0.02 * step, 2.0 * span
-    initial = np.clip(initial, lower, upper)
-    scale = np.where(initial == 0, 1.0, np.abs(initial))
-    scale = np.where([name == "center" for name in local], 0.02 * span, scale)
-    inside = np.clip(initial, np.where(np.isfinite(lower), lower + 1e-9 * span, lower), upper)
-    try:
-        optimum = least_squares(
-            resid, inside, bounds=(lower, upper), x_scale=scale, max_nfev=_POLISH, diff_step=1e-6
-        )
-    except ValueError:  # whatever a start far out does to it
-        return dict(starts)
-    return held | dict(zip(names, optimum.x.tolist(), strict=True))
 
 
 def _weighted_squares(
@@ -282,24 +146,20 @@ def _weighted_squares(
 ) -> tuple[float, np.ndarray]:
     """The weighted sum of squares at the starts, infinite where the columns depend on each other; and the
     largest value (n,) that each component takes in the data."""
-    phi = _evaluator(candidate.model, samples.x)(dict(starts))
+    phi = columns_of(candidate.model, samples.x, starts)
     weighted, y = phi * samples.weight, samples.y * samples.weight
     if not np.isfinite(phi).all():
         return math.inf, np.zeros(phi.shape[1])
     # Powers of x are told apart as they are needed, whatever the size of x.
     sizes = np.linalg.norm(weighted, axis=0)
     sizes = np.where(sizes > 0, sizes, 1.0)
-    limit = 1e10 if not _names_of(candidate.model) else 10 * _CONDITION
-    polynomial = any(isinstance(p, vp.Polynomial) for p in _parts(candidate.model))
+    limit = 1e10 if not names_of(candidate.model) else 10 * _CONDITION
+    polynomial = any(isinstance(p, vp.Polynomial) for p in parts_of(candidate.model))
     if np.linalg.cond(weighted / sizes) > (1e12 if polynomial else limit):
         return math.inf, np.zeros(phi.shape[1])
     coef = np.linalg.lstsq(weighted / sizes, y, rcond=None)[0] / sizes[:, None]
     heights = np.abs(phi).max(axis=0) * np.abs(coef).max(axis=1)
     return float(np.sum(np.abs(y - weighted @ coef) ** 2)), heights
-
-
-def _parts(model: vp.basis.AbstractBasis) -> tuple[vp.basis.AbstractBasis, ...]:
-    return model.parts if isinstance(model, vp.basis.Sum) else (model,)
 
 
 def _sensible(
@@ -311,9 +171,8 @@ def _sensible(
     span, step = float(x[-1] - x[0]), float(np.median(np.diff(np.unique(x))))
     finest = float(np.min(np.diff(np.unique(x))))
     reach = float(np.abs(samples.y - np.median(samples.y, axis=0)).max())
-    peaks = []
     column = 0
-    for part in _parts(candidate.model):
+    for part in parts_of(candidate.model):
         width = len(part.column_names)
         height = float(heights[column : column + width].max())
         column += width
@@ -339,33 +198,73 @@ def _sensible(
             # Most of it is seen.
             if not 0.1 * finest < values["width"] < 0.3 * span or height > 3.0 * reach:
                 return False
-        if isinstance(part, vp.Gaussian | vp.Lorentzian | vp.PseudoVoigt):
-            wide = next(v for k, v in values.items() if k in _WIDTHS)
-            if not 0.3 * finest < wide < 0.7 * span or height > 3.0 * reach:
-                return False
-            peaks.append((values["center"], wide))
         if getattr(part, "irf", None) is not None and values["center"] - x[0] < 0:
             return False
-    peaks.sort()
-    return all(b - a > 0.3 * min(u, v) for (a, u), (b, v) in zip(peaks, peaks[1:], strict=False))
+    return True
+
+
+def _senseless_peaks(
+    candidate: Candidate, starts: Mapping[str, float], heights: np.ndarray, samples: Samples
+) -> list[str]:
+    """Peaks narrower than the samples show, wider than they reach, higher than the data, or on the place of a
+    higher one."""
+    x = samples.x
+    span, finest = float(x[-1] - x[0]), float(np.min(np.diff(np.unique(x))))
+    reach = float(np.abs(samples.y - np.median(samples.y, axis=0)).max())
+    odd, kept, column = [], [], 0
+    peaks = []
+    for part in parts_of(candidate.model):
+        height = float(heights[column])
+        column += len(part.column_names)
+        if isinstance(part, _PEAKS):
+            values = {k.rpartition(".")[2]: starts[part.parameter_name(k)] for k in part.parameters}
+            wide = next(v for k, v in values.items() if k in WIDTHS)
+            peaks.append((height, values["center"], wide, part.name))
+    for height, center, wide, name in sorted(peaks, reverse=True):
+        seen = 0.3 * finest < wide < 0.7 * span and height <= 3.0 * reach
+        apart = all(abs(center - c) > 0.3 * min(wide, w) for c, w in kept)
+        if seen and apart:
+            kept.append((center, wide))
+        else:
+            odd.append(name)
+    return odd
+
+
+def _without(candidate: Candidate, starts: Mapping[str, float], odd: list[str]) -> list[Candidate]:
+    """A candidate without some of its peaks, if one is left."""
+    parts = parts_of(candidate.model)
+    peaks = [part for part in parts if isinstance(part, _PEAKS)]
+    left = [part for part in peaks if part.name not in odd]
+    if not left or candidate.fixed:  # what is held is compared as it is
+        return []
+    kind = type(peaks[0])
+    rest = [part for part in parts if not isinstance(part, _PEAKS)]
+    known = {n: starts[n] for part in rest for n in map(part.parameter_name, part.parameters)}
+    named = []
+    for i, part in enumerate(left, start=1):
+        named.append(kind(f"peak{i}"))
+        for local in part.parameters:
+            known[named[-1].parameter_name(local)] = starts[part.parameter_name(local)]
+    words = candidate.words.replace(peaks_words(kind, len(peaks)), peaks_words(kind, len(left)))
+    return [Candidate(words, vp.basis.Sum((*named, *rest)), known, candidate.fixed)]
 
 
 def _further(best: Choice, samples: Samples):
     """The best model with peaks more, where its residual has summits that are no noise."""
-    kinds = {type(p) for p in _parts(best.candidate.model)}
-    kind = next((k for k in kinds if k in (vp.Gaussian, vp.Lorentzian, vp.PseudoVoigt)), None)
+    kinds = {type(p) for p in parts_of(best.candidate.model)}
+    kind = next((k for k in kinds if k in _PEAKS), None)
     if kind is None or samples.y.shape[1] > 1:
         return
     now = best
     for _ in range(_FURTHER):
-        phi = _evaluator(now.candidate.model, samples.x)(now.starts) * samples.weight
+        phi = columns_of(now.candidate.model, samples.x, now.starts) * samples.weight
         target = samples.y * samples.weight
         resid = (target - phi @ np.linalg.lstsq(phi, target, rcond=None)[0])[:, 0] / samples.weight[
             :, 0
         ]
         shape = shape_of(samples.x, resid if samples.shape.upward else -resid, False)
-        old = [p for p in _parts(now.candidate.model) if isinstance(p, kind)]
-        rest = [p for p in _parts(now.candidate.model) if not isinstance(p, kind)]
+        old = [p for p in parts_of(now.candidate.model) if isinstance(p, kind)]
+        rest = [p for p in parts_of(now.candidate.model) if not isinstance(p, kind)]
         if not shape.maxima or len(old) >= PEAKS:
             return
         heights = [float(np.interp(place, samples.x, np.abs(resid))) for place, _ in shape.maxima]

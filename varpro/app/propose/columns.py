@@ -35,6 +35,8 @@ def find_columns(source: Path, asked: Asked) -> Found:
 
     **Raises:** `InputError` with a question where a file leaves open what they are.
     """
+    if source.suffix.lower() in (".yaml", ".yml"):
+        raise vp.InputError(f"{source}: is a configuration by its name, and no data.")
     if is_table(source):
         return columns_of_table(source, asked)
     if asked.spacing is not None:

@@ -16,8 +16,12 @@ from .found import Asked, Found
 from .looks import SIGMA, X, monotonic, noise_of, shortlist
 
 _ALONG = re.compile(r"(?i)time|delay|zeit|^t$|^tau$")
+# Axes of a picture, which curves lie along where there is no other.
+_PLACE = re.compile(r"(?i)[xyz]|rows?|col(umn)?s?|pixels?")
 # Counts in one curve below which they say less of its form than the mean of all curves does.
 _FEW_COUNTS = 1000
+# Arrays of a file that are looked at before one is chosen.
+_TOLD = 50
 
 
 def columns_of_arrays(source: Path, asked: Asked) -> Found:
@@ -50,6 +54,7 @@ def columns_of_arrays(source: Path, asked: Asked) -> Found:
         bodies = [y_name] if known[y_name].ndim > 1 else []
     # Of several axes, the one that decays or peaks lie along is called time or comes first.
     lengths = {n: known[n].size for n in axes}
+    axes = sorted(axes, key=lambda n: bool(_PLACE.fullmatch(n.rpartition("/")[2])))
     along = [n for n in axes if _ALONG.search(n.rpartition("/")[2])] + axes
     if bodies:
         y_name = bodies[0] if not asked.y else chosen(asked.y[0], "--y")
@@ -75,6 +80,10 @@ def columns_of_arrays(source: Path, asked: Asked) -> Found:
     else:
         free = [n for n in vectors if n not in axes] if not asked.y else [chosen(asked.y[0], "--y")]
         free = [n for n in free if not SIGMA.fullmatch(n.rpartition("/")[2])] or free
+        if not asked.y:
+            # What hardly changes is a setting or a flag.
+            varied = {n: np.unique(vector(n)).size for n in free[:_TOLD]}
+            free = [n for n in free if varied.get(n, 4) > 3] or free
         pairs = [
             (a, b) for a in dict.fromkeys(along) for b in free if known[a].dims == known[b].dims
         ]

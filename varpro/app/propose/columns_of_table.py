@@ -15,17 +15,25 @@ import varpro as vp
 from ..config.messages import nearest
 from ..data.number_text import as_number
 from ..data.table_lines import TableFormat, shortened
-from ..data.table_units import split_unit
 from ..data.text_table import Table, read_table, repeated_names
 from ..scaffold.starter import quoted
 from .found import Asked, Found
 from .looks import SIGMA, X, monotonic, noise_of, shortlist
+from .orientation import is_plate, lies_on_its_side
 
 _INDEX = re.compile(r"(?i)(|index|unnamed: 0|id|no\.?|nr\.?|#|row|point|pt|sample|i|n|idx)")
 # How many times larger than others a column is that is no curve beside them.
 _UNLIKE = 1e4
+# Values of a column that has more only by what was measured.
+_FLAG = 3
+# What an instrument was told, and counts of what it did.
+_SETTING = re.compile(
+    r"(?i)mode|ox/?red|.*\bchanges|ns|counter inc\.|.*\brange|(half )?cycle( number)?|control/.*|.*set[ -]?point.*"
+)
 _WELL = re.compile(r"[A-P] ?0?[0-9]{1,2}")
-_BLANK = re.compile(r"(?i)(baseline|blank|reference|background|dark)\b")
+# Rows from which a column that rises or falls does not do so by chance.
+_BY_CHANCE = 8
+_BLANK = re.compile(r"(?i)(baseline|blank|reference|background|dark|ref)\b")
 # Names of real and imaginary parts: what they have in common, and which part it is.
 _PART = re.compile(
     r"(?i)(.*?)[ _.(]*(?<![A-Za-z])(real|re|in[- ]?phase|imaginary|imag|im|quadrature|i|q)(?![A-Za-z])[ _.)]*(.*)"
@@ -35,12 +43,17 @@ _REAL = ("re", "real", "i", "in-phase", "inphase", "in phase")
 
 def columns_of_table(source: Path, asked: Asked) -> Found:
     table = read_table(source)
-    turned = asked == Asked(noise=asked.noise) and _lies_on_its_side(table)
+    turned = asked == Asked(noise=asked.noise) and lies_on_its_side(table)
     if turned:
         table = read_table(source, TableFormat(transpose=True))
     if (spacing := asked.spacing) is not None:
         asked = dataclasses.replace(asked, x=asked.x or "x")
         table = table.with_positions(asked.x or "x", spacing, 0.0)
+    if asked.x is None and is_plate(table):
+        raise vp.InputError(
+            f"{source}: its rows are {table.rows[-1][0]} and those above: a plate that was read once, without x. Write a "
+            "row for each x, and a column for each well."
+        )
     names = table.names()
     numbers: dict[int, np.ndarray] = {}
     refused: list[str] = []
@@ -52,6 +65,12 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
     # A column of which nothing was measured is neither x nor y.
     empty = [j for j, v in numbers.items() if not np.isfinite(v).any()]
     x = _x_of_table(source, table, numbers, refused, asked)
+    gaps = int((~np.isfinite(numbers[x])).sum())
+    if asked.x is None and 2 * gaps > len(table.rows):
+        raise vp.InputError(
+            f"{source}: '{names[x]}' has gaps in {gaps} of {len(table.rows)} rows, as where blocks of a plate stand "
+            "one below the other. Write one row for each x; --x NAME takes another column."
+        )
     where = None
     if asked.x is None and (times := _restarts(numbers[x])):
         where = _curve_of_many(table, numbers[x], x)
@@ -81,8 +100,15 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
         ys = [j for name in asked.y for j in _matching(source, table, name) if j != x]
     else:
         ys = _alike(names, [j for j in some if not table.holds_dates(j)] or some)
-        if len(ys) > 1 and all(names[j] == str(j + 1) for j in ys):
+        unnamed = all(name == str(j + 1) for j, name in enumerate(names))
+        if unnamed and len(ys) > 1:
             _refuse_unlike(source, table, numbers, ys, x)
+        elif unnamed and len(names) > 4 and len(some) > 1 and ys[0] > x + 1:
+            raise vp.InputError(
+                f"{source}: {len(names)} columns have no names. Line {table.lines[0]} is "
+                f"'{shortened(table.raw[0].strip())}'. Which one is y? --x {x + 1} --y {ys[0] + 1}, say, or names in a "
+                "line above."
+            )
     if turned and len(ys) == 1:
         ys = [j for j in some if not X.fullmatch(names[j])] or ys  # each row is a curve
     if not ys:
@@ -136,44 +162,6 @@ def columns_of_table(source: Path, asked: Asked) -> Found:
     return Found(np.asarray(numbers[x], float), y, weights, keys, noise, False, wells, tuple(said))
 
 
-def _lies_on_its_side(table: Table) -> bool:
-    """Whether rows are the curves: a first column of names, one of which is as x is called, and as many numbers in
-    every row; or delays above and wavelengths beside a matrix."""
-    names, count = table.names(), len(table.header)
-    if count < 5 or len(table.rows) < 2:
-        return False
-    labels = [row[0] for row in table.rows]
-    columns = range(1, count)
-    if count > len(labels) + 1 and all(as_number(text) is None for text in labels if text):
-        known = [j for j in columns if as_number(table.rows[-1][j]) is not None]
-        # Of two columns of names that of x may stand in the second.
-        named = [split_unit(row[k])[0] for row in table.rows for k in (0, 1)]
-        named.append(split_unit(names[0])[0])
-        top = np.array([as_number(text) for text in table.rows[0][1:]], float)
-        # Or samples stand below each other, with their spectra beside them.
-        if len(known) >= count - 2 and (any(map(X.fullmatch, named)) or monotonic(top)):
-            return True
-    above = table.positions([*columns])
-    if above is not None and count > 2 * len(labels) and monotonic(above):
-        if all(text and as_number(text) is None for text in labels):
-            return True
-    beside = np.array([as_number(row[0]) for row in table.rows], float)
-    if above is None or not np.isfinite(beside).all() or len(beside) < 5:
-        return False
-    return _are_delays(above) and _are_wavelengths(beside)
-
-
-def _are_delays(x: np.ndarray) -> bool:
-    """Numbers that rise from before 0, or many that rise from 0: a few may be concentrations."""
-    rising = x[0] <= 0 < x[-1] and (np.diff(x) > 0).all()
-    return bool(rising and (x[0] < 0 or len(x) >= 10))
-
-
-def _are_wavelengths(x: np.ndarray) -> bool:
-    """Numbers that rise or fall, as nanometres or wavenumbers do."""
-    return bool(monotonic(x) and x.min() >= 150 and x.max() < 2e5 and x.max() < 20 * x.min())
-
-
 def _telling(
     names: list[str], numbers: dict[int, np.ndarray], x: int, some: list[int]
 ) -> list[int]:
@@ -185,7 +173,15 @@ def _telling(
     varied = [j for j in full if np.unique(numbers[j][np.isfinite(numbers[j])]).size > 1]
     own = [j for j in varied if not np.array_equal(numbers[j], numbers[x], equal_nan=True)]
     named = [j for j in own if not _BLANK.match(names[j])]
-    return named or own or varied or full or some
+    # A few values over and over are a setting or a flag, and what is called as x is lies beside it.
+    kinds = {j: np.unique(numbers[j][np.isfinite(numbers[j])]).size for j in named}
+    flags = max(kinds.values(), default=0) > 10 * _FLAG
+    told = [j for j in named if not flags or kinds[j] > _FLAG or _WELL.fullmatch(names[j])]
+    told = [j for j in told if not _SETTING.fullmatch(names[j])] or told
+    told = [j for j in told if not (X.fullmatch(names[j]) and _sorted(numbers[j]))] or told
+    if {"W", "S", "P"} <= set(names):  # of a spectrometer that says no more: the processed one
+        told = [j for j in told if names[j] == "P"] or told
+    return told or named or own or varied or full or some
 
 
 def _curve_of_many(table: Table, x: np.ndarray, index: int) -> tuple[int, str, list[str]] | None:
@@ -259,12 +255,23 @@ def _x_of_table(
     rest = {j: v for j, v in real.items() if j != counted and not _is_index(names[j], v)}
     # An index is x where nothing else can be.
     real = rest if len(numbers) - (len(real) - len(rest)) >= 2 and rest else real
+    headed = names != [str(i + 1) for i in range(len(names))]
+    positions = [j for j in real if headed and as_number(names[j]) is not None]
+    if len(positions) > 3:  # where curves stand, and no x
+        real = {j: v for j, v in real.items() if j not in positions}
+        if not real:
+            raise vp.InputError(
+                f"{source}: the columns are named by numbers, and none of them is x. Which one is? --x NAME"
+            )
     named = [j for j in real if X.fullmatch(names[j]) and np.unique(real[j]).size > 2]
     rising = [j for j in real if monotonic(real[j])]
     both = [j for j in named if _sorted(real[j])]
     dates = [j for j in rising if table.holds_dates(j)]
     # What is called as x is but goes up and down is y as often: a temperature beside a clock.
     leading = [j for j in rising if j == min(real)]
+    # By chance few numbers rise, too; and of many columns without names x is the first.
+    if len(real) >= 4 and (not headed or len(table.rows) < _BY_CHANCE):
+        rising = []
     if found := both or dates or leading or named or rising:
         return found[0]
     if _parts(names, list(real)) is not None and len(real) == 2:
@@ -274,6 +281,15 @@ def _x_of_table(
         )
     spread = {j: np.unique(v[np.isfinite(v)]).size for j, v in real.items()}
     first = next(iter(real))
+    texts = [j for j in range(len(names)) if j not in numbers]
+    if any(
+        2 * sum(bool(_WELL.fullmatch(row[j])) for row in table.rows) > len(table.rows)
+        for j in texts
+    ):
+        raise vp.InputError(
+            f"{source}: every row is a well, and no column rises or falls: a plate that was read once. Which column is "
+            "x? --x NAME"
+        )
     unnamed = all(n == f"{i + 1}" for i, n in enumerate(names))
     if spread[first] < 0.5 * len(real[first]) or not unnamed or len(real) > 2:
         # Neither a name nor an order says which it is: x may be in any order if it is named.

@@ -14,7 +14,7 @@ SIGMA = re.compile(
 X = re.compile(
     r"(?i)(x|t|tau|time|times|zeit|delay|delays|wavelength|wavelengths|lambda|wl|nu|wavenumber|wavenumbers"
     r"|energy|freq|frequency|field|position|ppm|shift|raman[ _]?shift|angle|two ?theta|2 ?theta|2th|tth|q"
-    r"|elapsed([ _]time)?|timestamp|datetime|date|m/z|mass|channel|step[ _]?time|2[- ]theta"
+    r"|elapsed([ _]time)?|(experiment|retention|acquisition|run|total|r\.)[ _.]?time|timestamp|datetime|date|m/z|mass|channel|step[ _]?time|2[- ]theta"
     r"|voltage|potential|temperature|temp|dose|conc|concentration|distance|depth|binding[ _]energy|hours?"
     r"|minutes?|seconds?|days?|(time|delay|t|x|wavelength)[ _].{1,4})"
 )

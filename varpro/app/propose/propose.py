@@ -19,10 +19,12 @@ from ..plan.fit import fit_plan
 from ..plan.make_plan import make_plan
 from ..scaffold.starter import Starter, quoted, refuse_place, starter_text, written_to
 from .as_lines import model_lines
-from .choose import WORTH, Choice, Samples, choose, of_one_curve, samples_of, tried
+from .choose import WORTH, Choice, choose, settled, tried
 from .columns import find_columns
 from .found import Asked, Found
+from .samples import Samples, of_one_curve, samples_of
 
+_FREQUENCY = re.compile(r"(?i)\W?(freq|omega|ω)")
 # How many models are fitted until one converges, how many others are named; how many of the curves that are
 # fitted one by one are tried.
 _FITS, _OTHERS, _SOME = 3, 3, 5
@@ -30,6 +32,11 @@ _FITS, _OTHERS, _SOME = 3, 3, 5
 _ENOUGH = 10
 # What a model must explain of the variance; less may be noise alone.
 _LEFT = 0.9
+# How much more than the best model one may leave that is written in its place.
+_WORSE = 10.0
+# Products of samples, parameters and columns that a fit from the starts in the file may take, which are at its
+# optimum; and the steps that these are at least and at most.
+_WORK, _STEPS = 2e8, (50, 256)
 # The standard error of a parameter, relative to its value, from which it is not determined.
 _LOOSE = 1.0
 # What AICc of each column must gain by parameters of its own.
@@ -48,6 +55,12 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
     refuse_place(config, overwrite)
     found = find_columns(source, asked)
     refuse_inputs(config, [source], "new")  # a folder that is data
+    if np.iscomplexobj(found.y) and _FREQUENCY.match(found.keys.get("x", "")):
+        raise vp.InputError(
+            f"{source}: complex numbers against a frequency ({found.said[0]}) are no sum of waves, and no other model of "
+            "them is proposed. Write one with a function of your own, --x NAME --y NAME for real columns, or transform "
+            "them to times."
+        )
     samples = samples_of(found)
     if found.wells:  # experiments of their own
         samples = of_one_curve(samples)
@@ -61,8 +74,13 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
     for choice in ranked:
         if choice is flat or choice.left > _LEFT or len(failures) == _FITS:
             break
-        if choice.count >= most:
+        if choice.count >= most or choice.left > _WORSE * ranked[0].left:
             continue
+        settling = settled(choice, samples)
+        if settling is None:
+            failures.append(f"{choice.candidate.words}: its fit does not converge")
+            continue
+        choice = settling
         separate = found.each or _each_for_itself(found, choice, samples)
         responses, model = model_lines(choice.candidate, choice.starts)
         starter = Starter(
@@ -83,7 +101,8 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
                 written_to(config),
             ]
         failures.append(f"{choice.candidate.words}: {reason}")
-        most = choice.count
+        if "cannot be determined" in reason:
+            most = choice.count
     few = len(samples.x) < _ENOUGH
     raise vp.InputError(_question(source, found, failures, bool(ranked) and flat is ranked[0], few))
 
@@ -160,7 +179,10 @@ def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bo
             plan = make_plan(str(path))
             if separate:
                 return _stuck(plan.model, found)
-            fit = fit_plan(plan)
+            size = found.y.size * max(
+                len(choice.starts) * len(choice.candidate.model.column_names), 1
+            )
+            fit = fit_plan(plan, max_steps=int(np.clip(_WORK / size, *_STEPS)))
     except vp.InputError as error:
         # Of the file beside, which is gone, nobody needs the place.
         return re.sub(r"^\S*\.varpro-\S+ ", "", str(error).splitlines()[0])

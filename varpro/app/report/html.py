@@ -164,7 +164,10 @@ def _axes(plan: Plan) -> str:
     if data.labels is not None:
         given = listed(tuple(plan.config.sections[name].y))
         given = "columns" if is_pattern(given) else given
-        what = f"{given} at {len(data.labels)} values of {data.labels_name}"
+        where = f"{len(data.labels)} values of {data.labels_name}"
+        what = f"{given} at {where}"
+        if given == "columns" and data.labels_name.startswith("column"):
+            what = f"{len(data.labels)} columns"
     return f"{what} against {data.x_name}"
 
 

@@ -18,7 +18,7 @@ import pydantic
 import varpro as vp
 from varpro import InputError
 
-from ..config.config import Config
+from ..config.config import Config, Output
 from ..config.messages import nearest
 from ..config.model import COMPONENTS, RESPONSES, BasisComponent, Component, Parameter
 from ..config.section import Section
@@ -70,26 +70,32 @@ def explain(key: str) -> Iterator[str]:
             return
         if elsewhere:
             listed = ", ".join(elsewhere[:6]) + (", ..." if len(elsewhere) > 6 else "")
-            raise InputError(f"the top: no key '{key}'. There is {listed}.")
+            raise InputError(f"no key '{key}'. There is {listed}.")
     section: type[Section] | None = Config
     text, row = "A whole configuration file.", None
     parts = [part for part in key.split(".") if part]
     for i, part in enumerate(parts):
-        where = ".".join(parts[:i]) or "the top"
+        where = "".join(f"{part}." for part in parts[:i]).removesuffix(".")
+        where = f"{where}: " if where else ""
         kinds = {"model": COMPONENTS, "responses": RESPONSES}.get(parts[0]) if i == 1 else None
         if kinds is not None:
             if part not in kinds:
-                raise InputError(f"{where}: no kind '{part}'. {nearest(part, kinds)}")
+                raise InputError(f"{where}no kind '{part}'. {nearest(part, kinds)}")
             section, row, text = kinds[part], None, described(kinds[part])[0]
             continue
         rows = {} if section is None else {row[0]: row for row in keys_of(section)}
         if part not in rows:
             hint = nearest(part, rows) if rows else "It has no keys below it."
+            if not i and "Did you mean" not in hint:  # the name of a key further down, misspelt
+                leaves = {path.rpartition(".")[2]: path for path in reversed([*_paths()])}
+                below = nearest(part, leaves)
+                if "Did you mean" in below:
+                    hint = f"Did you mean '{leaves[below.split(chr(39))[1]]}'?"
             if elsewhere := [path for path in _paths() if path.rpartition(".")[2] == part]:
                 hint = (
                     f"There is {', '.join(elsewhere[:6])}{', ...' if len(elsewhere) > 6 else ''}."
                 )
-            raise InputError(f"{where}: no key '{part}'. {hint}")
+            raise InputError(f"{where}no key '{part}'. {hint}")
         assert section is not None
         row, text = rows[part], _texts(section).get(part, "")
         name = next(n for n, f in section.model_fields.items() if (f.alias or n) == part)
@@ -180,7 +186,9 @@ def keys_of(section: type[pydantic.BaseModel]) -> Iterator[tuple[str, str, str]]
             continue
         key = field.alias or name
         default = (
-            "required"
+            "runs/NAME"
+            if section is Output and name == "dir"  # which a file may leave out
+            else "required"
             if field.is_required()
             else _default(field.get_default(call_default_factory=True))
         )
