@@ -155,10 +155,8 @@ class LocalProblem(eqx.Module):
     def evaluate(self, alpha: Float[Array, " p"]) -> tuple[LocalPoint, Placed]:
         """The optimum of the coefficients, by normal equations with two steps of refinement."""
         placed = self.placed(alpha)
-        # Made once: XLA else evaluates them anew in each product.
-        a, common = jax.lax.optimization_barrier(
-            (self.columns(alpha, placed, moving=False)[0], self.common(alpha))
-        )
+        a, _ = self.columns(alpha, placed, moving=False)
+        common = self.common(alpha)
         factor = factored(gram(a, common))
         resid = self.weighted_y
         local, ends = (
@@ -195,7 +193,6 @@ class LocalProblem(eqx.Module):
         common = self.common(alpha)
         ends, numbers = self.common_moving(alpha, point.common)
         border = jnp.concatenate([common, ends], axis=2)
-        joint, border = jax.lax.optimization_barrier((joint, border))
         matrix, right = gram(joint, border), back(joint, border, point.resid)
         slope = self.to_alpha(placed, numbers, right, alpha)
         sizes = self.to_alpha(placed, numbers, matrix.sizes, alpha)
