@@ -78,11 +78,13 @@ fig, (above, below) = plt.subplots(
 )
 above.plot(energy, counts, ".", color="0.6", ms=3)
 parts = fit.components()
-for name, color in zip(truth, ("#0072b2", "#56b4e9", "#009e73", "#66c2a5"), strict=True):
-    above.plot(energy, parts[name] + parts["base"], color=color, lw=1, label=name)
+called = ("metal 2p3/2", "metal 2p1/2", "oxide 2p3/2", "oxide 2p1/2")
+colors = ("#0072b2", "#56b4e9", "#009e73", "#cc79a7")
+for name, label, color in zip(truth, called, colors, strict=True):
+    above.plot(energy, parts[name] + parts["base"], color=color, lw=1, label=label)
 above.plot(energy, fit.fitted, color="#d55e00", lw=1.2, label="fit")
-above.set(ylabel="counts")
-above.legend(frameon=False, ncols=5)
+above.set(ylabel="counts", ylim=(0, 1.15 * counts.max()))
+above.legend(frameon=False, ncols=5, fontsize="small", loc="upper center")
 below.plot(energy, fit.resid / sigma, ".", color="0.4", ms=3)
 below.axhline(0, color="0.7", lw=0.8)
 below.set(xlabel="binding energy (eV)", ylabel="residual / sigma", xlim=(energy[-1], energy[0]))

@@ -65,8 +65,8 @@ print(fit)
 zero = fit["irf.center"].value + sum(fit[f"irf.center_dispersion{i}"].value * u**i for i in (1, 2))
 fig, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
 for axis, what, values, top in (
-    (axes[0], "data", y, 12.0),
-    (axes[1], "fit", fit.fitted, 12.0),
+    (axes[0], "data", y, 18.0),
+    (axes[1], "fit", fit.fitted, 18.0),
     (axes[2], "residual", fit.resid, 1.2),
 ):
     image = axis.pcolormesh(wavelength, delay, values, cmap="RdBu_r", vmin=-top, vmax=top)
@@ -95,7 +95,7 @@ for nm, color in zip((490.0, 585.0, 690.0), colors, strict=True):
     right.plot(delay - zero[j], y[:, j], ".", color=color, ms=3, alpha=0.4)
     right.plot(delay - zero[j], fit.fitted[:, j], color=color, label=f"{wavelength[j]:.0f} nm")
 right.set_xscale("symlog", linthresh=1.0, linscale=1.0)
-right.set(xlim=(-1, 900), xlabel="delay after time zero (ps)", title="data and fit")
+right.set(xlim=(-1, 900), xlabel="delay after time zero (ps)", ylabel="mOD", title="data and fit")
 right.legend(frameon=False)
 
 # %%
@@ -107,7 +107,8 @@ for axis, x, vectors, label in (
     (axes[0], delay, left_over.left, "delay (ps)"),
     (axes[1], wavelength, left_over.right, "wavelength (nm)"),
 ):
-    axis.plot(x, vectors)
+    axis.plot(x, vectors, label=["first", "second"])
     axis.set(xlabel=label, title="vectors of the two largest singular values")
+axes[1].legend(frameon=False)
 axes[0].set_xscale("symlog", linthresh=3.0)
 plt.show()

@@ -81,7 +81,7 @@ def inhibited(theta, concentration):
 
 
 good = plate.success
-found, spread = 1 / plate["rise.tau"].value[good], (error / half_life / np.log(2))[good]
+found, spread = 1 / plate["rise.tau"].value[good], (error / half_life)[good]
 dose = np.broadcast_to(inhibitor, good.shape)[good]
 curve = vp.fit(inhibited, dose, found, init={"Ki": 3.0}, sigma=found * np.hypot(spread, 0.02))
 print(curve.ci(0.95, method="profile"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 
 import varpro as vp
@@ -208,3 +209,89 @@ def test_maps_have_pages_and_are_dimmed_and_histograms_are_weighted(rng):
     counted, _ = np.histogram(value, 7, tuple(np.percentile(value, (1, 99))), weights=weight)
     np.testing.assert_allclose([bar.get_height() for bar in bars], counted, rtol=1e-12)
     assert len(stack.plot_histograms().axes) == 3
+
+
+def test_numbers_derived_from_curves_that_share_have_the_errors_of_all_curves_together(rng):
+    y = np.array([2.0, 3.0, 1.0, 4.0])[:, None] * np.exp(-T / 2.0) + 1.0
+    y = y + np.exp(-T / np.array([0.3, 0.4, 0.5, 0.6])[:, None])
+    y = y + 0.02 * rng.standard_normal(y.shape)
+    model = vp.Exp("f", tau=0.4) + vp.Exp("s", tau=2.2) + vp.Constant("c")
+    fit = vp.fit_many(model, T, y, share=["s.tau"])
+    found = fit.derive({"mean": "(f * f.tau + s * s.tau) / (f + s)", "rate": "1 / s.tau"})
+
+    def curves(z):
+        tau, own = z[0], z[1:].reshape(4, 4)
+        each = [f * np.exp(-T / t) + s * np.exp(-T / tau) + c for t, f, s, c in own]
+        return (np.stack(each) - y).ravel()
+
+    first = [[fit[n].value[i] for n in ("f.tau", "f", "s", "c")] for i in range(4)]
+    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
+    end = scipy.optimize.least_squares(
+        curves, np.r_[fit["s.tau"].value[0], np.ravel(first)], x_scale="jac", **tight
+    )
+    # The noise of what a curve has to itself is that of its own residual, of what all share that of all.
+    normal = end.jac.T @ end.jac
+    alone, whole = np.zeros((17, 17)), np.linalg.inv(normal)
+    alone[1:, 1:] = np.linalg.inv(normal[1:, 1:])
+    mine, common = np.r_[1.0, np.repeat(fit.redchi, 4)], 2 * end.cost / (y.size - 17)
+    covariance = np.sqrt(mine) * alone * np.sqrt(mine)[:, None] + common * (whole - alone)
+
+    def numbers(z):
+        own = z[1:].reshape(4, 4)
+        mean = [(f * t + s * z[0]) / (f + s) for t, f, s, _ in own]
+        return np.r_[mean, np.full(4, 1 / z[0])]
+
+    step = 1e-6 * np.abs(end.x)
+    slope = np.stack(
+        [
+            (numbers(end.x + d) - numbers(end.x - d)) / (2 * s)
+            for s, d in zip(step, np.diag(step), strict=True)
+        ],
+        1,
+    )
+    error = np.sqrt(np.diagonal(slope @ covariance @ slope.T)).reshape(2, 4)
+    np.testing.assert_allclose(np.asarray(found.value), numbers(end.x).reshape(2, 4), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(found.stderr), error, rtol=1e-2)
+
+
+def test_curves_are_told_at_new_positions_and_have_profiles_where_these_are_asked_for(rng):
+    y = np.array([2.0, 3.0])[:, None] * np.exp(-T / 2.0) + 1.0 + 0.05 * rng.standard_normal((2, 30))
+    fit = vp.fit_many(DECAY, T, y)
+    new = np.array([0.5, 1.5, 20.0])
+    wanted = fit["a"].value[:, None] * np.exp(-new / fit["a.tau"].value[:, None])
+    np.testing.assert_allclose(fit.predict(x=new), wanted + fit["c"].value[:, None], rtol=1e-5)
+    np.testing.assert_array_equal(fit.eval(new), fit.predict(x=new))
+    with pytest.raises(vp.InputError, match="expected"):
+        fit.predict(x=np.ones((2, 3)))
+    found = fit.ci(0.9, ["a.tau"], method="profile", curves=[1])["a.tau"]
+    mine = fit[1].ci(0.9, "profile", ["a.tau"])["a.tau"]
+    assert np.isnan(found.lower[0]) and np.isnan(found.value[0])
+    np.testing.assert_allclose([found.lower[1], found.upper[1]], [mine.lower, mine.upper])
+    some = fit.ci(0.9, ["a.tau"], curves=[1])["a.tau"]
+    assert np.isnan(some.upper[0]) and some.upper[1] > some.value[1]
+    for words, options in (("say of which", {"method": "profile"}), ("method", {"method": "b"})):
+        with pytest.raises(vp.InputError, match=words):
+            fit.ci(**options)
+
+
+def test_phasors_are_the_fourier_coefficient_of_the_data_and_lie_on_the_semicircle(rng):
+    period, tau = 12.5, np.array([[0.5, 1.0, 2.0], [3.0, 4.0, 0.8]])
+    t = period * np.arange(30) / 30
+    y = 50.0 * np.exp(-t / tau[..., None]) / (1 - np.exp(-period / tau[..., None])) + 2.0
+    y[0, 1, 3] = np.nan
+    fit = vp.fit_many(DECAY, t, y + 1e-3 * rng.standard_normal(y.shape), nan="drop")
+    found, plain = fit.phasors(1 / period, background="c"), fit.phasors(1 / period)
+    direct = np.fft.fft(y[1] + 0.0, axis=-1)[:, 1].conj() / y[1].sum(axis=-1)
+    np.testing.assert_allclose(plain[1], direct, rtol=1e-3)
+    # Of samples the circle is that of sums: a geometric series.
+    step = np.exp(-(t[1] - t[0]) / tau[1])
+    wave = np.exp(2j * np.pi / 30)
+    np.testing.assert_allclose(found[1], (1 - step) / (1 - step * wave), rtol=2e-3)
+    ax = fit.plot_phasors(1 / period, "c").axes[0]
+    assert ax.get_xlabel() == "g" and len(ax.texts) == 5
+    for options, words in (
+        ({"frequency": -1.0}, "positive"),
+        ({"frequency": 1, "background": "d"}, "d"),
+    ):
+        with pytest.raises(vp.InputError, match=words):
+            fit.phasors(**options)

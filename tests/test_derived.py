@@ -98,6 +98,10 @@ def test_one_fit(many, tmp_path):
         "stderr": fit["wide"].stderr,
     }
     assert fit.to_dataset()["derived_value"].sel(derived="ratio").item() == fit["ratio"].value
+    chain = fit.derive({"q": "a.area / b.area", "twice": "2 * q"})
+    np.testing.assert_allclose(chain["twice"].stderr, 2 * fit["ratio"].stderr, rtol=1e-9)
+    with pytest.raises(vp.InputError, match="twice"):
+        fit.derive({"q": "2 * twice", "twice": "a.area"})
     fit.save(tmp_path / "fit.nc")
     assert vp.load(tmp_path / "fit.nc").equals(fit)
 

@@ -7,12 +7,15 @@ import numpy as np
 
 from .._errors import InputError
 from .._figures.labels import Labels
-from .._given.arguments import shown, whole
+from .._given.arguments import number, shown, whole
 from .._status import CurveStatus
 from .batch_record import BatchRecord
 
 if TYPE_CHECKING:
     import matplotlib.figure
+
+# Curves whose data are in memory at a time.
+_BLOCK = 4096
 
 
 class DrawnBatch(BatchRecord):
@@ -145,6 +148,68 @@ class DrawnBatch(BatchRecord):
                 np.abs(value) if np.iscomplexobj(value) else value
             )
         return maps.draw_histograms(values, heavy, weight or "", bins, fig)
+
+    def phasors(self, frequency: float, background: str | None = None) -> np.ndarray:
+        """The phasor g + i s of every curve (...), complex: `sum y exp(2 pi i f x) / sum y` of the data themselves,
+        whatever was fitted.
+
+        **Arguments:**
+
+        - `frequency`: f, in the inverse unit of x; of counts after pulses that of the pulses, or a multiple.
+        - `background`: the coefficient of a constant, such as dark counts, which is taken from the data first.
+
+        A curve with one lifetime lies on the semicircle `1 / (1 - 2 pi i f tau)`, one with several within it, if
+        its record reaches from pulse to pulse, or to where nothing is left, and its x from time zero. A response of
+        the instrument turns and shrinks all phasors alike. Samples that are not finite count for nothing, nor do
+        masks.
+
+        **Raises:** `InputError` for a result without its data, for curves with positions of their own or of
+        complex data, and for an unknown background.
+        """
+        source, x = self.source, self.x
+        if source is None:
+            raise InputError(
+                "This result has no data: it was read from a file, or came from another process."
+            )
+        if not isinstance(x, np.ndarray) or x.ndim != 1 or source.dtype.kind == "c":
+            raise InputError(
+                "Phasors are of real curves with positions (m,), the same for all.", argument="x"
+            )
+        rate = number("frequency", frequency)
+        if not rate > 0:
+            raise InputError(
+                f"frequency must be positive, not {frequency!r}.", argument="frequency"
+            )
+        below = None if background is None else np.asarray(self.estimate(background).value).ravel()
+        wave = np.exp(2j * np.pi * rate * x)
+        found = np.full(self.status.size, np.nan, complex)
+        for first in range(0, found.size, _BLOCK):
+            last = min(first + _BLOCK, found.size)
+            y = source.rows.read(first, last).astype(float)
+            y = y if below is None else y - below[first:last, None]
+            used = np.isfinite(y)
+            y = np.where(used, y, 0.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[first:last] = y @ wave / y.sum(axis=1)
+        return found.reshape(self.shape)
+
+    def plot_phasors(
+        self,
+        frequency: float,
+        background: str | None = None,
+        *,
+        fig: "matplotlib.figure.Figure | matplotlib.figure.SubFigure | None" = None,
+    ) -> "matplotlib.figure.Figure":
+        """How often there is which phasor, over the semicircle of single lifetimes; `frequency`, `background`
+        and what is raised are those of `phasors`, `fig` as in `FitResult.plot`."""
+        from .._figures import phasors
+
+        found = self.phasors(frequency, background).ravel()
+        found = found[np.isfinite(found)]
+        if not found.size:
+            raise InputError("There is nothing to draw: no curve has a phasor.")
+        unit = self.data_names.x_unit or ""
+        return phasors.draw(found, float(frequency), unit, fig)  # pyright: ignore[reportReturnType]
 
     def _labels(self) -> Labels:
         """What the axis of curves says, where there is one."""

@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from .._statistics.derivation import Derivation
 from .._statistics.derived_result import Derived
 from .._statistics.diagnostics import Finding
 from .._statistics.estimate import Estimate
+from .._statistics.record import positions_like
 from .._statistics.student import check_level
 from .._status import CurveStatus
 from .._types import ArrayIn, precision
@@ -108,14 +109,35 @@ class BatchFit(DrawnBatch, AbstractResult):
         return self.source.fit(int(number), starts, self.shared)
 
     def ci(
-        self, level: float = 0.95, names: Sequence[str] | None = None
+        self,
+        level: float = 0.95,
+        names: Sequence[str] | None = None,
+        *,
+        method: Literal["covariance", "profile"] = "covariance",
+        curves: Sequence[int | tuple[int, ...]] | None = None,
     ) -> "dict[str, MapInterval]":
-        """Confidence intervals of parameters and coefficients in every curve, by name: `value`, `lower` and
-        `upper` of the batch's shape, plus and minus a quantile times the standard error, Student's t with
-        the curve's `dof`, or the normal where sigma is known. For profiles take `fit[i, j].ci`.
+        """Confidence intervals of parameters and coefficients, by name: `value`, `lower` and `upper` of the
+        batch's shape.
 
-        **Raises:** `InputError` for unknown names and levels outside of 0 to 1.
+        **Arguments:**
+
+        - `level`: the confidence, 0.95 by default.
+        - `names`: all by default; of profiles all that each curve has to itself.
+        - `method`: "covariance": plus and minus a quantile times the standard error, Student's t with
+            the curve's `dof`, or the normal where sigma is known. "profile": by refits, as `fit[i, j].ci`, of
+            `curves` alone.
+        - `curves`: the indices of some curves; the others are NaN. All by default, but for profiles, which take
+            about a second each.
+
+        **Raises:** `InputError` for unknown names, levels outside of 0 to 1, profiles of curves that are not
+        named, and whatever keeps one of these from having a profile.
         """
+        if method == "profile":
+            return self._profiles(level, names, curves)
+        if method != "covariance":
+            raise InputError(
+                f"method must be 'covariance' or 'profile', not {method!r}.", argument="method"
+            )
         from scipy.special import ndtri, stdtrit  # takes a while to import
 
         check_level(level)
@@ -139,7 +161,41 @@ class BatchFit(DrawnBatch, AbstractResult):
             with np.errstate(invalid="ignore"):
                 half = reach * error
                 found[name] = MapInterval(name, value, value - half, value + half)
-        return found
+        return found if curves is None else self._only(found, curves)
+
+    def _only(
+        self, found: dict[str, MapInterval], curves: Sequence[int | tuple[int, ...]]
+    ) -> dict[str, MapInterval]:
+        """These intervals in some curves, NaN in all others."""
+        chosen = np.zeros(self.shape, bool)
+        for index in curves:
+            chosen[index] = True
+        return {
+            name: MapInterval(name, *(np.where(chosen, a, np.nan) for a in one[1:]))
+            for name, one in found.items()
+        }
+
+    def _profiles(
+        self,
+        level: float,
+        names: Sequence[str] | None,
+        curves: Sequence[int | tuple[int, ...]] | None,
+    ) -> dict[str, MapInterval]:
+        check_level(level)
+        if curves is None:
+            raise InputError(
+                "A profile takes refits of each curve: say of which, curves=[(0, 0), (3, 5)].",
+                argument="curves",
+            )
+        free = [self.names[i] for i in self.layout.free if self.names[i] not in self.shared]
+        wanted = [*free, *self.columns] if names is None else list(names)
+        ends = {name: np.full((3, *self.shape), np.nan) for name in wanted}
+        for index in curves:
+            found = self.curve(index).ci(level, "profile", wanted)
+            for name in wanted:
+                one = found[name]
+                ends[name][(slice(None), *np.atleast_1d(index))] = one.value, one.lower, one.upper
+        return {name: MapInterval(name, *three) for name, three in ends.items()}
 
     def to_frame(self) -> "pandas.DataFrame":
         """A row for each curve, by the axes and coordinates of the batch: values and standard errors of all
@@ -176,7 +232,7 @@ class BatchFit(DrawnBatch, AbstractResult):
             (..., m); of Poisson noise `np.sqrt(fit.predict())`. Without, samples count alike.
 
         **Returns:** a `Derived` with `value` and `stderr` (r, ...) and `covariance` (..., r, r); NaN for
-        curves that did not converge. Errors are NaN where curves share parameters.
+        curves that did not converge. Where curves share parameters the errors know what all of them say.
 
         **Raises:** `InputError` as there, and where the errors of the fit are those of other weights.
         """
@@ -201,15 +257,27 @@ class BatchFit(DrawnBatch, AbstractResult):
         """Parameters and coefficients (...) by name, as lmfit calls them."""
         return {name: np.asarray(self[name].value) for name in (*self.names, *self.columns)}
 
-    def predict(self, index: int | tuple[int, ...] | None = None) -> np.ndarray:
-        """The fitted curves (..., m), or those at `index`. All take as much memory as the data."""
+    def eval(self, x: PyTree = None) -> np.ndarray:
+        """`predict(x=x)`, as lmfit calls it."""
+        return self.predict(x=x)
+
+    def predict(self, index: int | tuple[int, ...] | None = None, x: PyTree = None) -> np.ndarray:
+        """The fitted curves (..., m), or those at `index`, at the positions of the data or at `x` (s,), the same
+        for all curves. All take as much memory as the data.
+
+        **Raises:** `InputError` for positions that the model cannot have.
+        """
         pick: Any = ... if index is None else index
         alpha, coef = self.alpha[pick], self.coef[pick]
         order = np.argsort(self.model.order)
         with precision(alpha.dtype):
             flat = alpha.reshape(-1, len(self.names)), coef.reshape(-1, len(self.columns))[:, order]
-            own = self.own_positions
-            x = self.x if own is None else own[pick].reshape(-1, own.shape[-1])
+            own = self.own_positions if x is None else None
+            if x is not None:
+                one = self.x if self.own_positions is None else self.x[(0,) * len(self.shape)]
+                x = jax.tree.map(lambda a: a.astype(alpha.dtype), positions_like(x, one)[0])
+            else:
+                x = self.x if own is None else own[pick].reshape(-1, own.shape[-1])
             out = np.asarray(_curves(self.model, x, *flat, own is not None))
         return out.reshape(*alpha.shape[:-1], -1)
 

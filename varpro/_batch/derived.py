@@ -4,10 +4,16 @@ A `BatchFit` holds the errors of its curves and not their covariance, which is m
 parameters and coefficients, for the noise that those errors stand for: where all samples of a curve have
 one weight, the covariance for unit noise differs from that by one factor, the same for all parameters.
 Where it is not the same, samples had weights of their own, and these must be given.
+
+Where curves share parameters, what all others say of these is information of its own for each curve: with S_i the
+Schur complement of curve i, its own parameters and coefficients eliminated, rows E with E^T E = sum_j S_j - S_i
+stand below its Jacobian, and its covariance is the block of that of all curves together. As in the errors of such a
+fit, the noise of a curve is that of its own residual, and that of what all share is that of all: the covariance for
+unit noise is what it is with shared parameters held, times the one, and the rest times the other.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +27,8 @@ from .._problem.columns import Assembled
 from .._problem.linear_constraints import Linear
 from .._problem.problem import Problem
 from .._programs.program import program
-from .._reduced.common_basis import Reduced
-from .._statistics.covariance import covariance_blocks
+from .._reduced.common_basis import Point, Reduced
+from .._statistics.covariance import covariance_blocks, parameter_covariance
 from .._statistics.derivation import Derivation, Named, Recipe, named, names_asked, recipe
 from .._statistics.derived import joint, part_of
 from .._statistics.derived_result import Derived
@@ -71,23 +77,50 @@ def derive_each(
     size = int(np.clip(_MEMORY // max(m, 1), 1, min(_BLOCK, b)))
     # Curves that ended nowhere are computed with another one's numbers, and are NaN.
     place = np.where(good, np.arange(b), np.flatnonzero(good)[0] if good.any() else 0)
-    blocks: list[Any] = []
     names: tuple[str, ...] = ()
     with precision(dtype):
         names = names_asked(models, asked, [alpha[0]], [coef[0]])
-        for first in range(0, b, size):
-            rows = place[np.minimum(np.arange(first, first + size), b - 1)]
-            mine = None if given is None else given if given.ndim == 1 else given[rows]
-            out = _block.on_host(
-                *(models, asked, names, plain, without_names(fit.model), fit.x, numbers),
-                *(alpha[rows], coef[rows], on_bound[rows], mine),
-            )
-            blocks.append([a[: b - first] for a in out])
-    value, unit, by_values, by_coef = (np.concatenate(a) for a in zip(*blocks, strict=True))
+        model = plain, without_names(fit.model), fit.x, numbers
+
+        def by_blocks(function: Any) -> list[np.ndarray]:
+            blocks: list[Any] = []
+            for first in range(0, b, size):
+                rows = place[np.minimum(np.arange(first, first + size), b - 1)]
+                mine = None if given is None else given if given.ndim == 1 else given[rows]
+                out = function(rows, (alpha[rows], coef[rows], on_bound[rows], mine))
+                blocks.append([a[: b - first] for a in out])
+            return [np.concatenate(a) for a in zip(*blocks, strict=True)]
+
+        others, places = None, ()
+        if fit.shared:
+            places = tuple(j for j, i in enumerate(layout.free) if fit.names[i] in fit.shared)
+            (each,) = by_blocks(lambda _, some: [_information.on_host(places, *model, *some)])
+            each = np.where(good[:, None, None], each, 0.0)
+            others = _roots(each.sum(axis=0) - each, places, len(layout.free), dtype)
+
+        def derived(rows: np.ndarray, some: tuple[Any, ...]) -> Any:
+            beside = None if others is None else others[rows]
+            return _block.on_host(models, asked, names, places, *model, *some, beside)
+
+        value, *units = by_blocks(derived)
     shown = np.concatenate([stored[0], stored[1][:, np.argsort(fit.model.order)]], axis=1)
-    factor = _noise(shown, np.concatenate([by_values, by_coef], axis=1), sure, fit.shared)
+    own, own_variance = units[0], np.concatenate(units[1:3], axis=1)
+    common = 0.0
+    if others is not None:
+        # What is shared alone tells the noise of all.
+        whole = np.concatenate(units[4:6], axis=1)
+        at = [layout.free[j] for j in places]
+        with np.errstate(all="ignore"):
+            common = float(np.nanmedian(shown[good][:, at] ** 2 / whole[good][:, at]))
+            shown = np.sqrt(shown**2 - common * (whole - own_variance))
+    factor = _noise(shown, own_variance, sure)
     value = np.where(good[:, None], value, np.nan)
-    covariance = np.where(sure[:, None, None], unit * factor[:, None, None], np.nan)
+    covariance = own * factor[:, None, None]
+    if others is not None:
+        with np.errstate(invalid="ignore"):
+            covariance = covariance + common * (units[3] - own)
+        covariance = np.where(np.isinf(own), own, covariance)
+    covariance = np.where(sure[:, None, None], covariance, np.nan)
     r = len(names)
     return Derived(
         names,
@@ -117,12 +150,16 @@ def _weights(sigma: Any, weights: Any, shape: tuple[int, ...], m: int) -> np.nda
     return whole if whole.ndim == 1 else whole.reshape(-1, m)
 
 
-def _noise(
-    shown: np.ndarray, unit: np.ndarray, good: np.ndarray, shared: tuple[str, ...]
-) -> np.ndarray:
+def _roots(matrices: np.ndarray, places: tuple[int, ...], p: int, dtype: np.dtype) -> np.ndarray:
+    """Rows (b, s, p) whose products are these matrices (b, s, s) at some places of p."""
+    values, vectors = np.linalg.eigh(matrices)
+    rows = np.zeros((len(matrices), len(places), p), dtype)
+    rows[:, :, list(places)] = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.swapaxes(1, 2)
+    return rows
+
+
+def _noise(shown: np.ndarray, unit: np.ndarray, good: np.ndarray) -> np.ndarray:
     """The variance of the noise (b,) for unit weights, from the errors of a fit and those for unit noise."""
-    if shared:
-        return np.full(len(good), np.nan)
     with np.errstate(all="ignore"):
         ratio = shown**2 / unit
     ratio = np.where(np.isfinite(ratio) & (ratio > 0), ratio, np.nan)
@@ -139,11 +176,34 @@ def _noise(
     return middle
 
 
+class _Curve(NamedTuple):
+    """One curve at its optimum: its columns, its coordinates (p,), the reduced problem and its point."""
+
+    columns: Assembled
+    alpha: Array
+    reduced: Reduced
+    point: Point
+
+
+def _at(
+    layout: Layout, model: Model, x: PyTree, numbers: Numbers, values: Array, c: Array, weights: Any
+) -> _Curve:
+    """A curve without noise that has these parameter values (q,) and coefficients (n,)."""
+    columns = Assembled(model, layout, dataclasses.replace(numbers, start=values), x, ())
+    at = values[np.array(layout.free, int)]
+    phi = columns.phi(at)
+    real = jnp.iscomplexobj(phi) and not jnp.iscomplexobj(c)
+    y = phi @ c
+    offset = columns.offset(at)
+    y = y if offset is None else y + offset
+    problem = Problem(columns, y[:, None], weights, Linear(real=real))
+    reduced = Reduced(problem, SVD(), "kaufman")
+    return _Curve(columns, at, reduced, reduced.evaluate(at)[1])
+
+
 @program
-def _block(
-    models: Named,
-    asked: Recipe,
-    names: tuple[str, ...],
+def _information(
+    places: tuple[int, ...],
     layout: Layout,
     model: Model,
     x: PyTree,
@@ -152,32 +212,73 @@ def _block(
     coef: ArrayIn,
     on_bound: ArrayIn,
     weights: ArrayIn | None,
-) -> tuple[Array, Array, Array, Array]:
-    """Values (b, r), covariance for unit noise (b, r, r), and variances of parameters and coefficients."""
-    free = np.array(layout.free, int)
+) -> Array:
+    """What each curve says of the coordinates at `places` (b, s, s), for unit noise, all else eliminated."""
 
     def one(values, c, held, weights):
-        mine = dataclasses.replace(numbers, start=values)
-        columns = Assembled(model, layout, mine, x, ())
-        at = values[free]
-        phi = columns.phi(at)
-        real = jnp.iscomplexobj(phi) and not jnp.iscomplexobj(c)
-        y = phi @ c
-        offset = columns.offset(at)
-        y = y if offset is None else y + offset
-        problem = Problem(columns, y[:, None], weights, Linear(real=real))
-        reduced = Reduced(problem, SVD(), "kaufman")
-        _, point = reduced.evaluate(at)
+        curve = _at(layout, model, x, numbers, values, c, weights)
+        jac = jnp.where(held, 0.0, curve.reduced.rotated(curve.alpha, curve.point)[0])
+        own = [j for j in range(curve.alpha.size) if j not in places]
+        jac = jac[:, np.array([*own, *places])]
+        # Rows of zeros, so that there is a triangle of any curve.
+        jac = jnp.concatenate([jac, jnp.zeros((jac.shape[1], jac.shape[1]), jac.dtype)])
+        corner = jnp.linalg.qr(jac, mode="r")[len(own) :, len(own) :]
+        return corner.T @ corner
+
+    return _each(one, alpha, coef, on_bound, weights)
+
+
+def _each(
+    one: Any, alpha: ArrayIn, coef: ArrayIn, on_bound: ArrayIn, weights: ArrayIn | None, *more: Any
+) -> Any:
+    """`one` of every curve; `weights` of all, or of each."""
+    own = weights is not None and weights.ndim == 2
+    axes = (0, 0, 0, 0 if own else None, *(0 for _ in more))
+    args = (alpha, coef, on_bound, weights, *more)
+    return jax.vmap(one, axes)(*(None if a is None else jnp.asarray(a) for a in args))
+
+
+@program
+def _block(
+    models: Named,
+    asked: Recipe,
+    names: tuple[str, ...],
+    places: tuple[int, ...],
+    layout: Layout,
+    model: Model,
+    x: PyTree,
+    numbers: Numbers,
+    alpha: ArrayIn,
+    coef: ArrayIn,
+    on_bound: ArrayIn,
+    weights: ArrayIn | None,
+    others: ArrayIn | None,
+) -> tuple[Array, ...]:
+    """Values (b, r), covariance for unit noise (b, r, r), and variances of parameters and coefficients, with the
+    coordinates at `places` held; with `others` (b, s, p), rows that say what other curves tell of these, the last three
+    again with them free."""
+
+    def one(values, c, held, weights, *beside):
+        columns, at, reduced, point = _at(layout, model, x, numbers, values, c, weights)
         blocks = covariance_blocks(reduced, at, point, held)
         transform = jax.jacfwd(columns.values)(at)
-        part = part_of(values, c[None], transform, blocks)
-        part = part._replace(
-            **{key: getattr(part, key)[0] for key in part.along()},
-        )
-        value, unit = joint(models, asked, names, [part])
-        return value, unit, blocks.value_variance(transform), blocks.coef_variance()[:, 0]
 
-    args = jnp.asarray(alpha), jnp.asarray(coef), jnp.asarray(on_bound)
-    if weights is None or weights.ndim == 1:
-        return jax.vmap(lambda *some: one(*some, weights))(*args)
-    return jax.vmap(one)(*args, jnp.asarray(weights))
+        def told(blocks):
+            part = part_of(values, c[None], transform, blocks)
+            part = part._replace(**{key: getattr(part, key)[0] for key in part.along()})
+            value, unit = joint(models, asked, names, [part])
+            return value, unit, blocks.value_variance(transform), blocks.coef_variance()[:, 0]
+
+        if not beside:
+            return told(blocks)
+        rows = jnp.concatenate([reduced.rotated(at, point)[0], *beside])
+        known = jnp.zeros(held.shape, bool).at[np.array(places)].set(True)
+
+        def with_rows(flags):
+            found = dataclasses.replace(parameter_covariance(rows, flags), on_bound=held)
+            return dataclasses.replace(blocks, **vars(found))
+
+        return (*told(with_rows(held | known)), *told(with_rows(held))[1:])
+
+    more = () if others is None else (others,)
+    return _each(one, alpha, coef, on_bound, weights, *more)

@@ -115,7 +115,9 @@ class Recipe(eqx.Module):
             out = self.parts[0](numbers)
             found = dict(out) if isinstance(out, Mapping) else {PLAIN: out}
         else:
-            found = {n: part(numbers) for n, part in zip(self.names, self.parts, strict=True)}
+            # Those that come later may take those before them.
+            for name, part in zip(self.names, self.parts, strict=True):
+                found[name] = part(Numbers(found, numbers) if found else numbers)
         return {str(name): _number(name, value) for name, value in found.items()}
 
 
@@ -154,7 +156,7 @@ def recipe(what: Derivation, known: Sequence[str]) -> Recipe:
         else:
             return Recipe((what,), (Expression.parse(what, known, "derived"),))
     if isinstance(what, Mapping):
-        parts = []
+        parts, known = [], list(known)
         for name, one in what.items():
             if not isinstance(name, str):
                 raise InputError(f"derived: {name!r} is no name.", argument="derived")
@@ -168,6 +170,7 @@ def recipe(what: Derivation, known: Sequence[str]) -> Recipe:
                 parts.append(one if callable(one) else Expression.parse(one, known, "derived"))
             except InputError as error:
                 raise InputError(str(error), argument="derived", name=name) from error
+            known.append(name)
         return Recipe(tuple(what), tuple(parts))
     if not isinstance(what, Sequence) or not all(isinstance(one, str) for one in what):
         raise InputError(

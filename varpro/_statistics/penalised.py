@@ -32,6 +32,7 @@ from .._errors import InputError
 from .._problem.columns import Assembled
 from .._reduced.abstract import AbstractReduced
 from .._reduced.by_group import AnyReduced, ByGroup
+from .._reduced.coupled import Coupled
 from .._reduced.multi_dataset import Several
 from .._types import ArrayIn
 from .derivation import Named, Recipe
@@ -141,6 +142,11 @@ def measure(reduced: Any, held: Any, alpha: Float[Array, " p"], point: PyTree) -
     k0, found = jnp.zeros_like(same), []
     for view in _views(reduced, held.looks, alpha, point):
         picks, at = view.look.picks, view.point
+        if isinstance(view.reduced, Coupled):
+            raise InputError(
+                "There is no profile of a number that takes coefficients of a fit with equal_areas. Use intervals by "
+                "covariance."
+            )
         if isinstance(view.reduced, ByGroup):
             raise InputError(
                 "There is no profile of a number that takes coefficients of a fit with dispersion. Use intervals "

@@ -236,32 +236,7 @@ class Fitted(AbstractNamed, AbstractLeastSquares):
         """
         if x is None or x is self.x:
             return self.x, False
-        mine, tree = jax.tree.flatten(self.x)
-        leaves, other = jax.tree.flatten(as_positions("x", x))
-        if tree != other:
-            raise InputError(
-                f"x must be given as in the fit, as {_structure(tree)}, not as {_structure(other)}.",
-                argument="x",
-            )
-        found, single = [], False
-        for leaf, old in zip(leaves, mine, strict=True):
-            array = numbers_of("x", leaf).values
-            if array.ndim == 0 and old.ndim == 1:
-                array, single = array[None], True
-            if array.ndim == 2 and old.ndim == 1 and array.shape[1] == 1:
-                array = array[:, 0]
-            if np.iscomplexobj(array) and not np.iscomplexobj(old):
-                raise InputError(f"x must be real, but has dtype {array.dtype}.", argument="x")
-            if array.ndim != old.ndim or array.shape[1:] != old.shape[1:]:
-                expected = ("m", *map(str, old.shape[1:]))
-                raise InputError(
-                    f"x has shape {array.shape}; expected ({', '.join(expected)}) as in the fit.",
-                    argument="x",
-                )
-            found.append(array.astype(old.dtype))
-        if len({len(array) for array in found}) > 1:
-            raise InputError("The arrays of x differ in their lengths.", argument="x")
-        return jax.tree.unflatten(tree, found), single
+        return positions_like(x, self.x)
 
     @abc.abstractmethod
     def predict(self, x: PyTree = None) -> np.ndarray:
@@ -309,6 +284,39 @@ class Fitted(AbstractNamed, AbstractLeastSquares):
             places[row] = i
         phi = np.moveaxis(phi, 0, -1)[:m, list(model.order)][:, :, places]
         return phi, None if offset is None else offset.T[:m, places]
+
+
+def positions_like(x: PyTree, like: PyTree) -> tuple[PyTree, bool]:
+    """Positions x like those of a fit; and whether it is a single one, a plain number.
+
+    **Raises:** `InputError` for what is not like them.
+    """
+    mine, tree = jax.tree.flatten(like)
+    leaves, other = jax.tree.flatten(as_positions("x", x))
+    if tree != other:
+        raise InputError(
+            f"x must be given as in the fit, as {_structure(tree)}, not as {_structure(other)}.",
+            argument="x",
+        )
+    found, single = [], False
+    for leaf, old in zip(leaves, mine, strict=True):
+        array = numbers_of("x", leaf).values
+        if array.ndim == 0 and old.ndim == 1:
+            array, single = array[None], True
+        if array.ndim == 2 and old.ndim == 1 and array.shape[1] == 1:
+            array = array[:, 0]
+        if np.iscomplexobj(array) and not np.iscomplexobj(old):
+            raise InputError(f"x must be real, but has dtype {array.dtype}.", argument="x")
+        if array.ndim != old.ndim or array.shape[1:] != old.shape[1:]:
+            expected = ("m", *map(str, old.shape[1:]))
+            raise InputError(
+                f"x has shape {array.shape}; expected ({', '.join(expected)}) as in the fit.",
+                argument="x",
+            )
+        found.append(array.astype(old.dtype))
+    if len({len(array) for array in found}) > 1:
+        raise InputError("The arrays of x differ in their lengths.", argument="x")
+    return jax.tree.unflatten(tree, found), single
 
 
 def _structure(tree: Any) -> str:

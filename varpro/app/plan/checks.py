@@ -163,6 +163,8 @@ def _underivable(plan: "Plan") -> Iterator[str]:
                 vp.Expression.parse(text, known, "derived")
         except vp.InputError as error:
             yield complain(plan.document, key, str(error).removeprefix("derived: "))
+        if name is not None:
+            known.append(name)  # those that come later may take it
     section = plan.config.sections.get("")
     if asked and plan.config.each and section is not None and plan.source is not None:
         for word in ("sigma", "weights", "mask"):
