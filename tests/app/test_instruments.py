@@ -301,6 +301,22 @@ def test_epr_data_are_read_that_do_not_say_what_x_is(tmp_path):
     np.testing.assert_allclose(found["x"], positions)
 
 
+def test_strengths_of_gradients_stand_beside_an_image_of_diffusion(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    from varpro.app.propose.columns import Asked, find_columns
+
+    b = np.array([0.0, 1000.0, 0.0, 500.0, 800.0, 1000.0])
+    signal = (900 * np.exp(-b * 1e-3)).astype(np.int16) * np.ones((2, 3, 4, 1), np.int16)
+    nibabel.save(nibabel.Nifti1Image(signal, np.eye(4)), tmp_path / "dwi.nii.gz")
+    (tmp_path / "dwi.bval").write_text(" ".join(f"{v:g}" for v in b) + "\n")
+    found = find_columns(tmp_path / "dwi.nii.gz", Asked())
+    assert found.keys == {"variable": "signal", "x": "bval"} and found.each
+    np.testing.assert_array_equal(found.x, b)
+    (tmp_path / "dwi.bval").write_text("0 1000\n")
+    with pytest.raises(InputError, match="dwi.bval has 2 numbers for 6 volumes"):
+        read_arrays(tmp_path / "dwi.nii.gz")
+
+
 def test_arrays_in_groups_of_netcdf_are_named_by_both(tmp_path):
     import xarray as xr
 

@@ -18,7 +18,7 @@ import xarray as xr
 
 from varpro import InputError
 
-from ..regular_files import refuse_large
+from ..regular_files import is_regular, refuse_large
 from .instruments import Format
 
 
@@ -235,7 +235,10 @@ def _nifti(path: Path, nibabel: Any) -> xr.Dataset:
     refuse_large(path, "signal", int(np.prod(shape, dtype=float)) * 8)
     names = ["x", "y", "z", "time", *(f"axis{i}" for i in range(4, 7))][: len(shape)]
     coords = {}
-    if len(shape) > 3:
+    if len(shape) > 3 and (strengths := _strengths(path, shape[3])) is not None:
+        names[3] = "volume"
+        coords["bval"] = ("volume", strengths, {"units": "s/mm2"})
+    elif len(shape) > 3:
         unit = header.get_xyzt_units()[1]
         step = float(header.get_zooms()[3])
         coords["time"] = (
@@ -244,6 +247,18 @@ def _nifti(path: Path, nibabel: Any) -> xr.Dataset:
             {"units": {"sec": "s", "msec": "ms"}.get(unit, "")},
         )
     return xr.Dataset({"signal": (names, np.asarray(image.dataobj))}, coords)
+
+
+def _strengths(path: Path, count: int) -> np.ndarray | None:
+    """The strengths of diffusion gradients in a file of the same name that ends in .bval, one for each volume."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    beside = path.with_name(f"{stem}.bval")
+    if not is_regular(beside) or beside.stat().st_size > 100 * (count + 1):
+        return None
+    values = np.array(beside.read_text(encoding="latin-1").split(), float)
+    if values.size != count:
+        raise ValueError(f"{beside.name} has {values.size} numbers for {count} volumes")
+    return values
 
 
 def _walk_wdf(path: Path) -> None:

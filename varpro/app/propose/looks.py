@@ -16,7 +16,7 @@ X = re.compile(
     r"|energy|freq|frequency|field|position|ppm|shift|raman[ _]?shift|angle|two ?theta|2 ?theta|2th|tth|q"
     r"|elapsed([ _]time)?|(experiment|retention|acquisition|run|total|r\.)[ _.]?time|timestamp|datetime|date|m/z|mass|channel|step[ _]?time|2[- ]theta"
     r"|voltage|potential|temperature|temp|dose|conc|concentration|distance|depth|binding[ _]energy|hours?"
-    r"|minutes?|seconds?|days?|(time|delay|t|x|wavelength)[ _].{1,4})"
+    r"|minutes?|seconds?|days?|bvals?|(time|delay|t|x|wavelength)[ _].{1,4})"
 )
 _COUNTED = re.compile(r"(?i).*(count|photon|intens|adc|events|cts|zähl).*")
 

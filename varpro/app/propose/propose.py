@@ -117,7 +117,8 @@ def _said(
         yield f"Tried before: {'; '.join(failures)}"
     # Of one kind from several starts the best is told.
     kinds = {c.candidate.words: c for c in reversed(ranked) if c is not choice}
-    kinds.pop(choice.candidate.words, None)
+    for words in (choice.candidate.words, *(text.partition(": ")[0] for text in failures)):
+        kinds.pop(words, None)
     others = [c for c in ranked if kinds.get(c.candidate.words) is c][:_OTHERS]
     if others:
         listed = ", ".join(
@@ -187,7 +188,8 @@ def _unsound(text: str, config: Path, found: Found, choice: Choice, separate: bo
         # Of the file beside, which is gone, nobody needs the place.
         return re.sub(r"^\S*\.varpro-\S+ ", "", str(error).splitlines()[0])
     if not fit.success:
-        return f"its fit does not converge ({fit.message.rstrip('.')})" if fit.message else "fails"
+        reason = fit.message.partition(". ")[0].rstrip(".")
+        return f"its fit does not converge ({reason})" if reason else "fails"
     assert isinstance(fit, vp.FitResult)
     loose = []
     for name in fit.names:
