@@ -92,8 +92,8 @@ for panel, (key, file) in zip(panels, files.items(), strict=True):
     mine = train(reduced, start, lambda at, s=some: (at, best(at, *s)[1]), 1e-2, 160, *data)
     theirs = train(whole, whole_start, lambda at: at, 1e-2, 320, *data)
     losses[key] = mine[-1, 1], theirs[-1, 1]
-    panel.semilogy(*mine.T, color="#d55e00", label="without the last layer")
-    panel.semilogy(*theirs.T, color="#0072b2", label="all weights, twice the steps")
-    panel.set(title=key, xlabel="seconds", ylabel="validation loss / variance")
+    panel.plot(*mine.T, color="#d55e00", label="without the last layer")
+    panel.plot(*theirs.T, color="#0072b2", label="all weights, twice the steps")
+    panel.set(title=key, xlabel="seconds", ylabel="validation loss / variance", ylim=(0, 0.6))
 panels[0].legend(frameon=False)
 plt.show()

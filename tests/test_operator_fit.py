@@ -232,6 +232,30 @@ def test_a_fit_that_fails_says_why(data):
     assert failed.value.fit.status == "linear_max_steps_reached"  # pyright: ignore
 
 
+def test_lists_are_as_good_as_tuples_and_what_is_no_operator_is_named(data, tmp_path):
+    y = np.where(np.isfinite(data[0]), data[0], 1.0)
+
+    def halves(theta, x):
+        a = matrix(theta, x)
+        takes = jax.ShapeDtypeStruct((N,), float)
+        return lx.FunctionLinearOperator(lambda c: [a[:24] @ c, a[24:] @ c], takes)
+
+    given: dict[str, Any] = {"init": {"shift": 0.0, "width": 0.08}, "penalty": vp.Tikhonov(0.1)}
+    fit = vp.fit(halves, X, [y[:24], y[24:]], sigma=[0.01, 0.02], **given)
+    assert fit.success and isinstance(fit.fitted, list) and fit.resid[1].shape == (24,)
+    again = vp.fit(halves, X, (y[:24], y[24:]), sigma=(0.01, 0.02), **given)
+    np.testing.assert_array_equal(fit.alpha, again.alpha)
+    fit.save(tmp_path / "fit.nc")
+    assert vp.load(tmp_path / "fit.nc") == fit
+    for basis, said in (
+        (lambda theta, x: np.asarray(matrix(theta, x)), "traced by JAX"),
+        (lambda theta, x: lambda c: matrix(theta, x) @ c, "returned a function"),
+        (lambda theta, x: dense(theta | {"shift": theta["shfit"]}, x), "asked for .* 'shfit'"),
+    ):
+        with pytest.raises(vp.InputError, match=said):
+            vp.fit(basis, X, y, **given)
+
+
 SHARDED = """
 import dask.array as da
 import jax

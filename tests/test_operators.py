@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.sparse
 from jax.experimental import sparse
 
 import varpro as vp
@@ -297,6 +299,105 @@ def test_what_goes_wrong_has_a_name(data):
     assert found.result == vp.RESULTS.strength_not_found
 
 
+def test_a_transpose_that_is_right_at_the_start_alone_is_found_out(data):
+    def stale(alpha, x):
+        a = matrix(START, x)
+        return vp.linalg.FunctionPair(
+            lambda c: matrix(alpha, x) @ c, lambda u: a.T @ u, jax.ShapeDtypeStruct((N,), float)
+        )
+
+    found = vp.solve(stale, data[0], START, X, penalty=vp.Tikhonov(STRENGTH), max_steps=3)
+    assert found.result == vp.RESULTS.adjoint_mismatch
+
+
+SIDE, WIDTH = 16, 1.2
+AWAY = np.fft.fftfreq(SIDE)[:, None] ** 2 + np.fft.rfftfreq(SIDE) ** 2
+STEPS = np.concatenate(
+    [
+        np.kron(np.diff(np.eye(SIDE), axis=0), np.eye(SIDE)),
+        np.kron(np.eye(SIDE), np.diff(np.eye(SIDE), axis=0)),
+    ]
+)
+
+
+def views(count):
+    """A scene blurred by the width, and by twice the width."""
+
+    def seen(alpha, _):
+        transfer = jnp.exp(-2 * (jnp.pi * alpha["width"]) ** 2 * AWAY)
+
+        def ahead(c):
+            f = jnp.fft.rfft2(c)
+            return tuple(
+                jnp.fft.irfft2(transfer ** (k + 1) ** 2 * f, s=(SIDE, SIDE)) for k in range(count)
+            )
+
+        return lx.FunctionLinearOperator(ahead, jax.ShapeDtypeStruct((SIDE, SIDE), float))
+
+    return seen
+
+
+def dense_cost(count, y, width, strength):
+    phi = np.asarray(views(count)({"width": width}, None).as_matrix())
+    above = np.concatenate([phi, strength**0.5 * STEPS])
+    right = np.concatenate([*(np.ravel(one) for one in y), np.zeros(len(STEPS))])
+    c = np.linalg.lstsq(above, right, rcond=None)[0]
+    return 0.5 * np.sum((right - above @ c) ** 2)
+
+
+def test_the_width_of_a_blur_is_told_by_two_views_and_not_by_one():
+    """Of one view any penalty, and no negative coefficients, are content with no blur at all: with the transfer
+    t_f <= 1 of a frequency f, the cost is 1/2 sum s l_f |y_f|^2 / (t_f^2 + s l_f), which falls with the width."""
+    rng = np.random.default_rng(0)
+    scene = np.zeros((SIDE, SIDE))
+    scene[3:7, 4:12], scene[10:13, 2:5], scene[9:14, 10:12] = 1.0, 0.7, 1.2
+    clean = views(2)({"width": WIDTH}, None).mv(jnp.asarray(scene))
+    y = tuple(np.asarray(one) + 0.01 * rng.normal(size=one.shape) for one in clean)
+    widths = [0.4, 0.8, 1.2, 1.6]
+    strengths = 1e-4, 1e-2
+    for strength in strengths:
+        assert np.all(np.diff([dense_cost(1, y[:1], one, strength) for one in widths]) > 0)
+    matrices = [np.asarray(views(1)({"width": one}, None).as_matrix()) for one in widths]
+    left = [scipy.optimize.nnls(phi, y[0].ravel(), maxiter=10**4)[1] for phi in matrices]
+    assert np.all(np.diff(left) > 0)
+    # The search says the same: it goes as far as it may.
+    found = vp.solve(
+        *(views(1), y[:1], {"width": 0.8}),
+        penalty=vp.Tikhonov(1e-2, "gradient"),
+        lower={"width": 0.4},
+        upper={"width": 3.0},
+    )
+    assert found.value["width"] == 0.4
+    np.testing.assert_allclose(found.cost, dense_cost(1, y[:1], 0.4, 1e-2), rtol=1e-8)
+    # Two views, one twice as wide, tell it, with some opinion of the penalty left.
+    found = vp.solve(views(2), y, {"width": 0.8}, penalty=vp.Tikhonov(1e-3, "gradient"), **EXACT)
+    best = scipy.optimize.minimize_scalar(
+        lambda one: dense_cost(2, y, one, 1e-3), bounds=(0.8, 1.6), method="bounded"
+    )
+    assert found.result == vp.RESULTS.successful
+    np.testing.assert_allclose(found.cost, best.fun, rtol=1e-8)
+    np.testing.assert_allclose(found.value["width"], best.x, rtol=1e-4)
+    assert found.value["width"] == pytest.approx(WIDTH, abs=0.1)
+
+
+def foreign(alpha, x):
+    return scipy.sparse.csr_matrix(np.eye(M, N))
+
+
+def by_function(alpha, x):
+    return lambda c: matrix(alpha, x) @ c
+
+
+def single(alpha, x):
+    return lx.MatrixLinearOperator(matrix(alpha, x).astype(jnp.float32))
+
+
+def squared(alpha, x):
+    return lx.FunctionLinearOperator(
+        lambda c: matrix(alpha, x) @ c**2, jax.ShapeDtypeStruct((N,), float)
+    )
+
+
 def column(alpha, x):
     return jnp.exp(-x / alpha["width"])[:, None]
 
@@ -315,6 +416,12 @@ def column(alpha, x):
         ({"basis": column, "penalty": vp.Tikhonov(1.0)}, "penalty= is for"),
         ({"basis": column, "linear_solver": lx.CG(1e-6, 1e-6)}, "iterative linear_solver is for"),
         ({"basis": column, "y": {"a": np.zeros(M)}}, "y must be one"),
+        ({"basis": foreign}, "returned a scipy.csr_matrix.*BCOO.from_scipy_sparse"),
+        ({"basis": by_function}, "returned a function. Return lineax.FunctionLinearOperator"),
+        ({"basis": single}, "takes float32 and returns float32, and y is float64"),
+        ({"basis": squared}, "no transpose of this operator.*linear in the coefficients"),
+        ({"y": np.zeros(M, complex)}, "y is complex, but the operator returns float64"),
+        ({"basis": by_rows, "y": np.zeros((6, 8))}, "has 48 rows, but y has shape .6, 8."),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_computed(data, arguments, complaint):

@@ -7,6 +7,8 @@ import scipy.special
 import scipy.stats
 
 import varpro as vp
+from varpro._statistics.posterior_density import density_of
+from varpro._statistics.proper import check_proper
 
 T = np.linspace(0.0, 2.0, 14)
 MODEL = vp.Exp("e", tau=1.5) + vp.Constant("c")
@@ -147,6 +149,25 @@ def test_interchangeable_components_keep_their_order_in_every_draw():
     by = vp.compare(one, fit, names=["one", "two"], by="evidence", coef_sd=5.0)
     assert by.best == "two" and by.weights[1] > 0.999 and "greatest evidence" in str(by)
     assert by.log_evidence[1] - by.log_evidence[0] > 20
+
+
+def test_a_posterior_without_an_end_is_refused_by_the_name_of_its_parameter(y):
+    far = np.array([1e2, 1e4, 1e6])
+    at = {one: flat_unknown(y, columns(one)) for one in (1.5, *far)}
+    # By the dense formula the density at long lifetimes does not fall: its integral has no end.
+    assert min(at[one] - at[1.5] for one in far) > -5
+    fit = vp.fit(MODEL, T, y)
+    with pytest.raises(vp.InputError, match="no posterior: towards large values of 'e.tau'"):
+        fit.posterior()
+    # Of data that exclude them one does not see whether there is an end.
+    better = columns(1.5) @ [1.0, 0.2] + 0.02 * (y - columns(1.5) @ [1.0, 0.2])
+    fit = vp.fit(MODEL, T, better)
+    check_proper(fit, *density_of(fit, None, "posterior"))
+    # A lifetime far shorter than the first sample: the column vanishes, and its coefficient has no end.
+    late = np.linspace(1.0, 3.0, 14)
+    short = vp.fit(MODEL, late, y, bounds={"e.tau": (0.0, 3.0)})
+    with pytest.raises(vp.InputError, match="towards the lower bound of 'e.tau'"):
+        check_proper(short, *density_of(short, None, "posterior"))
 
 
 @pytest.mark.parametrize(

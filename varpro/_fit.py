@@ -24,7 +24,7 @@ from ._problem.linear_constraints import CoefficientSpec, Penalties, Relation, S
 from ._problem.model_like import ModelLike, takes_vectors
 from ._problem.noise import AbstractNoise, Noise, noise_model
 from ._problem.noise_covariance import Covariance
-from ._problem.operator_model import returns_operator
+from ._problem.operator_model import check_returned, returns_operator
 from ._problem.options import Constraints, NanPolicy, Weighting
 from ._problem.tikhonov import Tikhonov
 from ._reduced.abstract import Jacobian
@@ -352,6 +352,8 @@ def _fitted(
         return fit_operator(one, x, y, *options, *how)
     for what, value in (("penalty", penalty), ("linear_solver", inner)):
         if value is not None:
+            if one is not None:
+                check_returned(one, x, constraints.init)
             raise InputError(
                 f"{what}={shown(value)} is for a model that returns an operator. "
                 + ("Give ridge= or smooth=." if what == "penalty" else "Give vp.linalg.SVD()."),

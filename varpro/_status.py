@@ -22,7 +22,8 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     successful = ""
     adjoint_mismatch = (
         "The transpose of the operator disagrees with its product: <A v, u> and <v, A^T u> differ for random v "
-        "and u. Look at both; lineax.FunctionLinearOperator makes the transpose by itself."
+        "and u. Look at both (lineax.FunctionLinearOperator makes the transpose by itself), and whether the "
+        "product is linear: a constant belongs into offset=."
     )
     linear_max_steps_reached = (
         "The inner solver for the coefficients did not converge within its steps. Give it more "

@@ -3,7 +3,8 @@
     python scripts/bench/network.py [--steps 400] [--tasks elevation topo]
 
 The network, the tasks and the loops are those of `examples/15_a_network_with_a_linear_layer.py`. Both sides choose their
-rate; Adam on all weights also chooses how many steps its schedule has, and the curve that is first at the loss counts.
+rate; Adam on all weights also chooses how many steps its schedule has, and whether its last layer begins at the best
+one or at random numbers, and the curve that is first at the loss counts.
 What is compiled, and the judging of the losses, is not timed. Runs are interleaved, so that all see the same machine.
 """
 
@@ -37,10 +38,14 @@ def main() -> None:
             rate: train(at["reduced"], start, complete, rate, steps, *data)
             for rate in (3e-3, 1e-2, 3e-2)
         }
+        random = jax.random.normal(jax.random.key(3), c.shape, c.dtype) / len(c) ** 0.5
         theirs = {
-            (rate, times): train(at["whole"], (start, c), lambda w: w, rate, times * steps, *data)
+            (rate, times, name): train(
+                at["whole"], (start, first), lambda w: w, rate, times * steps, *data
+            )
             for times in (1, 4, 10)
             for rate in (3e-3, 1e-2, 3e-2)
+            for name, first in (("the best", c), ("a random", random))
         }
         best = min(ours, key=lambda rate: ours[rate][-1, 1])
         other = min(theirs, key=lambda how: theirs[how][-1, 1])
@@ -48,7 +53,7 @@ def main() -> None:
             f"{key}: without c, rate {best}: {ours[best][-1, 1]:.4f} in {ours[best][-1, 0]:.2f} s"
         )
         print(
-            f"  all weights, rate {other[0]}, {other[1]} x steps: {theirs[other][-1, 1]:.4f} in {theirs[other][-1, 0]:.2f} s"
+            f"  all weights, rate {other[0]}, {other[1]} x steps, from {other[2]} last layer: {theirs[other][-1, 1]:.4f} in {theirs[other][-1, 0]:.2f} s"
         )
         for goal in np.array([1.0, 1.1, 1.5]) * max(ours[best][-1, 1], theirs[other][-1, 1]):
             mine, all_weights = (

@@ -1,8 +1,9 @@
 """Super-resolution: shifts of frames of an image that is unknown.
 
-    python scripts/bench/operators.py [SIDE ...] [--plain] [--scipy]
+    python scripts/bench/operators.py [SIDE ...] [--plain] [--scipy [zero] [last]]
 
-For each side of the image: time and steps of `vp.solve`, time of an outer step, the errors of the
+For each side of the image: time and steps of `vp.solve`, compiled before, time of an outer step (with seconds of the
+processor for each step and million pixels, which tell what others on the machine take), the errors of the
 shifts in pixels of the frames at 1 % noise, and the peak of memory so far. `--plain`: also without the
 preconditioner. `--scipy`: also variable projection written by hand with scipy: `least_squares` over alpha,
 `lsmr` for the image and for each column of Kaufman's Jacobian, both to the tolerances of `vp.solve`; from
@@ -10,6 +11,7 @@ zero, as one would write it, and from the image of the last point.
 """
 
 import argparse
+import functools
 import os
 import resource
 import time
@@ -170,45 +172,59 @@ def by_scipy(side, y, start, warm, rtol=4e-10):
     return tree(found.x), found.cost, counts
 
 
-def said(name, took, steps, off, cost):
+def said(name, spent, steps, off, cost, pixels):
+    took, processor = spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{name}: {took:7.2f} s, {steps} outer steps of {1e3 * took / steps:.0f} ms, shifts within {off:.4f} pixels, "
+        f"{name}: {took:7.2f} s, {steps} outer steps of {1e3 * took / steps:.0f} ms "
+        f"({1e6 * processor / steps / pixels:.1f} CPU s a million pixels), shifts within {off:.4f} pixels, "
         f"cost {cost:.8f}, peak {peak:.2f} GB",
         flush=True,
     )
 
 
-def main(sides, plain, scipy):
+def clocks():
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def main(sides, plain, twins):
     for side in sides:
         truth, _, y, start = problem(side)
-        took = 0.0
+        spent = np.zeros(2)
         for how in (None, inverse) if plain else (inverse,):
             inner = vp.linalg.ConjugateGradients(preconditioner=how)
-            begin = time.perf_counter()
-            jax.block_until_ready(by_varpro(side, y, start, linear_solver=inner))
-            first = time.perf_counter() - begin
-            begin = time.perf_counter()
-            found = jax.block_until_ready(by_varpro(side, y, start, linear_solver=inner))
-            took = time.perf_counter() - begin
+            begin = clocks()
+            solved = jax.jit(functools.partial(by_varpro, side, linear_solver=inner))
+            solved = solved.lower(y, start).compile()
+            compiled = clocks() - begin
+            begin = clocks()
+            found = jax.block_until_ready(solved(y, start))
+            spent = clocks() - begin
             off = np.abs(np.asarray(found.value["shift"]) - truth["shift"]).max()
-            name = f"n = {side**2}, {'with' if how else 'without'} preconditioner, first call {first:.1f} s"
-            said(name, took, int(found.stats["num_residuals"]), off, float(found.cost))
+            name = f"n = {side**2}, {'with' if how else 'without'} preconditioner, compiled in {compiled[0]:.1f} s"
+            name += f", {found.stats['inner_steps']} inner steps for the image"
+            steps = int(found.stats["num_residuals"])
+            said(name, spent, steps, off, float(found.cost), side**2)
             assert found.result == vp.RESULTS.successful
-        for warm in (False, True) if scipy else ():
-            begin = time.perf_counter()
-            value, cost, counts = by_scipy(side, y, start, warm)
-            other = time.perf_counter() - begin
+        for begun in twins:
+            begin = clocks()
+            value, cost, counts = by_scipy(side, y, start, begun == "last")
+            other = clocks() - begin
             off = np.abs(value["shift"] - truth["shift"]).max()
-            name = f"  scipy from {'the last point' if warm else 'zero'}, {counts['inner']} inner steps"
-            said(name, other, counts["outer"], off, cost)
-            print(f"  {other / took:.1f} times the last of ours", flush=True)
+            name = f"  scipy from {'the last point' if begun == 'last' else 'zero'}, {counts['inner']} inner steps"
+            said(name, other, counts["outer"], off, cost, side**2)
+            times, processor = other / spent
+            print(
+                f"  {times:.1f} times the last of ours, {processor:.1f} times in CPU time",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sides", nargs="*", type=int, default=[64, 128, 256])
     parser.add_argument("--plain", action="store_true")
-    parser.add_argument("--scipy", action="store_true")
+    parser.add_argument("--scipy", nargs="*", choices=["zero", "last"])
     asked = parser.parse_args()
-    main(asked.sides, asked.plain, asked.scipy)
+    twins = [] if asked.scipy is None else asked.scipy or ["zero", "last"]
+    main(asked.sides, asked.plain, twins)

@@ -27,8 +27,9 @@ class OperatorData(NamedTuple):
     absolute: bool
 
 
-def operator_data(y: Any, weighting: Weighting) -> OperatorData:
-    """Data as arrays, with their weights.
+def operator_data(y: Any, weighting: Weighting, parts: type | None = None) -> OperatorData:
+    """Data as arrays, with their weights. `parts`: list or tuple where the operator returns one, for a list of
+    arrays is one array too.
 
     **Raises:** `InputError` for what is no number, for shapes that do not fit y, for sigma that is not
     positive, weights that are negative, and values in use that are not finite (unless they are dropped).
@@ -38,7 +39,10 @@ def operator_data(y: Any, weighting: Weighting) -> OperatorData:
             "Give either sigma (standard deviations) or weights (1/sigma), not both.",
             argument="weights",
         )
-    tree = _tree("y", y)
+    if parts is not None and isinstance(y, list | tuple):
+        tree = parts(_tree(f"y[{i}]", one) for i, one in enumerate(y))
+    else:
+        tree = _tree("y", y)
     single = all(leaf.dtype in (np.float32, np.complex64) for leaf in jax.tree.leaves(tree))
     real = np.dtype(np.float32 if single else np.float64)
     tree = jax.tree.map(
@@ -104,10 +108,10 @@ def _like(what: str, given: Any, y: PyTree, read: Callable[[str, Any], np.ndarra
                 argument=what,
             )
         return {key: _like(f"{what}[{key!r}]", given[key], one, read) for key, one in y.items()}
-    if isinstance(y, tuple):
-        if isinstance(given, tuple) and len(given) == len(y):
-            return tuple(_like(what, a, b, read) for a, b in zip(given, y, strict=True))
-        return tuple(_like(what, given, one, read) for one in y)
+    if isinstance(y, list | tuple):
+        each = isinstance(given, tuple | type(y)) and len(given) == len(y)
+        every = given if each else [given] * len(y)
+        return type(y)(_like(what, a, b, read) for a, b in zip(every, y, strict=True))
     if isinstance(given, Mapping):
         raise InputError(f"{what} is a dict, but y is one array.", argument=what)
     array = read(what, given)

@@ -56,9 +56,9 @@ def fit_operator(
                 argument="linear_solver",
             )
         inner = ProjectedGradients(inner)
-    data = operator_data(y, weighting)
     basis = as_basis(model, constraints.init)
     assert isinstance(basis, Custom)
+    data = operator_data(y, weighting, _parts(basis, x))
     params = starts_of(basis, constraints.init, constraints.bounds)
     setup = set_up(params, constraints, _no_starts)
     with precision(data.real):
@@ -83,6 +83,27 @@ def fit_operator(
     failed = np.array([not one.status.converged for one in optima])
     best = int(np.argmin(costs * (1.0 + 1e-6 * failed)))
     return _assembled(setup, data, optima[best], costs, penalty)
+
+
+def _parts(basis: Custom, x: PyTree) -> type | None:
+    """List or tuple, where the operator returns one."""
+    made = []
+
+    def called(theta, x):
+        operator = basis.function(theta, x)
+        made.append(operator.out_structure() if hasattr(operator, "out_structure") else None)
+
+    with precision(np.dtype(float)):
+        theta = {key: jax.ShapeDtypeStruct((), np.float64) for key in basis.parameters}
+        try:
+            jax.eval_shape(called, theta, plain_positions(x))
+        except KeyError as error:
+            raise InputError(
+                f"The model asked for the parameter {error}, which has no start. Give one in init=; known: "
+                f"{', '.join(basis.parameters) or 'none'}.",
+                argument="init",
+            ) from error
+    return type(made[0]) if type(made[0]) in (list, tuple) else None
 
 
 def _no_starts(params: Mapping[str, Any]) -> Mapping[str, Any]:

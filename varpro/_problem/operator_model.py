@@ -7,13 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._errors import InputError
 from .._given.containers import as_positions, is_array
 from .._types import precision
 from ..basis import AbstractBasis, Custom
-from ..linalg import is_operator
+from ..linalg import foreign, is_operator
 from .frozen import Recalled
 from .functions import array_of
-from .model_like import ModelLike
+from .model_like import ModelLike, as_basis
 
 
 def plain_positions(x: PyTree) -> PyTree:
@@ -31,7 +32,10 @@ _KNOWN = Recalled(32)
 
 def returns_operator(model: ModelLike, x: PyTree, init: Mapping[str, Any]) -> bool:
     """Whether a model is a function that returns an operator. What it cannot be called with is no answer
-    here: whoever prepares the model says what is wrong."""
+    here: whoever prepares the model says what is wrong.
+
+    **Raises:** `InputError` for a function that returns what JAX knows nothing of.
+    """
     custom = isinstance(model, Custom)
     if not custom and (isinstance(model, AbstractBasis | type) or not callable(model)):
         return False
@@ -43,13 +47,34 @@ def returns_operator(model: ModelLike, x: PyTree, init: Mapping[str, Any]) -> bo
     found: list[bool] = []
 
     def called(theta, x):
-        found.append(is_operator(function(theta, x)))
+        value = function(theta, x)
+        if advice := foreign(value):
+            label = getattr(function, "__name__", "the model")
+            raise InputError(f"{label} returned {advice}", argument="model")
+        found.append(is_operator(value))
 
     with precision(np.dtype(float)):
         try:
             theta = {key: jax.ShapeDtypeStruct((), np.float64) for key in keys}
             jax.eval_shape(called, theta, plain_positions(x))
+        except InputError:
+            raise
         except Exception:
             return False
     _KNOWN.put(id(function), (function, found[0]))
     return found[0]
+
+
+def check_returned(model: ModelLike, x: PyTree, init: Mapping[str, Any]) -> None:
+    """Say what is wrong with a function that was meant to return an operator and does not.
+
+    **Raises:** `InputError` where it cannot be called, or returns what JAX knows nothing of.
+    """
+    if isinstance(model, AbstractBasis | type) and not isinstance(model, Custom):
+        return
+    if not callable(model) and not isinstance(model, Custom):
+        return
+    basis = as_basis(model, init)
+    assert isinstance(basis, Custom)
+    with precision(np.dtype(float)):
+        basis.prepared(plain_positions(x), np.dtype(float))

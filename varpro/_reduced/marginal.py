@@ -19,8 +19,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Inexact
+
+from ..linalg import solve_upper, thin_qr
 
 # Nodes of the sum over log sigma, in units of the width of its integrand: close in the middle, far outside.
 _NODES = np.linspace(-5.0, 5.0, 161)
@@ -76,7 +77,7 @@ class Marginal(eqx.Module):
             y = y - phi @ mean
         if root is not None:
             phi = phi @ root if root.ndim == 2 else phi * root
-        q, triangle = jnp.linalg.qr(phi)
+        q, triangle = thin_qr(phi)
         head = q.conj().T @ y
         real = y.real.dtype
         if weights is None:
@@ -95,10 +96,10 @@ class Marginal(eqx.Module):
         damped = jnp.zeros(n) if self.proper is None else sigma * self.proper
         a = jnp.concatenate([self.triangle, jnp.diag(damped).astype(self.triangle.dtype)])
         b = jnp.concatenate([self.head, jnp.zeros((n, self.head.shape[1]), self.head.dtype)])
-        q, factor = jnp.linalg.qr(a)
+        q, factor = thin_qr(a)
         size, height = jnp.linalg.norm(a, axis=0), jnp.abs(jnp.diag(factor))
         full = jnp.all(height > 8 * a.shape[0] * jnp.finfo(height.dtype).eps * size)
-        u = solve_triangular(factor, q.conj().T @ b)
+        u = solve_upper(factor, q.conj().T @ b)
         return Fold(factor, u, self.rest + jnp.sum(jnp.abs(b - a @ u) ** 2), full)
 
     @property
@@ -167,7 +168,7 @@ class Marginal(eqx.Module):
         fold = self.fold(sigma)
         real = jax.random.normal(key, (self.parts, *fold.u.shape), self.rest.dtype)
         noise = real[0] if self.parts == 1 else real[0] + 1j * real[1]
-        u = fold.u + sigma * solve_triangular(fold.factor, noise)
+        u = fold.u + sigma * solve_upper(fold.factor, noise)
         if self.root is not None:
             u = self.root @ u if self.root.ndim == 2 else self.root[:, None] * u
         return u if self.mean is None else u + self.mean

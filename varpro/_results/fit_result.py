@@ -204,7 +204,8 @@ class FitResult(Drawn, Inferred, AbstractResult):
         **Returns:** a `Posterior` with `ci()`, `rhat`, `ess`, `samples()`, `findings` and `to_inference_data()`.
 
         **Raises:** `InputError` without blackjax, for bounded coefficients, noise other than normal, right-hand
-        sides with weights of their own, and a fit without convergence or without a free parameter.
+        sides with weights of their own, a fit without convergence or without a free parameter, and a density
+        that does not fall away from the optimum: a flat prior without an end.
         """
         return posterior(self, n, chains, warmup, coef_sd, key)
 

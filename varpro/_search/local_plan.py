@@ -19,8 +19,9 @@ from .levenberg_marquardt import LevenbergMarquardt
 from .local_search import LocalEnd, local_search
 
 # Tiles pay from so many components with a support and so many entries of Phi on, where each tile sees less
-# than this part of the components. Room that is left for supports and components to grow.
-_COMPONENTS, _ENTRIES, _PART, _ROOM = 32, 2**18, 0.34, 1.4
+# than this part of the components. Room that is left for supports to grow, and for components of other tiles: a
+# step costs the square of either, tiles that are too small a new program.
+_COMPONENTS, _ENTRIES, _PART, _ROOM, _MORE = 32, 2**18, 0.34, 1.3, 0.2
 _TRIES, _MOST_COMMON = 4, 64
 
 
@@ -65,7 +66,8 @@ def tiles_for(built: Model, group: int, x: np.ndarray, alpha: np.ndarray) -> Til
     # Tiles longer than the longest support see more components, but there are fewer of them.
     length = max(int(np.max(last - first) * _ROOM), 32)
     tile = np.clip(first // length, 0, (len(x) - 1) // length)
-    slots = int(np.max(np.bincount(tile)) * _ROOM) + 1
+    most = int(np.max(np.bincount(tile)))
+    slots = most + max(2, int(np.ceil(_MORE * most)))
     n = built.groups[group].width
     if len(x) * n < _ENTRIES or 2 * slots > _PART * n:
         return None

@@ -110,10 +110,12 @@ def operator_optimum(
             unsettled, again, state
         )
     result = ends.result
+    # A transpose may be right at the start alone: where alpha was left out of it.
+    agrees = adjoint_agrees(problem.products(alpha0)) & adjoint_agrees(problem.products(alpha))
     for bad, member in (
         (~ends.stats["inner_converged"], RESULTS.linear_max_steps_reached),
         (~found, RESULTS.strength_not_found),
-        (~adjoint_agrees(problem.products(alpha0)), RESULTS.adjoint_mismatch),
+        (~agrees, RESULTS.adjoint_mismatch),
     ):
         lost = result == RESULTS.nonfinite
         result = RESULTS.where(bad & ~lost, member, result)

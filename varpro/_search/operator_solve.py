@@ -15,7 +15,14 @@ from .._errors import REAL_DATA, InputError
 from .._problem.l1 import L1
 from .._problem.operator_problem import OperatorProblem, SparsePenalty
 from .._problem.tikhonov import Tikhonov
-from ..linalg import AbstractIterative, ConjugateGradients, Flat, as_operator, described
+from ..linalg import (
+    AbstractIterative,
+    ConjugateGradients,
+    Flat,
+    Products,
+    as_operator,
+    described,
+)
 from .levenberg_marquardt import LevenbergMarquardt
 from .operator_optimum import OperatorSearch, operator_optimum
 from .solution import Solution, bound_like
@@ -50,23 +57,13 @@ def operator_problem(
     sides = y.shape[1] if one and y.ndim == 2 and not hasattr(example, "mv") else None
     structures = eqx.filter_eval_shape(lambda: _structures(basis, alpha0, args, sides))
     coefficients, made = Flat.of(structures[0]), Flat.of(structures[1])
+    y = _in_parts(y, made, sides)
     data = Flat.of(y)
-    if data.treedef != made.treedef or [a.shape for a in data.leaves] != [
-        a.shape for a in made.leaves
-    ]:
-        raise InputError(
-            f"The operator returns {_shapes(made)}, but y has {_shapes(data)}.", argument="y"
-        )
-    for what, flat in (("takes", coefficients), ("returns", made)):
-        kinds = {jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in flat.leaves}
-        floats = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in flat.leaves)
-        if len(kinds) != 1 or not floats:
-            raise InputError(
-                f"The operator {what} arrays of {', '.join(str(a.dtype) for a in flat.leaves)}. Have all "
-                "real or all complex, and all floats."
-            )
-    if jnp.issubdtype(made.dtype, jnp.complexfloating) and not jnp.iscomplexobj(data.ravel(y)):
-        raise InputError(REAL_DATA, argument="y")
+    _check_types(coefficients, made, data)
+    # Less precise data are computed with as precisely as the operator is.
+    y = jax.tree.map(lambda leaf, part: leaf.astype(part.dtype), y, made.structure)
+    data = Flat.of(y)
+    _check_transpose(basis, alpha0, args, sides, made)
     flat_weights = None
     if weights is not None:
         try:
@@ -166,6 +163,92 @@ def _structures(
     operator = as_operator(basis(alpha0, args), sides)
     structures = operator.in_structure(), operator.out_structure()
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structures)
+
+
+def _in_parts(y: PyTree, made: Flat, sides: int | None) -> PyTree:
+    """y in the containers of what the operator makes; a list is as good as a tuple.
+
+    **Raises:** `InputError` for other shapes.
+    """
+    data = Flat.of(y)
+    same = jax.tree.structure(_tuples(y)) == jax.tree.structure(_tuples(made.structure))
+    if same and [a.shape for a in data.leaves] == [a.shape for a in made.leaves]:
+        return jax.tree.unflatten(made.treedef, jax.tree.leaves(y))
+    if sides is not None:
+        rows = made.leaves[0].shape[0]
+        raise InputError(
+            f"The matrix has {rows} rows, but y has {_shapes(data)}. Give y of shape ({rows},), or ({rows}, k).",
+            argument="y",
+        )
+    raise InputError(
+        f"The operator returns {_shapes(made)}, but y has {_shapes(data)}.", argument="y"
+    )
+
+
+def _tuples(tree: PyTree) -> PyTree:
+    """The same with tuples in place of lists."""
+    if isinstance(tree, dict):
+        return {key: _tuples(part) for key, part in tree.items()}
+    return tuple(map(_tuples, tree)) if type(tree) in (list, tuple) else tree
+
+
+def _check_types(coefficients: Flat, made: Flat, data: Flat) -> None:
+    """Refuse operators of whole numbers, of real and complex arrays at once, and of less precision than y."""
+    for what, flat in (("takes", coefficients), ("returns", made)):
+        kinds = {jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in flat.leaves}
+        floats = all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in flat.leaves)
+        if len(kinds) != 1 or not floats:
+            raise InputError(
+                f"The operator {what} arrays of {_kinds(flat)}. Have all real or all complex, and all floats.",
+                argument="basis",
+            )
+    if jnp.issubdtype(made.dtype, jnp.complexfloating):
+        if not jnp.issubdtype(data.dtype, jnp.complexfloating):
+            raise InputError(REAL_DATA, argument="y")
+    elif jnp.issubdtype(data.dtype, jnp.complexfloating):
+        raise InputError(
+            f"y is complex, but the operator returns {_kinds(made)}. Let it take complex coefficients: "
+            "jax.ShapeDtypeStruct(shape, complex).",
+            argument="y",
+        )
+    takes, returns, given = (jnp.finfo(flat.dtype).dtype for flat in (coefficients, made, data))
+    if takes != returns or jnp.finfo(returns).bits < jnp.finfo(given).bits:
+        raise InputError(
+            f"The operator takes {_kinds(coefficients)} and returns {_kinds(made)}, and y is {_kinds(data)}. Have "
+            "one precision throughout: the float of jax.ShapeDtypeStruct(shape, float) and of jax.numpy is the "
+            "one that JAX computes in.",
+            argument="basis",
+        )
+
+
+def _check_transpose(
+    basis: Callable[[PyTree, PyTree], Any],
+    alpha0: PyTree,
+    args: PyTree,
+    sides: int | None,
+    made: Flat,
+) -> None:
+    """Refuse a product whose transpose JAX cannot make: one that is not linear, or no function of JAX."""
+
+    def turned():
+        products = Products.of(as_operator(basis(alpha0, args), sides))
+        return products.adjoint(jnp.zeros(made.size, made.dtype))
+
+    try:
+        eqx.filter_eval_shape(turned)
+    except InputError:
+        raise
+    except Exception as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"JAX makes no transpose of this operator: {why}. Its product must be linear in the coefficients, and "
+            "written with jax.numpy; else give vp.linalg.FunctionPair(product, transpose, structure).",
+            argument="basis",
+        ) from error
+
+
+def _kinds(flat: Flat) -> str:
+    return ", ".join(dict.fromkeys(str(leaf.dtype) for leaf in flat.leaves))
 
 
 def _shapes(flat: Flat) -> str:

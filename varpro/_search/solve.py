@@ -36,6 +36,7 @@ from ..linalg import (
     AbstractPinvSolver,
     ConjugateGradients,
     as_iterative,
+    foreign,
     is_operator,
 )
 from .implicit import optimum
@@ -190,6 +191,8 @@ def _solve(
         return solve_operator(
             phi, basis, y, alpha0, args, weights, offset, (lower, upper), large, unravel
         )
+    if advice := foreign(phi):
+        raise InputError(f"basis(alpha, args) returned {advice}", argument="basis")
     if how is None:
         raise InputError(
             "An iterative linear_solver is for a basis that returns an operator. Give "

@@ -22,6 +22,7 @@ from .bootstrap import random_key
 from .intervals import Intervals
 from .joint_covariance import Quantity
 from .posterior_density import density_of
+from .proper import check_proper
 from .quantities import drawn, quantities
 from .record import Fitted
 from .student import check_level
@@ -176,6 +177,7 @@ def posterior(
     _needs_blackjax()
     with precision(fit.alpha.dtype):
         density, top = density_of(fit, coef_sd, "posterior")
+        check_proper(fit, density, top)
         from .sampler import draw
 
         key = jax.random.key(key) if isinstance(key, int) else key

@@ -42,6 +42,7 @@ from ._operator import (
     adjoint_agrees as adjoint_agrees,
     as_operator as as_operator,
     described as described,
+    foreign as foreign,
     is_operator as is_operator,
     real_dot as real_dot,
     signs as signs,
@@ -52,3 +53,4 @@ from ._project_out import project_out as project_out
 from ._projected import ProjectedGradients as ProjectedGradients
 from ._qr import QR as QR
 from ._svd import SVD as SVD
+from ._thin_qr import solve_upper as solve_upper, thin_qr as thin_qr

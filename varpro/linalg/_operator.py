@@ -118,6 +118,27 @@ def is_operator(value: Any) -> bool:
     return isinstance(value, lx.AbstractLinearOperator) or _is_sparse(value)
 
 
+def foreign(value: Any) -> str | None:
+    """What to return in place of a matrix or product that JAX knows nothing of, in a sentence; None for what
+    is none of these."""
+    kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+    if is_operator(value) or isinstance(value, np.ndarray | jax.Array | jax.ShapeDtypeStruct):
+        return None
+    if hasattr(value, "tocoo"):
+        return f"a {kind}, of which JAX knows nothing. Return jax.experimental.sparse.BCOO.from_scipy_sparse(matrix)."
+    if hasattr(value, "matvec") and hasattr(value, "rmatvec"):
+        return (
+            f"a {kind}, of which JAX knows nothing. Return vp.linalg.FunctionPair(product, transpose, structure) of "
+            "functions written with jax.numpy."
+        )
+    if callable(value):
+        return (
+            "a function. Return lineax.FunctionLinearOperator(function, jax.ShapeDtypeStruct(shape, float)), "
+            "with the shape of the coefficients."
+        )
+    return None
+
+
 def _is_sparse(value: Any) -> bool:
     # Whoever has a sparse matrix has imported the module, which takes its time.
     sparse = sys.modules.get("jax.experimental.sparse")
@@ -130,6 +151,8 @@ def as_operator(value: Any, sides: int | None = None) -> lx.AbstractLinearOperat
         return value
     n = value.shape[1]
     shape = (n,) if sides is None else (n, sides)
+    # JAX transposes a BCSR in no other way.
+    value = value.to_bcoo() if hasattr(value, "to_bcoo") else value
     transposed = value.T
     return FunctionPair(
         lambda v: value @ v, lambda u: transposed @ u, jax.ShapeDtypeStruct(shape, value.dtype)
