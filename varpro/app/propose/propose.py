@@ -34,6 +34,8 @@ _ENOUGH = 10
 _LEFT = 0.9
 # How much more than the best model one may leave that is written in its place.
 _WORSE = 10.0
+# And what it must explain of the variance.
+_HALF = 0.5
 # Products of samples, parameters and columns that a fit from the starts in the file may take, which are at its
 # optimum; and the steps that these are at least and at most.
 _WORK, _STEPS = 2e8, (50, 256)
@@ -75,6 +77,8 @@ def write_proposal(config: Path, source: Path, overwrite: bool, asked: Asked) ->
         if choice is flat or choice.left > _LEFT or len(failures) == _FITS:
             break
         if choice.count >= most or choice.left > _WORSE * ranked[0].left:
+            continue
+        if failures and choice.left > _HALF:
             continue
         settling = settled(choice, samples)
         if settling is None:
