@@ -286,3 +286,25 @@ def test_sizes_that_are_taken_end_at_the_same_optimum(dtype, sizes):
     batch = vp.fit_many(DECAY, x, (np.array([*sizes, 1.0])[:, None] * y).astype(dtype))
     assert np.all(batch.status == 1)
     np.testing.assert_allclose(batch.alpha[:, 0], plain.alpha[0], atol=1e-2 * error)
+
+
+@pytest.mark.parametrize("kind", ["normal", "poisson"])
+def test_a_lifetime_that_no_sample_tells_is_no_success(kind):
+    # From here the decay is over before the second sample, and the slope of the cost vanishes.
+    y = np.round(300 * np.exp(-X / 2) + 50)
+    for tau in (1e-12, 1e-5):
+        model = vp.Exp("e", tau=tau) + vp.Constant("c")
+        fits = [vp.fit(model, X, y, noise=kind), vp.fit(model, {"a": (X, y), "b": (X, y)})]
+        for fit in fits:
+            assert (fit.success, fit.stop) == (False, "vanished")
+            assert fit["e.tau"].stderr == np.inf
+        many = vp.fit_many(model, X, y[None], noise=kind)
+        assert not many.success.any() and many["e.tau"].stderr == np.inf
+    # One that is short and that the samples tell, and a center that is 0, are successes.
+    near = vp.fit(DECAY, X, np.exp(-X / 0.05) + 0.5 + 1e-6 * noise(7))
+    assert near.success and abs(near["e.tau"].value - 0.05) < 5 * near["e.tau"].stderr
+    x = X - 10.0
+    even = np.exp(-0.5 * (x / 2.0) ** 2) + 0.1
+    peak = vp.Gaussian("g", center=0.0, width=1.5) + vp.Constant("c")
+    assert vp.fit(peak, x, even).success
+    assert vp.fit(peak, {"a": (x, even), "b": (x, 2 * even)}).success

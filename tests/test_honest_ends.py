@@ -181,6 +181,41 @@ def test_no_success_of_many_curves_is_refuted(noise, rng):
     assert len(good) >= 0.85 * CASES, batch.counts
 
 
+@pytest.mark.parametrize("lowest", [-np.inf, 0.0])
+def test_no_success_from_a_wild_start_is_refuted(lowest, rng):
+    taus = np.sort(np.exp(rng.uniform(np.log(0.2), np.log(6.0), (CASES, 2))), axis=1)
+    c = rng.uniform(0.2, 3.0, (CASES, 3))
+    truth = np.concatenate([taus, c], axis=1)
+    y = np.stack([model(one)[0] for one in truth]) + 0.01 * rng.normal(size=(CASES, T.size))
+    names, far = ("fast.tau", "slow.tau"), taus * 10.0 ** rng.uniform(-4.0, 4.0, taus.shape)
+    ends = {name: (np.full(CASES, lowest), np.full(CASES, np.inf)) for name in names}
+
+    def found(starts):
+        init = {name: starts[:, i] for i, name in enumerate(names)}
+        return vp.fit_many(MODEL, T, y, init=init, bounds=ends, ftol=1e-12)
+
+    def cost(rates, y):
+        phi = np.stack([np.exp(-T * rates[0]), np.exp(-T * rates[1]), np.ones_like(T)], axis=1)
+        with np.errstate(all="ignore"):
+            resid = y - phi @ np.linalg.lstsq(phi, y)[0] if np.isfinite(phi).all() else y
+        return np.sum(resid**2) + (1e6 if lowest == 0 and np.min(rates) < 0 else 0.0)
+
+    batch, known = found(far), found(taus)
+    good = batch.success & (batch.chisq > known.chisq * (1 + 1e-6))
+    # What is not the minimum beside the truth must be one of its own.
+    for i in np.flatnonzero(good):
+        at = 1 / batch.alpha[i]
+        simplex = at + 0.01 * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        beside = scipy.optimize.minimize(
+            *(cost, at, (y[i],)),
+            method="Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": 1e-9, "fatol": 0.0, "maxiter": 2000},
+        )
+        assert batch.chisq[i] <= beside.fun * (1 + 1e-6), (i, batch.alpha[i])
+    # Two that are close are not told apart, and one that would grow has no best value above 0.
+    assert batch.success.mean() > 0.2 and known.success.mean() > 0.7
+
+
 def test_no_success_of_curves_that_share_a_lifetime_is_refuted(rng):
     good = 0
     for _ in range(max(CASES // 10, 3)):

@@ -150,7 +150,8 @@ def prepare(
 
         # Rules for single coefficients tell components apart that are alike but for their names.
         alike = () if rules.sought else built.interchangeable
-        setup = set_up(bounding_boxes(params, own, boxes), constraints, guess, alike)
+        boxed = bounding_boxes(params, own, boxes)
+        setup = set_up(boxed, constraints, guess, alike, declared.lifetimes)
         layout = setup.layout
         if not own:
             check_distinct(built, layout.source, layout.free, setup.all_starts, data)
@@ -178,6 +179,7 @@ def prepare(
             np.asarray(max_steps),
             np.asarray(WARY, real),
             jax.tree.map(lambda a: np.asarray(a, real), noise),
+            setup.inverted,
         ),
         layout=layout,
         coordinates=coordinates,

@@ -87,8 +87,14 @@ class InnerFits:
         self.outer = dataclasses.replace(job.columns, priors=own)
         columns = dataclasses.replace(job.columns, layout=without_names(inner), priors=own)
         box = None if job.box is None else tuple(a[..., local] for a in job.box)
+        inverted = tuple(local.index(j) for j in job.limits.inverted if j in local)
         self.job = dataclasses.replace(
-            job, layout=inner, columns=columns, start=job.start[:, local], box=box
+            job,
+            layout=inner,
+            columns=columns,
+            start=job.start[:, local],
+            box=box,
+            limits=dataclasses.replace(job.limits, inverted=inverted),
         )
         self.known = job.variance_known
         # A number of the size of the data, so that sums of squares neither overflow nor underflow.
@@ -240,8 +246,7 @@ def _mixed_block(
 
         _, _, slope, full = parts(at.full)
         back, lost, towards, kaufman = parts(seen.kaufman)
-        own_part = seen.kaufman[of_l][:, of_l]
-        lost = lost | (without_effect(at, own_part, alpha) & inside)
+        lost = lost | (without_effect(at, seen, whole)[of_l] & inside)
         out = {"chisq": at.squares * precise, "dof": dof, "alpha": alpha, "cost": at.cost * small}
         out |= {"status": end.status, "steps": end.steps}
         if spread is None:

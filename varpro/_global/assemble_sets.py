@@ -78,6 +78,10 @@ def assemble_sets(
     if status.converged and any(one.stop == "merged" for one in sets.values()):
         status = status.as_merged
     whole = solution.covariance
+    size = float(np.linalg.norm([part.size for part in parts]))
+    blind = whole.without_effect(setup.changes(solution.alpha), size)
+    if status.converged and status.stop != "fit" and np.any(blind):
+        status = status.as_vanished
     rows = whole.half @ solution.transform[list(layout.free)].T
     covariance = rows.T @ rows
     lost = (solution.transform[list(layout.free)] != 0) @ whole.lost_alpha

@@ -20,6 +20,7 @@ from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
 from .._status import CurveStatus
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
+from .inverses import Inverses
 
 # The reduction that least squares may still promise where scoring begins.
 _LOOSE = 1e-3
@@ -30,12 +31,14 @@ _ROUNDING = 1024.0
 class Limits(eqx.Module):
     """How to search, the same for all lanes: `ftol` is the reduction of the cost that a Gauss-Newton
     step may still promise, relative; `damping` that of the first step, little where starts are good;
-    `noise` makes weights that follow the model."""
+    `noise` makes weights that follow the model; `inverted`: places of coordinates by the inverse of which
+    a search steps."""
 
     ftol: Float[ArrayIn, ""]
     max_steps: Int[ArrayIn, ""]
     damping: Float[ArrayIn, ""]
     noise: AbstractNoise = NORMAL
+    inverted: tuple[int, ...] = eqx.field(static=True, default=())
 
 
 class _State(NamedTuple):
@@ -95,7 +98,7 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     eps = float(jnp.finfo(y.dtype).eps)
     first = jnp.isinf(state.moments.cost)
     before = PreviousWeights(state.moments.model, state.moments.coef, state.scoring, state.share)
-    new = moments(columns, state.trial, curve, limits.noise, before)
+    new = _moments_there(columns, state.trial, curve, limits, before)
     finite = (
         jnp.isfinite(new.cost) & jnp.all(jnp.isfinite(new.full)) & jnp.all(jnp.isfinite(new.coef))
     )
@@ -196,6 +199,24 @@ def _step(columns: Assembled, limits: Limits, state: _State, curve: Curve) -> _S
     return jax.tree.map(lambda a, b: jnp.where(starts_scoring, a, b), scoring_state, state)
 
 
+def _moments_there(
+    columns: Assembled, there: Array, curve: Curve, limits: Limits, before: PreviousWeights
+) -> Moments:
+    """The moments at a point of the coordinates that are sought, with derivatives by them."""
+    inverses = Inverses(limits.inverted)
+    at = moments(columns, inverses.of(there), curve, limits.noise, before)
+    if not inverses.places:
+        return at
+    slopes = inverses.slopes(there)
+    pairs = slopes[:, None] * slopes
+    return at._replace(
+        gradient=at.gradient * slopes,
+        full=at.full * pairs,
+        kaufman=at.kaufman * pairs,
+        cross=at.cross * slopes,
+    )
+
+
 def _free(alpha, gradient, curve: Curve) -> Array:
     if curve.lower is None or curve.upper is None:
         return jnp.ones(alpha.shape, bool)
@@ -259,6 +280,30 @@ def search_lanes(
     lanes: int,
 ) -> LaneOptima:
     """The optimum of every problem. Weights and bounds are one row for all or one for each."""
+    inverses = Inverses(limits.inverted)
+    if not inverses.places:
+        return _searched(columns, curves, start, limits, lanes)
+    sought, box = curves, (curves.lower, curves.upper)
+    if box[0] is not None and box[1] is not None:
+        lower, upper = (jnp.broadcast_to(jnp.asarray(end), start.shape) for end in box)
+        ends = jax.vmap(inverses.bounds)(lower, upper, start)
+        sought = curves._replace(lower=ends[0], upper=ends[1])
+    there = jax.vmap(inverses.of)(start)
+    found = _searched(columns, sought, there, limits, lanes)
+    alpha = jax.vmap(inverses.of)(found.alpha)
+    if sought is not curves:
+        alpha = jax.vmap(inverses.inside)(alpha, lower, upper)
+    return found._replace(alpha=alpha)
+
+
+def _searched(
+    columns: Assembled,
+    curves: Curve,
+    start: Float[Array, "b p"],
+    limits: Limits,
+    lanes: int,
+) -> LaneOptima:
+    """The same in the coordinates that are sought."""
     b, m = curves.y.shape
     n = columns.linear.width(len(columns.model.columns))
     num_model = m if limits.noise.follows_model else 0

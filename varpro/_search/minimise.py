@@ -18,6 +18,7 @@ from .._reduced.abstract import AbstractReduced, AbstractResumed, Jacobian, redu
 from .._status import RESULTS
 from .._types import ArrayIn
 from ..linalg import QR, SVD, AbstractPinvSolver
+from .inverses import Inverses
 from .iterate import iterate
 from .levenberg_marquardt import LevenbergMarquardt
 from .progress import tell
@@ -112,7 +113,7 @@ def locate(
         rounding_factor = reduced.rounding_factor(alpha0)
         if rounding_factor is not None:
             options["rounding_factor"] = rounding_factor
-        inverses = _Inverses(inverted)
+        inverses = Inverses(inverted)
         options |= dict(zip(("lower", "upper"), inverses.bounds(lower, upper, alpha0), strict=True))
         end, result, point, stats = iterate(
             _evaluate,
@@ -147,7 +148,7 @@ def locate(
 
 
 def _teller(
-    watch: ArrayIn, inverses: "_Inverses", values: Callable[[Array], Array] | None
+    watch: ArrayIn, inverses: Inverses, values: Callable[[Array], Array] | None
 ) -> Callable[[Array, PyTree, Array], Array]:
     def told(there, state, steps):
         alpha = inverses.of(there)
@@ -157,62 +158,6 @@ def _teller(
         )
 
     return told
-
-
-# How many times its start a lifetime that may not change its sign can become.
-_LONGEST = 1e8
-
-
-class _Inverses(eqx.Module):
-    """Coordinates alpha (p,) with the inverse in some places: 1 / tau, in which a decay is straighter than
-    in tau, and passes through 0 where it neither decays nor grows."""
-
-    places: tuple[int, ...] = eqx.field(static=True)
-
-    def of(self, alpha: Float[Array, " p"]) -> Float[Array, " p"]:
-        """The coordinates with those inverses, and from them alpha. The inverse of 0 is infinite."""
-        if not self.places:
-            return alpha
-        at = np.array(self.places)
-        return alpha.at[at].set(1.0 / alpha[at])
-
-    def slopes(self, there: Float[Array, " p"]) -> Float[Array, " p"]:
-        """Derivative of alpha by the coordinates `there`, which may be multiplied by what is zero where it is
-        infinite."""
-        at, slopes = np.array(self.places), jnp.ones_like(there)
-        tiny = float(jnp.finfo(there.dtype).tiny) ** 0.25
-        return slopes.at[at].set(-1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2)
-
-    def inside(self, alpha: Float[Array, " p"], lower: Array, upper: Array) -> Float[Array, " p"]:
-        """alpha that came back from its inverse, which is rounded: inside its bounds, and exactly on one that
-        it has reached, for there it counts as held."""
-        at, eps = np.array(self.places), float(jnp.finfo(alpha.dtype).eps)
-        for bound in (lower[at], upper[at]):
-            reached = jnp.isfinite(bound) & (jnp.abs(alpha[at] - bound) <= 4 * eps * jnp.abs(bound))
-            alpha = alpha.at[at].set(jnp.where(reached, bound, alpha[at]))
-        return jnp.clip(alpha, lower, upper)
-
-    def bounds(
-        self, lower: Array | None, upper: Array | None, alpha0: Array
-    ) -> tuple[Array | None, Array | None]:
-        """Bounds of the coordinates, from bounds of alpha that are of one sign or both infinite.
-
-        Of one sign alpha stays finite, up to `_LONGEST` times its start: at infinity a decay is a constant,
-        and beside another one the model would lose a column there, and say nothing of what it was near it.
-        """
-        if not self.places or lower is None or upper is None:
-            return lower, upper
-        at = np.array(self.places)
-        longest = _LONGEST * jnp.abs(alpha0[at])
-        low, high = lower[at], upper[at]
-        every = jnp.isinf(low) & jnp.isinf(high)
-        far, near = jnp.minimum(high, longest), jnp.maximum(low, -longest)
-        new_low = jnp.where(high == 0, -jnp.inf, 1.0 / jnp.where(high == 0, 1.0, far))
-        new_high = jnp.where(low == 0, jnp.inf, 1.0 / jnp.where(low == 0, 1.0, near))
-        return (
-            lower.at[at].set(jnp.where(every, low, new_low)),
-            upper.at[at].set(jnp.where(every, high, new_high)),
-        )
 
 
 def _evaluate(there, args):

@@ -65,7 +65,9 @@ def run_program(
     # What a component adds is lost in the rounding of the cost, and nothing says where it should be.
     unseen = optimum.share < 8 * float(np.finfo(data.real).eps) ** 0.5
     status = solution.status
-    if status.converged and status.stop != "fit" and np.any(unseen & moved):
+    # Nor where all of a parameter moves the curve by less than that of the curve.
+    blind = optimum.blocks.without_effect(fit.setup.changes(optimum.alpha), optimum.size)
+    if status.converged and status.stop != "fit" and (np.any(unseen & moved) or np.any(blind)):
         status = status.as_vanished
     return dataclasses.replace(solution, optimum=optimum, status=status)
 

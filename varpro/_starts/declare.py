@@ -148,6 +148,16 @@ class Setup:
             values[i] = evaluated(tree, values, np)
         return values
 
+    def changes(self, alpha: np.ndarray) -> np.ndarray:
+        """By how much coordinates (p,) change when they change by all of themselves, or back to their starts;
+        a lifetime of any length by its inverse."""
+        start = np.abs(self.coordinates.start)
+        size = np.maximum(np.abs(alpha), start)
+        size, at = np.where(size > 0, size, 1.0), list(self.inverted)
+        with np.errstate(all="ignore"):
+            size[at] = np.maximum(size[at], alpha[at] ** 2 / start[at])
+        return size
+
     def started_at(self, alpha: np.ndarray) -> "Setup":
         """The same with the coordinates alpha (p,) as start."""
         start = dataclasses.replace(self.coordinates, start=np.asarray(alpha, float))

@@ -56,6 +56,16 @@ class ParameterCovariance(eqx.Module):
         variance = jnp.where((transform != 0) @ self.lost_alpha, jnp.inf, variance)
         return jnp.where((transform != 0) @ self.on_bound, jnp.nan, variance)
 
+    def without_effect(
+        self, changes: Float[np.ndarray, " p"], size: float
+    ) -> Bool[np.ndarray, " p"]:
+        """On the host: which coordinates move a curve of this size by no more than rounding when they change
+        by so much, as a lifetime does that is far below the spacing of x."""
+        seen = np.linalg.norm(np.asarray(self.half), axis=0) > 0
+        unit = np.where(seen, np.asarray(self.unit_alpha), 1.0)
+        moves = np.where(seen, np.abs(changes) / unit, 0.0)
+        return ~np.asarray(self.on_bound) & (moves <= 100 * np.finfo(moves.dtype).eps * size)
+
 
 class CoefficientCovariance(eqx.Module):
     """The share of the coefficients in `CovarianceBlocks`. The axis g has length 1 where all right-hand sides

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
 from .._problem.problem import Problem
@@ -78,6 +79,12 @@ class DatasetOptimum(eqx.Module):
             blocks=blocks,
             share=largest * size / jnp.sqrt(jnp.where(chisq > 0, chisq, 1.0)),
         )
+
+    @property
+    def size(self) -> float:
+        """On the host: the weighted size of the data, or of the largest component of the curve."""
+        left = float(np.sqrt(self.chisq))
+        return max(left, (left if left > 0 else 1.0) * float(np.max(self.share, initial=0.0)))
 
     def of_data(self, m: int, k: int) -> "DatasetOptimum":
         """The record of the first m samples and k right-hand sides; the others were filled up."""
