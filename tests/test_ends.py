@@ -308,3 +308,4 @@ def test_a_lifetime_that_no_sample_tells_is_no_success(kind):
     peak = vp.Gaussian("g", center=0.0, width=1.5) + vp.Constant("c")
     assert vp.fit(peak, x, even).success
     assert vp.fit(peak, {"a": (x, even), "b": (x, 2 * even)}).success
+    assert vp.fit_many(peak, x, even[None]).success.all()

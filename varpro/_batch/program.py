@@ -22,6 +22,8 @@ from .ends import at_natural_ends, by_lanes, ends_of, moments_at, own_and_common
 
 # Difference of sums, in units of their rounding, that tells nothing.
 _CANCELLED = 16
+# A part of the largest x that is none of it.
+_NOTHING = 1e-6
 
 
 @program
@@ -117,7 +119,7 @@ def _statistics(
     eye = jnp.eye(p, dtype=alpha.dtype)
     covariance, lost = inverse(jnp.where(both, seen.kaufman, eye)) if p else (eye, on_bound)
     covariance = jnp.where(both, covariance, 0.0)
-    lost = (lost | without_effect(at, seen, alpha)) & ~on_bound
+    lost = (lost | without_effect(columns, at, seen, alpha)) & ~on_bound
     withheld = on_bound & ~held
     values, coef = variances(columns, alpha, seen, covariance, 1.0, lost, on_bound, withheld)
     if not known:
@@ -140,10 +142,13 @@ def scaled(variance: Array, noise: Array | float) -> Array:
     return jnp.where(jnp.isinf(variance), jnp.inf, variance * noise)
 
 
-def without_effect(at: Moments, seen: Moments, alpha: Float[Array, " p"]) -> Bool[Array, " p"]:
+def without_effect(
+    columns: Assembled, at: Moments, seen: Moments, alpha: Float[Array, " p"]
+) -> Bool[Array, " p"]:
     """Which parameters move the curve `at` an end by no more than rounding, as far as is `seen`.
 
-    Either when they change by all of themselves, as those of a component do whose coefficient is zero; or
+    Either when they change by all of themselves, or by the largest x where they are nothing beside that and its
+    inverse, as a center at 0; so it is with a component whose coefficient is zero. Or
     beside what coefficients can do as well: with F the derivative and T = G^{-1} Phi^T F, what is left of F is
     the difference F^T F - T^T G T, which is rounding where columns in T all but cancel, as those of a constant
     and of a lifetime of a million spans do."""
@@ -151,7 +156,11 @@ def without_effect(at: Moments, seen: Moments, alpha: Float[Array, " p"]) -> Boo
     sizes = jnp.sqrt(jnp.diagonal(seen.gram).real)
     taken = jnp.sum(sizes[:, None] * jnp.abs(inverse(seen.gram)[0] @ seen.cross), axis=0)
     rounding = _CANCELLED * float(jnp.finfo(alpha.dtype).eps) * taken**2
-    return (left * alpha**2 <= _rounding(at, alpha)) | (left <= rounding)
+    change = jnp.abs(alpha)
+    if len(xs := jax.tree.leaves(columns.x)) == 1 and change.size:
+        most = jnp.max(jnp.abs(jnp.asarray(xs[0], alpha.dtype)))
+        change = jnp.where(change < _NOTHING * jnp.minimum(most, 1 / most), most, change)
+    return (left * change**2 <= _rounding(at, alpha)) | (left <= rounding)
 
 
 def _rounding(at: Moments, alpha: Array) -> Float[Array, ""]:

@@ -246,7 +246,7 @@ def _mixed_block(
 
         _, _, slope, full = parts(at.full)
         back, lost, towards, kaufman = parts(seen.kaufman)
-        lost = lost | (without_effect(at, seen, whole)[of_l] & inside)
+        lost = lost | (without_effect(outer, at, seen, whole)[of_l] & inside)
         out = {"chisq": at.squares * precise, "dof": dof, "alpha": alpha, "cost": at.cost * small}
         out |= {"status": end.status, "steps": end.steps}
         if spread is None:
