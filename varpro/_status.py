@@ -48,7 +48,7 @@ class STOP(eqx.Enumeration):
         "No step reduces the cost although the gradient is not zero: two parameters have run "
         "together, or one has run off. Of a function of your own, look at its derivative, too."
     )
-    vanished = "A parameter has run off to where the residual no longer depends on it."
+    vanished = "A parameter is where the residual no longer depends on it."
     merged = (
         "Two components have run together: they have one shape, and coefficients of opposite sign that are "
         "far larger than their sum. The data tell of fewer components, or other starts do of more."
