@@ -72,7 +72,7 @@ plt.show()
 
 voxel = fit[30, 20]
 print(voxel)
-labels = vp.Labels(x="b (s/mm$^2$)", y="signal / signal at b = 0")
+labels = vp.Labels(x="b (s/mm²)", y="signal / signal at b = 0")
 voxel.plot(labels=labels, fig=plt.figure(figsize=(6, 4)))
 plt.show()
 
@@ -81,6 +81,6 @@ plt.show()
 
 fig = plt.figure(figsize=(7, 2.6))
 fit.plot_histograms(["tissue.rate", "blood"], weight="tissue", fig=fig)
-fig.axes[0].set_xlabel("diffusion of tissue (mm$^2$/s)")
+fig.axes[0].set_xlabel("diffusion of tissue (mm²/s)")
 fig.axes[1].set_xlabel("amplitude of blood")
 plt.show()
