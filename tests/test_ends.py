@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import scipy.optimize
 from published_models import NIST, lre, published, run
 
 import varpro as vp
@@ -309,3 +310,38 @@ def test_a_lifetime_that_no_sample_tells_is_no_success(kind):
     assert vp.fit(peak, x, even).success
     assert vp.fit(peak, {"a": (x, even), "b": (x, 2 * even)}).success
     assert vp.fit_many(peak, x, even[None]).success.all()
+
+
+def test_a_parameter_of_many_columns_is_told_by_those_that_are_not_zero():
+    # A distribution under one background: places where nothing is have coefficients of zero.
+    places = np.linspace(0.5, 6.0, 12)
+
+    def spread(theta, x):
+        return jnp.exp(-x[:, None] / places - theta["loss"] * x[:, None])
+
+    weights = np.where(abs(places - 2.0) < 0.6, 1.0, 0.0)
+    y = np.asarray(spread({"loss": 0.05}, X)) @ weights + 1e-3 * noise(3)
+    model = vp.Custom("", spread, {"loss": 0.06})
+    fit = vp.fit(model, X, y, nonnegative=True, smooth={"c*": 1e-4})
+    assert np.any(fit.coef == 0) and np.any(fit.coef > 0)
+    assert fit.success, fit.message
+    rows, zeros = 1e-2 * np.diff(np.eye(12), 2, axis=0), np.zeros(10)
+
+    def left(loss):
+        phi = np.asarray(spread({"loss": loss}, X))
+        return scipy.optimize.nnls(np.concatenate([phi, rows]), np.concatenate([y, zeros]))
+
+    step = 1e-2 * fit["loss"].stderr
+    costs = [left(fit.alpha[0] + d)[1] for d in (-step, 0.0, step)]
+    assert costs[1] <= min(costs) * (1 + 1e-9)
+    np.testing.assert_allclose(fit.coef, left(fit.alpha[0])[0], atol=1e-6)
+
+    # Of columns that are made each of a lifetime of its own, as a dict tells, one that is zero tells nothing.
+    def two(theta, x):
+        return {"a": jnp.exp(-x / theta["s"]), "b": jnp.exp(-x / theta["t"])}
+
+    y = np.exp(-X / 2.0) - 0.2 * np.exp(-X / 9.0) + 1e-2 * noise(4)
+    fit = vp.fit(
+        vp.Custom("", two, {"s": 2.1, "t": 15.0}), X, y, bounds={"t": (8, 30)}, nonnegative=True
+    )
+    assert fit["b"].value == 0 and (fit.success, fit.stop) == (False, "vanished")

@@ -62,14 +62,28 @@ def run_program(
         raise InputError(REAL_DATA)
     moved, names = fit.moved, fit.setup.layout.names
     check_columns(fit.model, optimum.start_size, optimum.start, moved, names)
-    # What a component adds is lost in the rounding of the cost, and nothing says where it should be.
-    unseen = optimum.share < 8 * float(np.finfo(data.real).eps) ** 0.5
     status = solution.status
-    # Nor where all of a parameter moves the curve by less than that of the curve.
-    blind = optimum.blocks.without_effect(fit.setup.changes(optimum.alpha), optimum.size)
-    if status.converged and status.stop != "fit" and (np.any(unseen & moved) or np.any(blind)):
+    if status.converged and status.stop != "fit" and _has_vanished(fit, optimum, data):
         status = status.as_vanished
     return dataclasses.replace(solution, optimum=optimum, status=status)
+
+
+def _has_vanished(fit: Ready, optimum: DatasetOptimum, data: Data) -> bool:
+    """Whether some parameter has no effect at the end of a search."""
+    # All of it moves the curve by less than the rounding of that.
+    if np.any(optimum.blocks.without_effect(fit.setup.changes(optimum.alpha), optimum.size)):
+        return True
+    # What every column adds that it moves is lost in the rounding of the cost, and nothing says where it should be.
+    unseen = optimum.share < 8 * float(np.finfo(data.real).eps) ** 0.5
+    if not np.any(unseen & fit.moved):
+        return False
+    layout, rows = fit.setup.layout, fit.model.made_of()
+    roots = [layout.roots(j) for j in range(len(layout.names))]
+    for i in layout.free:
+        moves = np.array([any(i in roots[j] for j in row) for row in rows])
+        if moves.any() and np.all(unseen[moves]):
+            return True
+    return False
 
 
 @program

@@ -364,15 +364,9 @@ def judged_together(model: Model, layout: Layout) -> list[list[int]]:
 
 def _moved_by(model: Model, layout: Layout) -> list[frozenset[int]]:
     """The free nonlinear parameters on which each column depends."""
-    found, first = {}, 0
-    for group in model.groups:
-        for j in range(group.width):
-            one = group.formula.elementwise
-            ids = {i for key in group.index for i in (key[j : j + 1] if one else key)}
-            sources = {root for i in ids for root in layout.roots(i)}
-            found[model.columns[first + j]] = frozenset(sources & set(layout.free))
-        first += group.width
-    return [found[model.columns[i]] for i in model.order]
+    roots, free = [layout.roots(i) for i in range(len(layout.names))], set(layout.free)
+    found = [free & {root for i in row for root in roots[i]} for row in model.made_of()]
+    return [frozenset(found[i]) for i in model.order]
 
 
 def _randomness(fit: Fitted) -> Iterator[Finding]:

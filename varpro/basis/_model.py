@@ -61,6 +61,16 @@ class _Group(eqx.Module):
         tells = type(self.formula).support is not AbstractBasis.support
         return self.formula.elementwise and tells
 
+    def made_of(self) -> list[frozenset[int]]:
+        """Positions among all q of the parameters on which each column depends."""
+        if self.formula.elementwise:
+            return [frozenset(ids[j] for ids in self.index) for j in range(self.width)]
+        every = [ids[0] for ids in self.index]
+        rows = self.formula.column_parameters
+        if rows is None:
+            return [frozenset(every)] * self.width
+        return [frozenset(every[i] for i in row) for row in rows]
+
     def support(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ArrayIn] | None:
         """Lowest and highest x (width,) of each column; None without such ends."""
         return self.formula.support(dict(zip(self.keys, self.pick(values), strict=True)))
@@ -218,14 +228,12 @@ class Model(eqx.Module):
 
     def moved_by(self, parameters: Sequence[int]) -> np.ndarray:
         """Flags (n,) of the columns that depend on any of the parameters with these indices."""
-        flags = []
-        for group in self.groups:
-            member = np.isin(group.index, parameters)
-            group_flags = (
-                member.any(axis=0) if group.formula.elementwise and group.keys else member.any()
-            )
-            flags.append(np.broadcast_to(group_flags, group.width))
-        return np.concatenate(flags)
+        wanted = set(parameters)
+        return np.array([not wanted.isdisjoint(row) for row in self.made_of()], bool)
+
+    def made_of(self) -> list[frozenset[int]]:
+        """The indices of the parameters on which each of the n columns depends."""
+        return [row for group in self.groups for row in group.made_of()]
 
     def partials(self, x: PyTree, values: Float[ArrayIn, " q"]) -> Partials | None:
         """Derivatives of the columns by the q parameter values; None if there are none."""
