@@ -4,6 +4,8 @@ Each is an operator that knows only its product, and beside it stands the matrix
 coefficients eliminated by dense algebra.
 """
 
+from typing import Any
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -85,7 +87,7 @@ def test_the_axis_of_a_tomogram_is_found_with_the_image():
     def cost(axis):
         return least_cost(dense({"axis": axis}), y.ravel(), rows)
 
-    found = scipy.optimize.minimize_scalar(cost, bracket=(0.6, 1.0), tol=1e-10)
+    found: Any = scipy.optimize.minimize_scalar(cost, bracket=(0.6, 1.0), tol=1e-10)
     assert abs(fit["axis"].value - found.x) < 1e-4 * fit["axis"].stderr + 1e-6
     phi = dense({"axis": found.x})
     image = np.linalg.solve(phi.T @ phi + rows.T @ rows, phi.T @ y.ravel())
@@ -131,7 +133,7 @@ def test_a_background_of_many_knots_under_a_peak():
     def cost(center):
         return least_cost(dense({"center": center}), y, rows)
 
-    best = scipy.optimize.minimize_scalar(cost, bracket=(0.41, 0.43), tol=1e-10)
+    best: Any = scipy.optimize.minimize_scalar(cost, bracket=(0.41, 0.43), tol=1e-10)
     assert abs(found.value["center"] - best.x) < 1e-6
     assert abs(found.cost / best.fun - 1) < 1e-8
     assert abs(found.coef["height"] - 1.5) < 0.05
