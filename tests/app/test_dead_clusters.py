@@ -59,7 +59,11 @@ def cluster():
     """Two workers, in processes that speak TCP, of little memory; a task is given up after two."""
     from dask import config
 
-    settings = {"distributed.scheduler.allowed-failures": 1}
+    # A worker that begins anew may take long where the cores are busy, and is waited for.
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.deploy.lost-worker-timeout": "300 s",
+    }
     with (
         config.set(settings),
         distributed.LocalCluster(

@@ -93,7 +93,7 @@ VALUES = {
 # Texts of configurations, and what is said behind the name of the file.
 TEXTS = {
     "": ": the configuration is empty.",
-    "\t": ":1:1 not valid YAML: found character '\\t' that cannot start any token.",
+    "\t": ":1:1 not valid YAML: a tab; YAML indents with blanks.",
     "- a": ":1 expected keys such as 'data:' and 'model:' at the top.",
     "a": ":1 expected keys such as 'data:' and 'model:' at the top.",
     "a: [": ":1:5 not valid YAML: expected the node content, but found '<stream end>'.",

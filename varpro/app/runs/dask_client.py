@@ -20,6 +20,9 @@ from ..plan.plan import Plan
 PATIENCE = 20
 # Workers of this machine that may die of one task, before it is given up for a while.
 _MOST_DEATHS = 3
+# A process that replaces a lost one is waited for, however long it takes to begin where the cores are busy; by
+# default a cluster of this machine gives its place up after 15 s, and no other one comes.
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "300 s"}
 
 
 @contextlib.contextmanager
@@ -29,6 +32,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
     **Raises:** `InputError` where nobody answers, or dask is not installed.
     """
     try:
+        from dask import config
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise vp.InputError(
@@ -43,7 +47,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[Any]:
             with _reached(Client, address) as client:
                 yield client
             return
-        with _safe_path(), _local(LocalCluster, workers) as cluster:
+        with config.set(_PATIENT), _safe_path(), _local(LocalCluster, workers) as cluster:
             with Client(cluster, set_as_default=False) as client:
                 yield client
 
