@@ -6,7 +6,7 @@ that new starts, bounds or fixed values never compile anew.
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -90,6 +90,11 @@ class Layout(eqx.Module):
     def roots(self, i: int) -> set[int]:
         """The parameters from which parameter i takes its value."""
         return next((names_in(tree) for j, tree in self.formulas if j == i), {self.source[i]})
+
+    def free_of(self, rows: Sequence[Collection[int]]) -> list[frozenset[int]]:
+        """The free parameters from which each of these sets of parameters takes its values."""
+        roots, free = [self.roots(i) for i in range(len(self.names))], frozenset(self.free)
+        return [free & {root for i in row for root in roots[i]} for row in rows]
 
     def values(self, alpha: Float[Array, " p"], numbers: "Numbers") -> Float[Array, " q"]:
         """All q values for the free coordinates `alpha`.

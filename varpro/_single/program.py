@@ -77,10 +77,10 @@ def _has_vanished(fit: Ready, optimum: DatasetOptimum, data: Data) -> bool:
     unseen = optimum.share < 8 * float(np.finfo(data.real).eps) ** 0.5
     if not np.any(unseen & fit.moved):
         return False
-    layout, rows = fit.setup.layout, fit.model.made_of()
-    roots = [layout.roots(j) for j in range(len(layout.names))]
+    layout = fit.setup.layout
+    rows = layout.free_of(fit.model.made_of())
     for i in layout.free:
-        moves = np.array([any(i in roots[j] for j in row) for row in rows])
+        moves = np.array([i in row for row in rows])
         if moves.any() and np.all(unseen[moves]):
             return True
     return False

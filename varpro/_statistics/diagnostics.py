@@ -364,9 +364,8 @@ def judged_together(model: Model, layout: Layout) -> list[list[int]]:
 
 def _moved_by(model: Model, layout: Layout) -> list[frozenset[int]]:
     """The free nonlinear parameters on which each column depends."""
-    roots, free = [layout.roots(i) for i in range(len(layout.names))], set(layout.free)
-    found = [free & {root for i in row for root in roots[i]} for row in model.made_of()]
-    return [frozenset(found[i]) for i in model.order]
+    found = layout.free_of(model.made_of())
+    return [found[i] for i in model.order]
 
 
 def _randomness(fit: Fitted) -> Iterator[Finding]:
