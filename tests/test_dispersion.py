@@ -223,11 +223,13 @@ def best_on_shifted_axes(y, delay, counts, free):
     start = np.stack([[40.0, 20.0 + j, 1.0] for j in range(y.shape[1])], axis=1)
     z = np.r_[0.7, 9.0, 0.25, 0.12, start.ravel()]
     z[~free] = 0.0
+    # Where nothing was counted so small a share of the mean stands for it, that no mean is below zero.
+    told = np.maximum(y, np.finfo(float).eps ** 0.5 * y.mean(axis=0)) if counts else y
     for _ in range(60):
         curve, jac = on_shifted_axes(z, delay)
         weight = 1 / curve.ravel() if counts else np.ones(y.size)
         gram = jac[:, free].T @ (weight[:, None] * jac[:, free])
-        step = np.linalg.solve(gram, jac[:, free].T @ (weight * (y - curve).ravel()))
+        step = np.linalg.solve(gram, jac[:, free].T @ (weight * (told - curve).ravel()))
         z[free] += step
         if np.abs(step / np.sqrt(np.diag(np.linalg.inv(gram)))).max() < 1e-9:
             break

@@ -30,7 +30,7 @@ LOSSES = {
 
 def test_each_loss_is_that_of_scipy_with_its_own_derivatives(rng):
     """Searches take a loss as three functions of one number: where these are right, so is what follows."""
-    scale, unit = 0.7, 3.0
+    scale, unit, none = 0.7, np.asarray(3.0), np.zeros(())
     # On both sides of the corner of huber's loss, and of where cauchy's bends the other way.
     size = np.r_[0.0, 1e-4, 0.1, 0.3, 0.69, 0.71, 1.5, 4.0, 30.0]
     size, sign = np.r_[size, 0.5], np.r_[-1, 1, -1, 1, -1, 1, -1, 1, -1, 1]
@@ -47,7 +47,7 @@ def test_each_loss_is_that_of_scipy_with_its_own_derivatives(rng):
             return [
                 (
                     *(cost(model, y, given, unit), weights(model, y, given, unit)),
-                    *(pointwise(model, y, given, unit, 0.0), spread(model, y, given, unit, 7.0)),
+                    *(pointwise(model, y, given, unit, none), spread(model, y, given, unit, 7.0)),
                 )
                 for cost, weights, pointwise, spread in each
             ]
@@ -136,7 +136,7 @@ def test_several_curves_without_a_nonlinear_parameter_end_where_each_does_alone(
     y = np.stack([OUTLIER, OUTLIER[::-1]], axis=1)
     held = vp.Exp("e", tau=3.0) + vp.Constant("c")
     for model, noise in ((LINE, "cauchy"), (held, "poisson")):
-        fix = {"fix": "*"} if model is held else {}
+        fix: Any = {"fix": "*"} if model is held else {}
         alone = [vp.fit(model, X, one, noise=noise, **fix) for one in y.T]
         coef = np.stack([one.coef for one in alone], axis=1)
         whole = vp.fit(model, X, y, noise=noise, **fix)

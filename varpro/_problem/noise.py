@@ -345,7 +345,7 @@ def _nowhere(given: Float[Array, " m"]) -> Float[Array, ""]:
     return jnp.full((), jnp.inf, given.dtype)
 
 
-def _size(resid: Inexact[ArrayIn, " m"]) -> Float[ArrayIn, " m"]:
+def _size(resid: Any) -> Any:
     """Of a complex residual its distance, whatever its phase."""
     return abs(resid) if np.iscomplexobj(resid) else resid
 
