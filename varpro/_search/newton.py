@@ -101,6 +101,9 @@ def minimum(
     start = _inside(start, lower, upper)
     final, most = slacks.last, _PLAIN if plain else _STEPS
 
+    # Traced once, for its shapes and in the loop.
+    point = jax.jit(point)
+
     def body(state: _State) -> _State:
         new, at = point(state.trial, state.slack, state.at.more), state.at
         first = ~jnp.isfinite(at.cost)
