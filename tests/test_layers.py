@@ -15,7 +15,7 @@ import varpro
 
 ROWS = {
     "varpro": [
-        "_errors _status _types _text _equality _programs",
+        "_errors _status _types _text _equality _places _programs",
         "_given linalg",
         "_parameters",
         "basis",

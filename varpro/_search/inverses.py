@@ -19,23 +19,25 @@ class Inverses(eqx.Module):
         """The coordinates with those inverses, and from them alpha. The inverse of 0 is infinite."""
         if not self.places:
             return alpha
-        at = np.array(self.places)
-        return alpha.at[at].set(1.0 / alpha[at])
+        mine = self._mine(alpha)
+        return jnp.where(mine, 1.0 / jnp.where(mine, alpha, 1.0), alpha)
+
+    def _mine(self, alpha: Array) -> np.ndarray:
+        return np.isin(np.arange(alpha.shape[0]), self.places)
 
     def slopes(self, there: Float[Array, " p"]) -> Float[Array, " p"]:
         """Derivative of alpha by the coordinates `there`, which may be multiplied by what is zero where it is
         infinite."""
-        at, slopes = np.array(self.places), jnp.ones_like(there)
         tiny = float(jnp.finfo(there.dtype).tiny) ** 0.25
-        return slopes.at[at].set(-1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2)
+        return jnp.where(self._mine(there), -1.0 / jnp.maximum(jnp.abs(there), tiny) ** 2, 1.0)
 
     def inside(self, alpha: Float[Array, " p"], lower: Array, upper: Array) -> Float[Array, " p"]:
         """alpha that came back from its inverse, which is rounded: inside its bounds, and exactly on one that
         it has reached, for there it counts as held."""
-        at, eps = np.array(self.places), float(jnp.finfo(alpha.dtype).eps)
-        for bound in (lower[at], upper[at]):
-            reached = jnp.isfinite(bound) & (jnp.abs(alpha[at] - bound) <= 4 * eps * jnp.abs(bound))
-            alpha = alpha.at[at].set(jnp.where(reached, bound, alpha[at]))
+        mine, eps = self._mine(alpha), float(jnp.finfo(alpha.dtype).eps)
+        for bound in (lower, upper):
+            reached = jnp.isfinite(bound) & (jnp.abs(alpha - bound) <= 4 * eps * jnp.abs(bound))
+            alpha = jnp.where(mine & reached, bound, alpha)
         return jnp.clip(alpha, lower, upper)
 
     def bounds(
@@ -48,14 +50,13 @@ class Inverses(eqx.Module):
         """
         if not self.places or lower is None or upper is None:
             return lower, upper
-        at = np.array(self.places)
-        longest = _LONGEST * jnp.abs(alpha0[at])
-        low, high = lower[at], upper[at]
+        mine, longest = self._mine(alpha0), _LONGEST * jnp.abs(alpha0)
+        low, high = lower, upper
         every = jnp.isinf(low) & jnp.isinf(high)
         far, near = jnp.minimum(high, longest), jnp.maximum(low, -longest)
         new_low = jnp.where(high == 0, -jnp.inf, 1.0 / jnp.where(high == 0, 1.0, far))
         new_high = jnp.where(low == 0, jnp.inf, 1.0 / jnp.where(low == 0, 1.0, near))
         return (
-            lower.at[at].set(jnp.where(every, low, new_low)),
-            upper.at[at].set(jnp.where(every, high, new_high)),
+            jnp.where(mine & ~every, new_low, lower),
+            jnp.where(mine & ~every, new_high, upper),
         )
