@@ -15,7 +15,8 @@ import varpro
 
 ROWS = {
     "varpro": [
-        "_errors _status _types _text _equality _places _programs",
+        "_errors _status _types _text _equality _programs",
+        "_places",
         "_given linalg",
         "_parameters",
         "basis",
