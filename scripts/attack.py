@@ -49,7 +49,7 @@ data: {path: %s, variable: counts, x: time}
 model:
   fast: {kind: exp, tau: 1.0}
   bg: {kind: constant}
-fit: {share: none, noise: poisson, block: 8}
+fit: {share: none, block: 8}
 compute: {workers: 2%s}
 output: {dir: %s, report: none, plots: []}
 """
