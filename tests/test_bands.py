@@ -1,5 +1,7 @@
 """Bands, joint covariances and leverage: against dense twins, lmfit and stored answers."""
 
+import functools
+
 import jax.numpy as jnp
 import lmfit
 import numpy as np
@@ -142,6 +144,7 @@ def test_bands_of_components_are_those_of_their_terms():
         np.testing.assert_allclose(bands[name].stderr, spread(term, p, cov, NEW), rtol=1e-8)
 
 
+@functools.cache
 def wave_and_decay():
     """A sine without a coefficient, a decay and a constant: the model, the same of all four numbers
     (w, tau, decay, bg), and data."""

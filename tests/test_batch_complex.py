@@ -173,13 +173,15 @@ def test_order_blocks_and_units_change_nothing(kind):
 
 def test_a_dead_a_broken_and_a_masked_voxel_harm_only_themselves():
     y, mask = Y.copy(), np.ones(Y.shape, bool)
-    plain = vp.fit_many(FREE, T, y, mask=mask)
+    options: dict = {"weights": np.ones(Y.shape), "absolute_sigma": True}
+    options["bounds"] = {"b.rate": (0.0, 300.0), "a.freq": (-100.0, 100.0)}
+    plain = vp.fit_many(FREE, T, y, mask=mask, **options)
     y[3] = 0.0
     y[5, 7] = complex(1.0, np.nan)
     # Eight real numbers are sought: three complex ones are six, four are just enough.
     mask[7, 3:] = False
     mask[8, 4:] = False
-    fit = vp.fit_many(FREE, T, y, mask=mask)
+    fit = vp.fit_many(FREE, T, y, mask=mask, **options)
     assert fit.counts["bad_data"] == 1 and fit.counts["no_data"] == 1
     assert np.isnan(fit.alpha[[5, 7]]).all() and np.isnan(fit.coef[[5, 7]]).all()
     assert fit.dof[8] == 0 and np.isfinite(fit.coef[8]).all()
@@ -197,29 +199,25 @@ def test_starts_of_each_voxel_from_bins_and_neighbours_and_what_is_left_out():
     np.testing.assert_allclose(own.chisq, plain.chisq, rtol=1e-6)
 
 
-# All three, of real data: tests/test_batch.py. The distance of a complex residual they have in common.
-@pytest.mark.parametrize("noise", ["huber", "cauchy"])
-def test_robust_losses_take_a_complex_residual_by_its_distance(noise):
+# The distance of a complex residual is what all losses have in common. Batches with each of them:
+# tests/test_batch.py; a complex one with another loss, and each loss of a complex residual: tests/test_noise.py.
+def test_a_robust_loss_takes_a_complex_residual_by_its_distance():
     y = Y[:3].copy()
     y[:, ::13] += 3.0 * np.exp(1j * np.arange(len(y[0, ::13])))
-    scale, rho = 0.1, {
-        "huber": lambda s: np.where(s <= 1, s, 2 * np.sqrt(s) - 1),
-        "cauchy": np.log1p,
-    }[noise]  # fmt: skip
-    batch = vp.fit_many(FREE, T, y, noise=noise, loss_scale=scale, ftol=1e-14)
+    scale = 0.1
+    batch = vp.fit_many(FREE, T, y, noise="huber", loss_scale=scale, ftol=1e-14)
     i = 1
     at = np.r_[batch.alpha[i], batch.coef[i].real, batch.coef[i].imag]
 
     def loss(u):
         v = at * u
         waves = np.exp(np.outer(T, [2j * np.pi * v[0] - v[1], 2j * np.pi * v[2] - v[3]]))
-        return rho(np.abs((waves @ (v[4:6] + 1j * v[6:]) - y[i]) / scale) ** 2).sum()
+        z = np.abs((waves @ (v[4:6] + 1j * v[6:]) - y[i]) / scale)
+        return np.where(z <= 1, z**2, 2 * z - 1).sum()
 
     best = minimize(loss, np.ones(8), method="BFGS", options={"gtol": 1e-7})
     np.testing.assert_allclose(best.x, 1.0, atol=2e-4)
-    if noise != "huber":
-        return
-    one = vp.fit(FREE, T, y[i], noise=noise, loss_scale=scale)
+    one = vp.fit(FREE, T, y[i], noise="huber", loss_scale=scale)
     assert one.success and np.all(np.abs(one.alpha - batch.alpha[i]) < 1e-3 * one.alpha_stderr)
     np.testing.assert_allclose(one.coef_stderr, batch.coef_stderr[i], rtol=1e-3)
 
@@ -253,7 +251,7 @@ def test_real_columns_and_single_precision():
 
 
 def test_lines_share_a_receiver_and_have_the_rest_to_themselves():
-    y = Y[:3] * np.exp(-1j * np.angle(Y[:3, :1]))
+    y = Y[:2] * np.exp(-1j * np.angle(Y[:2, :1]))
     shared = vp.fit_many(REAL, T, y, share="rx.*", real_coefficients=True)
     sets = {f"v{i}": (T, one) for i, one in enumerate(y)}
     joint = vp.fit(REAL, sets, share=["rx.*"], real_coefficients=True)
@@ -261,17 +259,17 @@ def test_lines_share_a_receiver_and_have_the_rest_to_themselves():
     phase = shared["rx.phase"]
     assert phase.value[0] == pytest.approx(joint["rx.phase"].value, abs=1e-6)
     assert phase.stderr[0] == pytest.approx(joint["rx.phase"].stderr, rel=1e-4)
-    np.testing.assert_allclose(shared["a"].value[2], joint["v2"].coef[0], rtol=1e-5)
+    np.testing.assert_allclose(shared["a"].value[1], joint["v1"].coef[0], rtol=1e-5)
 
 
 def test_lines_share_their_widths_with_complex_coefficients():
     wave = vp.ComplexExp("a", freq=11.0, rate=18.0)
-    y, sets = Y[:3], {f"v{i}": (T, one) for i, one in enumerate(Y[:3])}
+    y, sets = Y[:2], {f"v{i}": (T, one) for i, one in enumerate(Y[:2])}
     shared, joint = vp.fit_many(wave, T, y, share="*.rate"), vp.fit(wave, sets, share=["*.rate"])
     np.testing.assert_allclose(shared["a.rate"].value[0], joint["a.rate"].value, rtol=1e-5)
     np.testing.assert_allclose(shared["a.rate"].stderr[0], joint["a.rate"].stderr, rtol=1e-4)
     np.testing.assert_allclose(shared["a.freq"].value[1], joint["v1.a.freq"].value, rtol=1e-5)
-    dof = 2 * y.size - 1 - 3 * 3
+    dof = 2 * y.size - 1 - 2 * 3
     assert joint.dof == dof
 
 

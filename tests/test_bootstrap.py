@@ -26,6 +26,18 @@ def drawn(fit, kind, number, key=0):
     return np.asarray(y), None if weights is None else np.asarray(weights)
 
 
+@eqx.filter_jit
+def _draws(problem, source, keys, kind):
+    return jax.vmap(lambda key: _bootstrap.draw(problem, source, key, kind))(keys)
+
+
+def all_drawn(fit, kind, count):
+    """The weights (count, m) of the first replicates."""
+    source, problem = _bootstrap._source(fit, kind), refit_problem(fit).problem
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(count))
+    return np.asarray(_draws(problem, source, keys, kind)[1])
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "poisson"])
 def test_a_replicate_is_the_fit_of_its_data(kind):
     if kind == "poisson":
@@ -161,7 +173,7 @@ def test_intervals_are_quantiles_and_say_what_was_left_out():
     boot = fit.bootstrap(300, "case")
     # Of ten samples some draws hold fewer than five distinct ones, or none of the fast decay.
     assert 0 < boot.failed < 100
-    few = np.array([np.count_nonzero(drawn(fit, "case", i)[1]) < 5 for i in range(300)])
+    few = np.count_nonzero(all_drawn(fit, "case", 300), axis=1) < 5
     assert few.any() and np.all(boot.status[few] == "singular")
     # Of the others those may be singular whose columns are: how nearly, rounding decides.
     assert np.sum(boot.status[~few] == "singular") <= 3

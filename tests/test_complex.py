@@ -1,7 +1,10 @@
 """Complex data whose coefficients are complex, or real with phases as parameters."""
 
+import functools
+
 import numpy as np
 import pytest
+from dense_problem import dense
 from scipy.optimize import least_squares
 
 import varpro as vp
@@ -34,6 +37,26 @@ def curve(v):
 
 def parts(y):
     return np.concatenate([y.real, y.imag])
+
+
+@functools.cache
+def of_two(weighted):
+    """Of two right-hand sides frequencies, rates, phase and amplitudes (2, 2) by one dense problem in real
+    numbers; the data (m, 2), and weights that both have."""
+    y = np.stack([signal(), signal(seed=1)], axis=1)
+    w = np.random.default_rng(3).uniform(0.5, 2.0, T.size) if weighted else np.ones(T.size)
+    x = T + DELAY
+
+    def both(z):
+        f, r, phase, amplitudes = z[:2], z[2:4], z[4], z[5:].reshape(2, 2)
+        angle = 2 * np.pi * f * x[:, None] + phase
+        falls = np.exp(-r * x[:, None])
+        return np.concatenate(
+            [(falls * np.cos(angle)) @ amplitudes, falls * np.sin(angle) @ amplitudes]
+        )
+
+    start = [10.0, -40.0, 20.0, 30.0, 0.5, 3.0, 3.0, 1.5, 1.5]
+    return y, w, dense(both, parts(y), start, np.concatenate([w, w])[:, None])
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -74,24 +97,24 @@ def test_amplitudes_obey_bounds_and_relations():
     free = vp.fit(model, T, y, real_coefficients=True)
     same = vp.fit(model, T, y, real_coefficients=True, nonnegative=True)
     np.testing.assert_allclose(same.alpha, free.alpha, rtol=1e-6)
-    held = vp.fit(model, T, y, real_coefficients=True, bounds={"b": (0.0, 1.0)})
-    assert held["b"].value == 1.0 and held.chisq > free.chisq
+    held = vp.fit(
+        model, T, y, real_coefficients=True, bounds={"a": (0.0, np.inf), "b": (2.0, np.inf)}
+    )
+    assert held["b"].value == 2.0 and held.chisq > free.chisq
     half = vp.fit(model, T, y, real_coefficients=True, relations={"b": {"a": 0.5}})
     assert half["b"].value == pytest.approx(0.5 * half["a"].value, rel=1e-12)
     assert half.dof == free.dof + 1
 
 
 def test_weights_of_single_values_and_many_right_hand_sides():
-    y, model = signal(), lines()
-    two = np.stack([y, signal(seed=1)], axis=1)
-    common = np.random.default_rng(3).uniform(0.5, 2.0, T.size)
-    plain = vp.fit(model, T, two, real_coefficients=True, weights=common)
+    two, common, plain = of_two(True)
     # The same weights for each, but told apart by a hair.
     each = np.stack([common, common * (1 + 1e-9)], axis=1)
-    apart = vp.fit(model, T, two, real_coefficients=True, weights=each)
-    np.testing.assert_allclose(apart.alpha, plain.alpha, rtol=1e-6)
-    np.testing.assert_allclose(apart.coef, plain.coef, rtol=1e-6)
-    np.testing.assert_allclose(apart.coef_stderr, plain.coef_stderr, rtol=1e-5)
+    apart = vp.fit(lines(), T, two, real_coefficients=True, weights=each)
+    found = [apart[n].value for n in ("a.freq", "b.freq", "a.rate", "b.rate", "rx.phase")]
+    np.testing.assert_allclose(found, plain.z[:5], rtol=1e-6)
+    np.testing.assert_allclose(apart.coef, plain.z[5:].reshape(2, 2), rtol=1e-6)
+    np.testing.assert_allclose(apart.coef_stderr, plain.stderr[5:].reshape(2, 2), rtol=1e-5)
     assert apart.chisq == pytest.approx(plain.chisq, rel=1e-6) and apart.dof == plain.dof
 
 
@@ -109,16 +132,16 @@ def test_profile_and_bootstrap_agree_with_the_covariance():
 def test_several_data_sets_with_real_amplitudes():
     sets = {"one": (T, signal()), "two": (T, signal(seed=1))}
     fit = vp.fit(lines(), sets, real_coefficients=True)
-    both = vp.fit(
-        lines(), T, np.stack([y for _, y in sets.values()], axis=1), real_coefficients=True
-    )
-    np.testing.assert_allclose(fit["one"].coef, both.coef[:, 0], rtol=1e-6)
-    assert fit.dof == both.dof and fit["one"]["a.freq"].value == pytest.approx(both["a.freq"].value)
+    _, _, both = of_two(False)
+    np.testing.assert_allclose(fit["one"].coef, both.z[[5, 7]], rtol=1e-6)
+    assert fit.dof == both.dof and fit["one"]["a.freq"].value == pytest.approx(both.z[0])
+
+
+WIDTHS = vp.ComplexExp("a", freq=11.0, tau=0.05) + vp.ComplexExp("b", freq=-39.0, fwhm=9.0)
 
 
 def test_complex_coefficients_carry_the_phase():
-    model = vp.ComplexExp("a", freq=11.0, tau=0.05) + vp.ComplexExp("b", freq=-39.0, fwhm=9.0)
-    fit = vp.fit(model, T, signal())
+    fit = vp.fit(WIDTHS, T, signal())
     real = vp.fit(lines(), T, signal(), real_coefficients=True)
     # At the pulse, and as the width of a Lorentzian line.
     phase = np.angle(fit["a"].value) - 2 * np.pi * fit["a.freq"].value * DELAY
@@ -163,7 +186,7 @@ def test_the_complex_covariance_is_the_spread_over_repeated_data():
     np.testing.assert_allclose(np.real(found + seen) / 2, parts[::2, ::2], atol=1e-12)
     np.testing.assert_allclose(np.imag(seen - found) / 2, parts[::2, 1::2], atol=1e-12)
     # Where rates are free too the model is an analytic function of complex parameters.
-    free = vp.fit(model, T, clean + 0.05 * noise[0], **known)
+    free = vp.fit(WIDTHS, T, clean + 0.05 * noise[0], **known)
     assert np.abs(free.complex_covariance("a")[1]).max() < 1e-9 * free["a"].stderr ** 2
     with pytest.raises(vp.InputError, match="The coefficients are real"):
         vp.fit(lines(), T, signal(), real_coefficients=True).complex_covariance()

@@ -266,12 +266,9 @@ def test_findings_do_not_mislead(rng):
     fit = vp.fit(vp.Oscillation("o", freq=0.5, tau=5.0), t, wave)
     sine = fit["o.sin"]
     assert abs(sine.value) < 3 * sine.stderr and not fit.diagnostics
-    # Powers of x far from zero are of almost one shape, which nobody has to be told.
+    # Powers of x far from zero are of almost one shape, and cancel each other, which nobody has to be told.
     x = np.linspace(595.0, 615.0, 60)
     peak = 3 * np.exp(-0.5 * ((x - 604) / 1.2) ** 2) + 2 + 0.01 * (x - 600)
-    model = vp.Gaussian("g", center=603.0, width=1.0) + vp.Polynomial("bg", degree=1)
-    assert not vp.fit(model, x, peak + 0.02 * rng.normal(size=60)).diagnostics
-    # Nor that powers of x cancel each other.
     cubic = vp.Gaussian("g", center=603.0, width=1.0) + vp.Polynomial("bg", degree=3)
     several = peak + 0.02 * rng.normal(size=(3, 60))
     assert not vp.fit(cubic, x, several[0]).diagnostics

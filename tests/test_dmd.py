@@ -15,6 +15,8 @@ from varpro._dmd.dmd import _directions
 from varpro._dmd.initial import leading_exactly
 
 FOLDER = pathlib.Path(__file__).parent / "oracles" / "dmd"
+# Bags of one size, so many at once: one program for all tests of the same data.
+BAGS = {"num_bags": 40, "bag_size": 30}
 
 
 def flow(k=24, m=50, noise=0.1, seed=0, real=True, signal=0):
@@ -147,16 +149,16 @@ def test_standard_errors_are_those_of_all_parameters_together():
 
 
 def test_errors_by_covariance_and_by_bags_are_the_spread_over_repeated_data():
-    fits = [vp.dmd(*flow(k=12, m=40, seed=i)[:2], 4) for i in range(60)]
+    fits = [vp.dmd(*flow(seed=i)[:2], 4) for i in range(60)]
     found = np.array([by_frequency(f.eigenvalues)[2:] for f in fits])
-    some = [vp.dmd(*flow(k=12, m=40, seed=i)[:2], 4, num_bags=40, key=i) for i in range(5)]
+    some = [vp.dmd(*flow(seed=i)[:2], 4, **BAGS, key=i) for i in range(5)]
     one, order = some[0], np.argsort(some[0].eigenvalues.imag)[2:]
     for part in (np.real, np.imag):
         spread = part(found).std(axis=0, ddof=1)
         by_bags = np.mean([part(f.bags.stderr)[order] for f in some], axis=0)
         assert np.all(np.abs(part(one.stderr)[order] / spread - 1) < 0.35)
         assert np.all(np.abs(by_bags / spread - 1) < 0.5)
-    assert one.bags.failed == 0 and one.bags.size == 24
+    assert one.bags.failed == 0 and one.bags.size == 30
     ratio = one.mode_std * one.bags.factor / one.mode_stderr
     assert 0.6 < np.median(ratio) < 1.4
     sizes = np.array([np.sort(f.amplitudes) for f in fits]).std(axis=0, ddof=1)
@@ -164,12 +166,12 @@ def test_errors_by_covariance_and_by_bags_are_the_spread_over_repeated_data():
 
 
 def test_bags_follow_their_key_and_forecast():
-    X, t, _ = flow(k=12, m=40)
-    one, same, other = (vp.dmd(X, t, 4, num_bags=10, bag_size=30, key=k) for k in (5, 5, 6))
+    X, t, _ = flow()
+    one, same, other = (vp.dmd(X, t, 4, **BAGS, key=k) for k in (5, 5, 6))
     np.testing.assert_array_equal(one.bags.eigenvalues, same.bags.eigenvalues)
     assert np.abs(one.bags.eigenvalues - other.bags.eigenvalues).max() > 0
     mean, std = one.forecast(np.array([1.0, 9.0]))
-    assert mean.shape == std.shape == (12, 2) and np.all(std > 0)
+    assert mean.shape == std.shape == (24, 2) and np.all(std > 0)
     every = np.stack(
         [
             ((p @ X.T).T @ np.exp(np.outer(v, [1.0 - t.min(), 9.0 - t.min()]))).real
@@ -250,7 +252,7 @@ def test_rows_on_disk_and_compressed_rows_give_the_same(tmp_path):
 @pytest.mark.parametrize("real", [True, False])
 def test_what_is_saved_comes_back_bit_by_bit(tmp_path, real):
     X, t, _ = flow(real=real)
-    fit = vp.dmd(X.reshape(4, 6, -1), t, 4 if real else 2, num_bags=4, bag_size=40)
+    fit = vp.dmd(X.reshape(4, 6, -1), t, 4 if real else 2, **BAGS)
     fit.save(tmp_path / "modes.nc")
     back = vp.load(tmp_path / "modes.nc")
     assert isinstance(back, vp.DmdResult) and back.equals(fit)
@@ -306,7 +308,7 @@ def test_single_precision():
 
 def test_report_frame_and_figure_tell_the_numbers():
     X, t, _ = flow()
-    fit = vp.dmd(X, t, 4, num_bags=4, bag_size=40)
+    fit = vp.dmd(X, t, 4, **BAGS)
     text = fit.report()
     assert "50 snapshots of 24 rows, real" in text and "converged" in text
     assert len(fit.to_frame()) == 4 and "growth_bags" in fit.to_frame()

@@ -69,8 +69,8 @@ def test_areas_are_the_joint_optimum_of_a_dense_fit_with_its_whole_covariance():
     errors = np.sqrt(np.diagonal(covariance))
     np.testing.assert_allclose(fit.alpha_stderr, errors[:2], rtol=1e-4)
     np.testing.assert_allclose(fit.coef_stderr, errors[2:].reshape(2, 5), rtol=1e-4)
-    free = vp.fit(MODEL, T, LABELLED)
-    apart = [abs(np.sum(one["a"].value - one["b"].value)) for one in (fit, free)]
+    free = dense([])[0][2:].reshape(2, 5)
+    apart = [abs(np.sum(a - b)) for a, b in ((fit["a"].value, fit["b"].value), free)]
     assert apart[0] < 0.9 * apart[1]
 
 

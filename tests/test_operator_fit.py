@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import dask.array as da
+import dask.config
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -141,35 +142,36 @@ def test_complex_coefficients_count_twice(rng):
 
 
 def test_constraints_and_many_coefficients(rng):
-    """Of 120 coefficients the number that the data determine is estimated; a sparse matrix, two sides."""
-    m, n, strength = 200, 120, 0.3
+    """Of 70 coefficients the number that the data determine is estimated; a sparse matrix, two sides."""
+    m, n, strength = 100, 70, 0.3
     x, knots = np.linspace(0.0, 1.0, m), np.linspace(0.0, 1.0, n)
 
     def columns(theta, x):
         away = x[:, None] - knots - theta["shift"]
-        return jnp.exp(-0.5 * (away / theta["width"]) ** 2) + theta["twice"] * 0.0
+        return jnp.maximum(1 - (away / theta["width"]) ** 2, 0.0) ** 3 + theta["twice"] * 0.0
 
     def rows(theta, x):
-        return sparse.BCOO.fromdense(columns(theta, x), nse=m * n)
+        # At most six knots are within the width of a sample.
+        return sparse.BCOO.fromdense(columns(theta, x), nse=6 * m)
 
-    theta = {"shift": 0.01, "width": 0.03, "twice": 0.02}
+    theta = {"shift": 0.004, "width": 0.04, "twice": 0.008}
     a = np.asarray(columns(theta, x))
     y = a @ rng.uniform(size=(n, 2)) + 0.01 * rng.normal(size=(m, 2))
     found: Any = vp.fit(
         *(rows, x, y),
-        init={"shift": 0.0, "width": vp.Param(0.03, fixed=True), "twice": 0.0},
-        bounds={"shift": (-0.05, 0.005)},
+        init={"shift": 0.0, "width": vp.Param(0.04, fixed=True), "twice": 0.0},
+        bounds={"shift": (-0.05, 0.002)},
         tie={"twice": "2 * shift"},
         penalty=vp.Tikhonov(strength),
         sigma=0.01,
         absolute_sigma=True,
     )
     assert found.success, str(found)
-    assert found["shift"].value == 0.005 and found["twice"].value == pytest.approx(0.01)
+    assert found["shift"].value == 0.002 and found["twice"].value == pytest.approx(0.004)
     assert found["twice"].tied_to == "2 * shift" and found["width"].stderr == 0.0
     assert np.isnan(found["shift"].stderr)
     assert "bound" in [finding.code for finding in found.diagnostics]
-    a = np.asarray(columns({"shift": 0.005, "width": 0.03, "twice": 0.0}, x)) / 0.01
+    a = np.asarray(columns({"shift": 0.002, "width": 0.04, "twice": 0.0}, x)) / 0.01
     trace = 2 * np.trace(a @ np.linalg.solve(a.T @ a + strength * np.eye(n), a.T))
     # Of random signs the trace has a variance of at most twice itself, here over the mean of ten.
     assert abs(found.num_linear - trace) < 5 * np.sqrt(2 * trace / 10)
@@ -198,7 +200,6 @@ def test_nonnegative_coefficients_are_those_of_bounded_least_squares(data):
     direction = np.random.default_rng(5).normal(size=M)
     inner = vp.linalg.ProjectedGradients(EXACT["linear_solver"])
 
-    @jax.jit
     def of(step):
         solved = vp.solve(
             *(dense, y + step * direction, {"shift": 0.0, "width": 0.08}, X),
@@ -209,26 +210,31 @@ def test_nonnegative_coefficients_are_those_of_bounded_least_squares(data):
         )
         return jnp.concatenate([jnp.atleast_1d(solved.value["width"]), solved.coef])
 
-    h = 1e-4
-    central = (of(h) - of(-h)) / (2 * h)
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(of))(0.0), central, rtol=1e-4, atol=1e-5)
+    with_slope, h = jax.jit(lambda step: jax.jvp(of, (step,), (1.0,))), 1e-4
+    central = (with_slope(h)[0] - with_slope(-h)[0]) / (2 * h)
+    np.testing.assert_allclose(with_slope(0.0)[1], central, rtol=1e-4, atol=1e-5)
 
 
 def test_a_fit_that_fails_says_why(data):
     y = np.where(np.isfinite(data[0]), data[0], 1.0)
 
-    def wrong(theta, x):
-        a, takes = matrix(theta, x), jax.ShapeDtypeStruct((N,), float)
-        return vp.linalg.FunctionPair(lambda c: a @ c, lambda u: a.T @ u[::-1], takes)
+    def turned(theta, x):
+        a, takes = matrix(theta, x["at"]), jax.ShapeDtypeStruct((N,), float)
+        return vp.linalg.FunctionPair(
+            lambda c: a @ c, lambda u: a.T @ jnp.where(x["wrong"] > 0, u[::-1], u), takes
+        )
 
-    given: dict[str, Any] = {"init": {"shift": 0.0, "width": 0.08}, "max_steps": 3}
-    found = vp.fit(wrong, X, y, penalty=vp.Tikhonov(STRENGTH), **given)
+    given: dict[str, Any] = {
+        "init": {"shift": 0.0, "width": 0.08},
+        "max_steps": 3,
+        "linear_solver": vp.linalg.ConjugateGradients(max_steps=2),
+        "penalty": vp.Tikhonov(1e-6),
+    }
+    found = vp.fit(turned, {"at": X, "wrong": np.array(1.0)}, y, **given)
     assert found.status == "adjoint_mismatch" and "transpose" in found.message
     assert "NOT CONVERGED (adjoint_mismatch)" in str(found)
-    inner = vp.linalg.ConjugateGradients(max_steps=2)
-    given |= {"linear_solver": inner, "penalty": vp.Tikhonov(1e-6)}
     with pytest.raises(vp.FitError, match="inner solver") as failed:
-        vp.fit(dense, X, y, throw=True, **given)
+        vp.fit(turned, {"at": X, "wrong": np.array(0.0)}, y, throw=True, **given)
     assert failed.value.fit.status == "linear_max_steps_reached"  # pyright: ignore
 
 
@@ -257,11 +263,11 @@ def test_lists_are_as_good_as_tuples_and_what_is_no_operator_is_named(data, tmp_
 
 
 SHARDED = """
-import dask.array as da
 import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+import scipy.optimize
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import varpro as vp
 
@@ -276,14 +282,27 @@ def basis(alpha, x):
 rng = np.random.default_rng(0)
 clean = basis({"shift": 0.02}, x).mv(jnp.asarray(rng.uniform(size=(8, 16))))
 y = clean + 0.01 * rng.normal(size=(64, 16))
-penalty = vp.Tikhonov(1e-3)
-one = vp.solve(basis, y, {"shift": 0.0}, x, penalty=penalty)
 mesh = Mesh(np.array(jax.devices()), ("sides",))
 there = jax.device_put(y, NamedSharding(mesh, PartitionSpec(None, "sides")))
-two = vp.solve(basis, there, {"shift": 0.0}, x, penalty=penalty)
+two = vp.solve(
+    *(basis, there, {"shift": 0.0}, x),
+    penalty=vp.Tikhonov(1e-3),
+    solver=vp.LevenbergMarquardt(),
+    linear_solver=vp.linalg.ConjugateGradients(rtol=1e-13, jacobian_rtol=1e-6, progress_rtol=0.0),
+)
 assert len(two.resid.sharding.device_set) == 2
-np.testing.assert_allclose(two.cost, one.cost, rtol=1e-9)
-np.testing.assert_allclose(two.value["shift"], one.value["shift"], atol=1e-7)
+
+# The same of arrays on the host.
+x, knots, below = np.asarray(x), np.asarray(knots), np.concatenate([y, np.zeros((8, 16))])
+
+def cost(shift):
+    a = np.exp(-0.5 * ((x[:, None] - knots - shift) / 0.1) ** 2)
+    a = np.concatenate([a, 1e-3**0.5 * np.eye(8)])
+    return 0.5 * np.sum((below - a @ np.linalg.lstsq(a, below, rcond=None)[0]) ** 2)
+
+one = scipy.optimize.minimize_scalar(cost, bracket=(0.0, 0.05), tol=1e-10)
+np.testing.assert_allclose(two.cost, one.fun, rtol=1e-9)
+np.testing.assert_allclose(two.value["shift"], one.x, atol=1e-7)
 print("same")
 """
 
@@ -341,7 +360,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(arguments, com
 
 def test_a_matrix_that_lies_in_blocks_on_a_disk_gives_the_same_answer(rng, tmp_path):
     """The recipe of docs/operators.md: what is stored never is in memory as a whole."""
-    m, n = 150, 24
+    m, n = 100, 6
     rows = rng.normal(size=(m, n)) * (rng.uniform(size=(m, n)) < 0.3)
     blocks: Any = (64, n)
     da.from_array(rows, chunks=blocks).to_zarr(tmp_path / "rows.zarr")
@@ -382,8 +401,10 @@ def test_a_matrix_that_lies_in_blocks_on_a_disk_gives_the_same_answer(rng, tmp_p
 
     smooth = np.cos(2 * np.pi * (np.arange(n) - 0.3) / n)
     y = rows @ smooth + 0.01 * rng.normal(size=m)
-    given: dict[str, Any] = {"init": {"shift": 0.0}, "penalty": vp.Tikhonov(1e-3, "gradient")}
-    disk, memory = (vp.fit(model, None, y, **given) for model in (by_disk, in_memory))
+    given: dict[str, Any] = {"init": {"shift": 0.25}, "penalty": vp.Tikhonov(1e-3, "gradient")}
+    memory = vp.fit(in_memory, None, y, **given)
+    with dask.config.set(scheduler="synchronous"):  # two blocks are not worth threads
+        disk = vp.fit(by_disk, None, y, **given)
     assert disk.success and max(widest) == 64 * n
     assert disk.cost == pytest.approx(memory.cost, rel=1e-10)
     assert disk["shift"].stderr == pytest.approx(memory["shift"].stderr, rel=1e-6)

@@ -1,8 +1,9 @@
-"""Parameters that follow others, against the same model with the tie written into it."""
+"""Parameters that follow others, against the dense problem with the tie written into it."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
+from dense_problem import Dense, dense, slopes
 
 import varpro as vp
 from varpro._parameters.tie import resolved
@@ -13,53 +14,57 @@ PAIR = vp.Gaussian("a", center=3.2, width=0.5) + vp.Gaussian("b", center=7.0, wi
 TIE = {"b.center": "2 * a.center + 0.7", "b.width": ("a.width", 1.5)}
 
 
-def tied_by_hand(theta, x):
-    def peak(c, w):
-        return jnp.exp(-0.5 * ((x - c) / w) ** 2)
+def peak(x, c, w):
+    return np.exp(-0.5 * ((x - c) / w) ** 2)
 
-    c, w = theta["c"], theta["w"]
-    return {"a": peak(c, w), "b": peak(2 * c + 0.7, 1.5 * w)}
+
+def tied_by_hand(z, x=X):
+    """The curve of (c, w, a, b)."""
+    c, w, a, b = z
+    return a * peak(x, c, w) + b * peak(x, 2 * c + 0.7, 1.5 * w)
+
+
+START = [3.2, 0.5, 1.0, 1.0]
 
 
 def curve(rng, c=3.0, w=0.6):
-    phi = [np.exp(-0.5 * ((X - m) / s) ** 2) for m, s in ((c, w), (2 * c + 0.7, 1.5 * w))]
-    return 2.0 * phi[0] + 1.2 * phi[1] + 0.03 * rng.normal(size=X.size)
+    return tied_by_hand((c, w, 2.0, 1.2)) + 0.03 * rng.normal(size=X.size)
 
 
-def same(found, expected, names):
-    for mine, other, factor, shift in names:
-        one, two = found[mine], expected[other]
-        np.testing.assert_allclose(one.value, factor * two.value + shift, rtol=1e-7)
-        np.testing.assert_allclose(one.stderr, abs(factor) * two.stderr, rtol=1e-5)
+def same(found, expected, names, at=()):
+    """Values and errors by name against the numbers of the dense problem, of curve `at` of many."""
+    for mine, i, factor, shift in names:
+        one = found[mine]
+        value, stderr = (np.asarray(a)[at] for a in (one.value, one.stderr))
+        np.testing.assert_allclose(value, factor * expected.z[i] + shift, rtol=1e-7)
+        np.testing.assert_allclose(stderr, abs(factor) * expected.stderr[i], rtol=1e-5)
 
 
 NAMES = [
-    ("a.center", "c", 1.0, 0.0),
-    ("b.center", "c", 2.0, 0.7),
-    ("a.width", "w", 1.0, 0.0),
-    ("b.width", "w", 1.5, 0.0),
-    ("a", "a", 1.0, 0.0),
-    ("b", "b", 1.0, 0.0),
+    ("a.center", 0, 1.0, 0.0),
+    ("b.center", 0, 2.0, 0.7),
+    ("a.width", 1, 1.0, 0.0),
+    ("b.width", 1, 1.5, 0.0),
+    ("a", 2, 1.0, 0.0),
+    ("b", 3, 1.0, 0.0),
 ]
 
 
 def test_a_scaled_tie_is_the_model_with_it_written_in(rng):
     y = curve(rng)
-    by_hand = vp.fit(tied_by_hand, X, y, init={"c": 3.2, "w": 0.5})
+    by_hand = dense(tied_by_hand, y, START)
     for jacobian in ("kaufman", "full"):
         fit = vp.fit(PAIR, X, y, tie=TIE, jacobian=jacobian)
         assert fit.dof == by_hand.dof == X.size - 4
         same(fit, by_hand, NAMES)
     assert fit["b.center"].tied_to == "2 * a.center + 0.7"
     assert "tied to 1.5 * a.width" in str(fit)
-    profile, expected = (
-        one.ci(method="profile", names=[name])[name]
-        for one, name in ((fit, "b.center"), (by_hand, "c"))
-    )
-    for end in ("lower", "upper"):
-        np.testing.assert_allclose(
-            getattr(profile, end), 2 * getattr(expected, end) + 0.7, rtol=1e-5
-        )
+    found = fit.ci(method="profile", names=["b.center"])["b.center"]
+    for limit in (found.lower, found.upper):
+        # With the center held chi-square has risen by t^2 of the variance.
+        held = dense(lambda z, c=(limit - 0.7) / 2: tied_by_hand((c, *z)), y, by_hand.z[1:])
+        rise = (held.chisq - by_hand.chisq) / (by_hand.chisq / by_hand.dof)
+        assert rise == pytest.approx(scipy.stats.t.ppf(0.975, by_hand.dof) ** 2, rel=1e-5)
 
 
 def test_chains_of_ties_bounds_and_negative_scales(rng):
@@ -90,9 +95,15 @@ def test_a_prior_on_what_follows_pulls_what_it_follows(rng, k):
     y = np.stack([curve(rng) for _ in range(k)], axis=1)
     params = {"b.center": vp.Param(7.0, prior=(6.6, 0.005))}
     fit = vp.fit(PAIR, X, y, tie=TIE, init=params)
-    by_hand = vp.fit(tied_by_hand, X, y, init={"c": vp.Param(3.2, prior=(2.95, 0.0025)), "w": 0.5})
-    np.testing.assert_allclose(fit["a.center"].value, by_hand["c"].value, rtol=1e-7)
-    np.testing.assert_allclose(fit["b.center"].stderr, 2 * by_hand["c"].stderr, rtol=1e-5)
+
+    def with_prior(z):
+        curves = [tied_by_hand((*z[:2], *z[2 + 2 * i : 4 + 2 * i])) for i in range(k)]
+        return np.concatenate([*curves, [2 * z[0] + 0.7]])
+
+    wanted, weights = np.append(y.T, 6.6), np.append(np.ones(y.size), 1 / 0.005)
+    by_hand = dense(with_prior, wanted, START[:2] + START[2:] * k, weights)
+    np.testing.assert_allclose(fit["a.center"].value, by_hand.z[0], rtol=1e-7)
+    np.testing.assert_allclose(fit["b.center"].stderr, 2 * by_hand.stderr[0], rtol=1e-5)
 
 
 def test_several_data_sets_by_full_and_by_own_names(rng):
@@ -104,23 +115,29 @@ def test_several_data_sets_by_full_and_by_own_names(rng):
         "b.width": "1.5 * a.width",
     }
     again = vp.fit(PAIR, runs, share=["*.width"], tie=spelt)
-    by_hand = vp.fit(tied_by_hand, runs, share=["w"], init={"c": 3.2, "w": 0.5})
+
+    def both_by_hand(z):
+        # One width, and (c, a, b) of each.
+        parts = [tied_by_hand((z[i], z[0], *z[i + 1 : i + 3]), x) for i, x in ((1, X), (4, X[::2]))]
+        return np.concatenate(parts)
+
+    y = np.concatenate([y for _, y in runs.values()])
+    by_hand = dense(both_by_hand, y, [0.5, *[3.2, 1.0, 1.0] * 2])
     for found in (fit, again):
-        for key in runs:
+        for key, i in zip(runs, (1, 4), strict=True):
             same(
                 found,
                 by_hand,
                 [
-                    (f"{key}.a.center", f"{key}.c", 1.0, 0.0),
-                    (f"{key}.b.center", f"{key}.c", 2.0, 0.7),
-                    (f"{key}.b", f"{key}.b", 1.0, 0.0),
+                    (f"{key}.a.center", i, 1.0, 0.0),
+                    (f"{key}.b.center", i, 2.0, 0.7),
+                    (f"{key}.b", i + 2, 1.0, 0.0),
                 ],
             )
-        same(found, by_hand, [("b.width", "w", 1.5, 0.0)])
+        same(found, by_hand, [("b.width", 0, 1.5, 0.0)])
     halves = {"one": (X[:60], runs["one"][1][:60]), "two": (X[60:], runs["one"][1][60:])}
-    peak = vp.Gaussian("p", width=0.6)
     across = vp.fit(
-        peak,
+        vp.Gaussian("p", width=0.6),
         halves,
         share=["p.width"],
         init={"one.p.center": 3.0},
@@ -134,11 +151,27 @@ def test_several_data_sets_by_full_and_by_own_names(rng):
 def test_many_curves(rng):
     y = np.stack([curve(rng, c) for c in (2.9, 3.0, 3.15)])
     fit = vp.fit_many(PAIR, X, y, tie=TIE)
-    by_hand = vp.fit_many(tied_by_hand, X, y, init={"c": 3.2, "w": 0.5})
-    same(fit, by_hand, NAMES)
+    for i, one in enumerate(y):
+        same(fit, dense(tied_by_hand, one, START), NAMES, i)
     shared = vp.fit_many(PAIR, X, y, tie=TIE, share=["a.width"])
-    other = vp.fit_many(tied_by_hand, X, y, init={"c": 3.2, "w": 0.5}, share=["w"])
-    same(shared, other, NAMES[:4])
+
+    def all_by_hand(z):
+        return np.stack([tied_by_hand((z[i], z[0], *z[i + 1 : i + 3])) for i in (1, 4, 7)])
+
+    together = dense(all_by_hand, y, [0.5, *[3.2, 1.0, 1.0] * 3])
+    jac = slopes(all_by_hand, together.z).reshape(3, X.size, 10)
+    resid = all_by_hand(together.z) - y
+    for i in range(3):
+        own = jac[i][:, 1 + 3 * i : 4 + 3 * i]
+        inverse = np.linalg.inv(own.T @ own)
+        # The error of its own center is that of its own noise, and of the width that all share.
+        follows = inverse @ own.T @ jac[i][:, 0]
+        variance = inverse[0, 0] * np.sum(resid[i] ** 2) / (X.size - 3)
+        error = np.sqrt(variance + (follows[0] * together.stderr[0]) ** 2)
+        one = Dense(
+            together.z[[1 + 3 * i, 0]], np.array([error, together.stderr[0]]), inverse, 0.0, 0
+        )
+        same(shared, one, NAMES[:4], i)
 
 
 def test_other_numbers_need_no_other_program(rng):
@@ -226,45 +259,42 @@ FORMULAS = {
 }
 
 
-def three_by_hand(theta, x):
-    def peak(c, w):
-        return jnp.exp(-0.5 * ((x - c) / w) ** 2)
-
-    p, q, v, w = theta["p"], theta["q"], theta["v"], theta["w"]
-    third = peak(2 * q - p + 0.3 * (v + w), jnp.sqrt(v * w))
-    return {"a": peak(p, v), "b": peak(q, w), "c": third}
+def three_by_hand(z):
+    """The curve of (p, q, v, w, a, b, c)."""
+    p, q, v, w, a, b, c = z
+    third = peak(X, 2 * q - p + 0.3 * (v + w), np.sqrt(v * w))
+    return a * peak(X, p, v) + b * peak(X, q, w) + c * third
 
 
 def test_an_expression_of_several_is_the_model_with_it_written_in(rng):
-    x, starts = X, {"p": 2.1, "q": 4.4, "v": 0.5, "w": 0.45}
+    x = X
     y = np.sum([np.exp(-0.5 * ((x - c) / 0.5) ** 2) for c in PLACES], axis=0)
     y = y + 0.02 * rng.normal(size=(3, x.size))
-    by_hand = vp.fit(three_by_hand, x, y[0], init=starts)
-    pairs = [("a.center", "p"), ("b.center", "q"), ("a.width", "v"), ("b.width", "w")]
-    pairs += [(n, n) for n in "abc"]
+    by_hand = dense(three_by_hand, y[0], [2.1, 4.4, 0.5, 0.45, 1.0, 1.0, 1.0])
+    names = ["a.center", "b.center", "a.width", "b.width", *"abc"]
     for jacobian in ("kaufman", "full"):
         fit = vp.fit(THREE, x, y[0], tie=FORMULAS, jacobian=jacobian)
         assert fit.success and fit.dof == by_hand.dof
-        same(fit, by_hand, [(mine, other, 1.0, 0.0) for mine, other in pairs])
-    p, q, v, w = (by_hand[name].value for name in "pqvw")
-    cov = by_hand.covariance_of(list("pqvw"))
+        same(fit, by_hand, [(name, i, 1.0, 0.0) for i, name in enumerate(names)])
+    p, q, v, w = by_hand.z[:4]
+    cov = by_hand.covariance[:4, :4]
     slope = np.array([-1.0, 2.0, 0.3, 0.3])
     np.testing.assert_allclose(fit["c.center"].value, 2 * q - p + 0.3 * (v + w), rtol=1e-8)
     np.testing.assert_allclose(fit["c.center"].stderr, np.sqrt(slope @ cov @ slope), rtol=1e-5)
     slope = np.array([0, 0, 0.5 * np.sqrt(w / v), 0.5 * np.sqrt(v / w)])
     np.testing.assert_allclose(fit["c.width"].stderr, np.sqrt(slope @ cov @ slope), rtol=1e-5)
     assert fit["c.width"].tied_to == FORMULAS["c.width"] and "tied to sqrt(" in str(fit)
-    # Through another tie, and with starts that are found: components of one kind, in their order.
-    chain = FORMULAS | {"b.width": "1.0 * a.width"}
-    once = vp.fit(THREE, x, y[0], tie=chain)
-    np.testing.assert_allclose(once["c.width"].value, once["a.width"].value, rtol=1e-12)
+    # With starts that are found: components of one kind, in their order.
     bare = vp.Gaussian("a") + vp.Gaussian("b") + vp.Gaussian("c")
     np.testing.assert_allclose(vp.fit(bare, x, y[0], tie=FORMULAS).alpha, fit.alpha, rtol=1e-6)
     many = vp.fit_many(THREE, x, y, tie=FORMULAS)
     np.testing.assert_allclose(many["c.center"].value[0], fit["c.center"].value, rtol=1e-7)
     np.testing.assert_allclose(many["c.center"].stderr[0], fit["c.center"].stderr, rtol=1e-3)
+    # Of several data sets, and through another tie.
     runs = {"one": (x, y[0]), "two": (x, y[1])}
-    both = vp.fit(THREE, runs, share=["*.width"], tie=FORMULAS)
+    chain = FORMULAS | {"b.width": "1.0 * a.width"}
+    both = vp.fit(THREE, runs, share=["*.width"], tie=chain)
+    np.testing.assert_allclose(both["c.width"].value, both["a.width"].value, rtol=1e-12)
     for key in runs:
         a, b = (both[f"{key}.{n}.center"].value for n in "ab")
         expected = 2 * b - a + 0.3 * (both["a.width"].value + both["b.width"].value)

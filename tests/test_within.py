@@ -78,10 +78,13 @@ def test_truth_values_and_several_intervals_say_the_same():
 
 
 def test_of_several_data_sets_each_has_its_own_wavelengths():
-    sets = {"one": (T, labelled()), "two": (T, labelled(Y[:, 1:5] * 2.0, NM[1:5]))}
+    # At 20 less: of the first right-hand side nothing is said then, and of the others as before.
+    places = [2, 1, 2, 3, 4, 5]
+    other = 2.0 * Y[:, places]
+    sets = {"one": (T, labelled()), "two": (T, labelled(other, NM - 20.0))}
     fit = vp.fit(MODEL, sets, relations=RULES)
-    mixes = [*MIXES, *MIXES[1:5]]
-    both = np.concatenate([Y, 2.0 * Y[:, 1:5]], axis=1)
+    mixes = [*MIXES, *(MIXES[i] for i in places)]
+    both = np.concatenate([Y, other], axis=1)
     start = np.r_[0.9, 5.5, np.full(sum(m.shape[1] for m in mixes), 1.0)]
     z, stderr, _ = dense(lambda z: (both - model(z, mixes)).ravel(), start)
     tau, coef = parts(z, mixes)

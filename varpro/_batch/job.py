@@ -147,8 +147,8 @@ class BatchJob:
 
         def fitted(start):
             found = run_block(
-                *(self.columns, curves, start, counted, self.limits, self.variance_known),
-                *(self.lanes, self.devices),
+                *(self.columns, curves, start, counted, self.limits),
+                *(np.asarray(self.variance_known), self.lanes, self.devices),
             )
             return self.finalise(jax.device_get(found), status)
 

@@ -179,7 +179,7 @@ def prepare(
             np.asarray(max_steps),
             np.asarray(WARY, real),
             jax.tree.map(lambda a: np.asarray(a, real), noise),
-            setup.inverted,
+            setup.inverses,
         ),
         layout=layout,
         coordinates=coordinates,

@@ -33,7 +33,7 @@ def run_block(
     start: Float[ArrayIn, "b p"],
     counted: ArrayIn,
     limits: Limits,
-    known: bool,
+    known: Bool[ArrayIn, ""],
     lanes: int,
     devices: int,
 ) -> dict[str, Array]:
@@ -43,16 +43,16 @@ def run_block(
     each of `devices`, and b is a multiple of their product.
     """
     each, common = own_and_common(curves)
-    whole = (columns, common, limits)
+    whole = (columns, common, limits, known)
     mine = (each, jnp.asarray(start), jnp.asarray(counted))
     if devices == 1:
-        return _fits(mine, whole, known, lanes)
+        return _fits(mine, whole, lanes)
     # Each device searches its own share, and none waits for another.
     arrays, rest = eqx.partition(whole, eqx.is_array)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("curves",))
     split, everywhere = PartitionSpec("curves"), PartitionSpec()
     program = jax.shard_map(
-        lambda mine, arrays: _fits(mine, eqx.combine(arrays, rest), known, lanes),
+        lambda mine, arrays: _fits(mine, eqx.combine(arrays, rest), lanes),
         mesh=mesh,
         in_specs=(split, everywhere),
         out_specs=split,
@@ -61,8 +61,8 @@ def run_block(
     return program(mine, arrays)
 
 
-def _fits(mine: Any, whole: Any, known: bool, lanes: int) -> dict[str, Array]:
-    (each, start, counted), (columns, common, limits) = mine, whole
+def _fits(mine: Any, whole: Any, lanes: int) -> dict[str, Array]:
+    (each, start, counted), (columns, common, limits, known) = mine, whole
     found = search_lanes(columns, each._replace(**common), start, limits, lanes)
     ends = ends_of(columns, found, each, common, limits, lanes)
     ends = at_natural_ends(columns, ends, start, each, common, limits, lanes)
@@ -98,7 +98,7 @@ def _statistics(
     curve: Curve,
     counted: Array,
     limits: Limits,
-    known: bool,
+    known: Bool[ArrayIn, ""],
 ) -> tuple[dict[str, Array], Bool[Array, " p"]]:
     """Values and standard errors of one curve with all parameters of its own, and which of these the
     data do not determine."""
@@ -122,10 +122,9 @@ def _statistics(
     lost = (lost | without_effect(columns, at, seen, alpha)) & ~on_bound
     withheld = on_bound & ~held
     values, coef = variances(columns, alpha, seen, covariance, 1.0, lost, on_bound, withheld)
-    if not known:
-        # Of a constant curve the residual is rounding, and tells no error.
-        exact = at.squares <= _rounding(at, alpha)
-        coef = jnp.where(jnp.any(lost) & exact, jnp.inf, coef)
+    # Of a constant curve the residual is rounding, and tells no error.
+    exact = ~jnp.asarray(known) & (at.squares <= _rounding(at, alpha))
+    coef = jnp.where(jnp.any(lost) & exact, jnp.inf, coef)
     return {
         "alpha": columns.values(alpha),
         "alpha_stderr": jnp.sqrt(scaled(values, noise)),

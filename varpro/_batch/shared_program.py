@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._parameters.layout import Numbers
 from .._problem.columns import Assembled
@@ -87,14 +87,13 @@ class InnerFits:
         self.outer = dataclasses.replace(job.columns, priors=own)
         columns = dataclasses.replace(job.columns, layout=without_names(inner), priors=own)
         box = None if job.box is None else tuple(a[..., local] for a in job.box)
-        inverted = tuple(local.index(j) for j in job.limits.inverted if j in local)
         self.job = dataclasses.replace(
             job,
             layout=inner,
             columns=columns,
             start=job.start[:, local],
             box=box,
-            limits=dataclasses.replace(job.limits, inverted=inverted),
+            limits=dataclasses.replace(job.limits, inverses=job.limits.inverses.among(local)),
         )
         self.known = job.variance_known
         # A number of the size of the data, so that sums of squares neither overflow nor underflow.
@@ -119,13 +118,13 @@ class InnerFits:
             curves, start, counted, status = moved.block_inputs(first, last)
             found = self.run(curves, start, counted, s, None, None)
             b = last - first
-            at[first:last] = found["alpha"][:b]
+            at[first:last] = found["own"][:b]
             slope[first:last] = found["slope"][:b]
-            fine = (status == 0) & np.isin(found["status"][:b], _FINISHED)
+            fine = (status == 0) & np.isin(found["ended"][:b], _FINISHED)
             fine &= np.isfinite(found["cost"][:b])
             now = fine if used is None else used[first:last]
             mask[first:last] = now
-            ended[first:last] = CurveStatus.converged(found["status"][:b])
+            ended[first:last] = CurveStatus.converged(found["ended"][:b])
             keys = ("cost", "gradient", "full", "kaufman", "dof", "spread")
             sums[first] = tuple(
                 np.sum(found[key][:b][now], axis=0, dtype=np.float64) for key in keys
@@ -167,9 +166,9 @@ class InnerFits:
             begin[self.at] = shared
             numbers = dataclasses.replace(job.columns.numbers, start=begin)
             unit: Any = np.asarray(self.unit, job.real)
-            known: Any = (
-                None if spread is None else (np.asarray(spread, job.real), np.asarray(free))
-            )
+            if spread is None:
+                spread, free = np.zeros((len(s), len(s))), np.ones(len(s), bool)
+            wide: Any = np.asarray(spread, job.real), np.asarray(free)
             found = _mixed_block(
                 *(
                     job.columns,
@@ -180,9 +179,9 @@ class InnerFits:
                     counted,
                     job.limits,
                     shared,
-                    known,
+                    wide,
                 ),
-                *(unit, self.known, self.shared, self.local, job.lanes),
+                *(unit, np.asarray(self.known), self.shared, self.local, job.lanes),
             )
             return jax.device_get(found)
 
@@ -197,15 +196,15 @@ def _mixed_block(
     counted: ArrayIn,
     limits: Limits,
     s: Float[ArrayIn, " s"],
-    spread: tuple[ArrayIn, ArrayIn] | None,
+    spread: tuple[ArrayIn, ArrayIn],
     scale: Float[ArrayIn, ""],
-    known: bool,
+    known: Bool[ArrayIn, ""],
     shared: tuple[int, ...],
     local: tuple[int, ...],
     lanes: int,
 ) -> dict[str, Array]:
-    """Searches of b curves at s; sums for the outer step, or values and errors if `spread`, the
-    covariance of s and which of it is inside its bounds, is given."""
+    """Searches of b curves at s; what the outer step adds up, and values with errors for `spread`, the
+    covariance of s and which of it is inside its bounds: one program, as the searches take most of it."""
     inner = dataclasses.replace(inner, numbers=numbers)
     curves, start = jax.tree.map(jnp.asarray, curves), jnp.asarray(start)
     found = search_lanes(inner, curves, start, limits, lanes)
@@ -247,14 +246,12 @@ def _mixed_block(
         _, _, slope, full = parts(at.full)
         back, lost, towards, kaufman = parts(seen.kaufman)
         lost = lost | (without_effect(outer, at, seen, whole)[of_l] & inside)
-        out = {"chisq": at.squares * precise, "dof": dof, "alpha": alpha, "cost": at.cost * small}
-        out |= {"status": end.status, "steps": end.steps}
-        if spread is None:
-            gradient = at.gradient[of_s] + slope.T @ at.gradient[of_l]
-            more = {"gradient": gradient, "full": full, "kaufman": kaufman}
-            more["spread"] = own * dof if limits.noise.robust else 2.0 * at.cost
-            more = {k: v * small for k, v in more.items()}
-            return out | more | {"slope": slope}
+        out = {"chisq": at.squares * precise, "dof": dof, "own": alpha, "cost": at.cost * small}
+        out |= {"ended": end.status, "steps": end.steps, "slope": slope}
+        gradient = at.gradient[of_s] + slope.T @ at.gradient[of_l]
+        sums = {"gradient": gradient, "full": full, "kaufman": kaufman}
+        sums["spread"] = own * dof if limits.noise.robust else 2.0 * at.cost
+        out |= {k: v * small for k, v in sums.items()}
         wide, free = (jnp.asarray(a) for a in spread)
         # Joint covariance of s and l, and with it of all that follows from them.
         sure = jnp.where(jnp.isfinite(wide), wide, 0.0)
@@ -265,9 +262,9 @@ def _mixed_block(
         joint = joint.at[np.ix_(of_l, of_s)].set(mixed).at[np.ix_(of_s, of_l)].set(mixed.T)
         gone = jnp.zeros((p,), bool).at[of_l].set(lost).at[of_s].set(jnp.isinf(jnp.diagonal(wide)))
         held = jnp.zeros((p,), bool).at[of_l].set(~inside).at[of_s].set(~free)
-        out["status"] = told(end.status, lost)
         values, linear = variances(outer, whole, seen, joint, own, gone, held, held)
         return out | {
+            "status": told(end.status, lost),
             "alpha": outer.values(whole),
             "alpha_stderr": jnp.sqrt(values),
             "coef": jnp.asarray(outer.linear.all_of(at.coef * unit)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .._errors import InputError
+from .._problem.noise import NORMAL
 from .._status import CurveStatus
 from .curves import Rows, Weighing
 from .job import BatchJob
@@ -47,12 +48,17 @@ def _from(job: BatchJob, curves: np.ndarray, fit_all: FitAll) -> np.ndarray:
         box = box[0].min(axis=0), box[1].max(axis=0)
     start = job.start[:1] if len(job.start) == 1 else np.median(job.start, axis=0)[None]
     start = start if box is None else np.clip(start, *box)
+    limits = job.limits
+    if limits.noise.follows_model and not limits.noise.robust:
+        # The search of a curve passes the optimum of least squares on its way, and that does as a start.
+        limits = dataclasses.replace(limits, noise=NORMAL)
     coarse = dataclasses.replace(
         job,
         rows=Rows(curves, 1),
         weighing=job.weighing if not job.weighing.own else Weighing(None, None, None, drop=True),
         start=start.astype(job.real),
         box=box,
+        limits=limits,
         coef_box=_widest(job.coef_box),
         source=None,
         dims=None,

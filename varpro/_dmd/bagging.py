@@ -24,6 +24,7 @@ from .._reduced.common_basis import Reduced
 from .._search.minimise import Search, locate
 from .._status import Status
 from .._types import ArrayIn
+from ..linalg._carried import carried
 from .exponentials import Exponentials, Spectrum
 from .optimise import entries
 
@@ -157,7 +158,8 @@ def _bags(
         w = None if weights is None else weights[chosen]
         bag = Problem(Exponentials(x[chosen], columns.spectrum), y[chosen], w)
         reduced = Reduced(bag, how.linear_solver, how.jacobian)
-        optimum, search_outcome, point = locate(reduced, limits, alpha, how)
+        begin = carried(alpha, number)
+        optimum, search_outcome, point = locate(reduced, limits, begin, how)
         inverse = point.factor.coefficients(jnp.eye(size, dtype=point.coef.dtype))
         inverse = inverse if w is None else inverse * w
         projector = jnp.zeros((inverse.shape[0], x.size), inverse.dtype)

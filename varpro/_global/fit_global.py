@@ -151,7 +151,7 @@ def _solved(
         how.jacobian,
     )
     solution = run_program(
-        *(several, coordinates, points.astype(real), how, setup.bounded, setup.inverted, noise)
+        *(several, coordinates, points.astype(real), how, setup.bounded, setup.inverses, noise)
     )
     solution = jax.device_get(solution)
     place = {i: (s, j) for s, group in enumerate(members) for j, i in enumerate(group)}

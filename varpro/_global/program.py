@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._parameters.inverses import Inverses
 from .._parameters.layout import Coordinates
 from .._problem.columns import Assembled
 from .._problem.noise import AbstractNoise
@@ -69,14 +70,14 @@ def run_program(
     points: ArrayIn,
     how: Search,
     bounded: bool,
-    inverted: tuple[int, ...],
+    inverses: Inverses,
     noise: AbstractNoise | None,
 ) -> GlobalSolution:
     """Everything that is computed for a fit of several data sets, one program per set of shapes."""
     lower, upper = jnp.asarray(coordinates.lower), jnp.asarray(coordinates.upper)
     limits = (lower, upper) if bounded else (None, None)
     start = several.values(jnp.asarray(coordinates.start))
-    given = several, jnp.asarray(points), limits, how, inverted, several.values
+    given = several, jnp.asarray(points), limits, how, inverses, several.values
     alpha, found, point, start_costs = best_of(*given)
     status, weighted = Status.of(found.result, found.stats), several
     if noise is not None:

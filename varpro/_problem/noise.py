@@ -107,7 +107,7 @@ class AbstractNoise(eqx.Module):
         given: Float[ArrayIn, " m"],
         unit: Float[ArrayIn, ""],
         dof: ArrayIn | float,
-    ) -> Float[Array, ""]:
+    ) -> Float[ArrayIn, ""]:
         """What the covariance for unit noise and given weights is multiplied by; of a robust noise."""
         raise NotImplementedError
 
@@ -260,21 +260,21 @@ class Robust(AbstractNoise):
 
     def weights(self, model, y, given, unit):
         z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
-        return given * jnp.sqrt(_LOSSES[self.name][1](z))
+        return given * jnp.sqrt(_LOSSES[self.name][1](jnp, z))
 
     def cost(self, model, y, given, unit):
         z = _size(jnp.where(given > 0, (y - model) * given, 0.0)) * (unit / self.scale)
-        return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_LOSSES[self.name][0](z))
+        return 0.5 * (self.scale / unit) ** 2 * jnp.sum(_LOSSES[self.name][0](jnp, z))
 
     def pointwise(self, model, y, given, unit, slack):
         resid = jnp.where(given > 0, y - model, 0.0)
         z = _size(resid) * given * (unit / self.scale)
         loss, weight, bend = _LOSSES[self.name]
-        square = given**2 * weight(z)
+        square = given**2 * weight(jnp, z)
         # A little of what is expected where the loss is flat: not all samples may be outliers.
-        curvature = given**2 * jnp.maximum(bend(z), 0.05 * weight(z))
-        cost = jnp.asarray(0.5 * (self.scale / unit) ** 2 * loss(z))
-        as_is = given**2 * bend(z)
+        curvature = given**2 * jnp.maximum(bend(jnp, z), 0.05 * weight(jnp, z))
+        cost = jnp.asarray(0.5 * (self.scale / unit) ** 2 * loss(jnp, z))
+        as_is = given**2 * bend(jnp, z)
         return Pointwise(cost, -square * resid, square, curvature, as_is, _nowhere(given))
 
     @property
@@ -285,46 +285,50 @@ class Robust(AbstractNoise):
         # The sandwich for noise of one distribution (Huber, Robust Statistics, 1981, 7.6), with psi the
         # derivative of the cost by the residual in units of sigma, P parameters and N data:
         #   K^2 [sum psi^2 / (N - P)] / [mean psi']^2,      K = 1 + (P / N) var(psi') / mean(psi')^2
-        y, given, model = (jnp.asarray(a) for a in (y, given, model))
+        # Of one fit by NumPy: operations one by one would be as many programs for each number of data.
+        xp: Any = np if isinstance(model, np.ndarray) else jnp
+        y, given, model = (xp.asarray(a) for a in (y, given, model))
         used = given > 0
-        size = _size(jnp.where(used, (y - model) * given, 0.0))
-        z = size * (unit / self.scale)
         _, weight, bend = _LOSSES[self.name]
-        psi, slope, parts = weight(z) * size, bend(z), 1
-        if jnp.iscomplexobj(y):
-            # Each part of a residual that may have any phase.
-            slope, parts = 0.5 * (slope + weight(z)), 2
-        count = jnp.maximum(jnp.sum(used), 1)
-        mean = jnp.sum(jnp.where(used, slope, 0.0)) / count
-        rest = jnp.sum(jnp.where(used, (slope - mean) ** 2, 0.0)) / count
-        lost = mean <= 0
-        mean = jnp.where(lost, 1.0, mean)
-        share = 1.0 - dof / (parts * count)
-        factor = (1.0 + share * rest / mean**2) / mean
-        squares = jnp.sum(psi**2) / jnp.where(dof > 0, dof, 1)
-        return jnp.where(lost, jnp.inf, jnp.where(dof > 0, factor**2 * squares, jnp.nan))
+        with np.errstate(all="ignore"):
+            size = _size(xp.where(used, (y - model) * given, 0.0))
+            z = size * (unit / self.scale)
+            psi, slope, parts = weight(xp, z) * size, bend(xp, z), 1
+            if np.iscomplexobj(y):
+                # Each part of a residual that may have any phase.
+                slope, parts = 0.5 * (slope + weight(xp, z)), 2
+            count = xp.maximum(xp.sum(used), 1)
+            mean = xp.sum(xp.where(used, slope, 0.0)) / count
+            rest = xp.sum(xp.where(used, (slope - mean) ** 2, 0.0)) / count
+            lost = mean <= 0
+            mean = xp.where(lost, 1.0, mean)
+            share = 1.0 - dof / (parts * count)
+            factor = (1.0 + share * rest / mean**2) / mean
+            squares = xp.sum(psi**2) / xp.where(dof > 0, dof, 1)
+            return xp.where(lost, xp.inf, xp.where(dof > 0, factor**2 * squares, xp.nan))
 
     def deviance(self, fit):
         return _squares_deviance(fit)
 
 
 # `rho(z)` in scipy's normalisation, rho(z) ~ z^2 for small z; `rho'(z) / (2 z)`; and `rho''(z) / 2`.
-_Function = Callable[[Array], Array]
+# Each with NumPy or its likes and z.
+_Function = Callable[[Any, Any], Any]
 _LOSSES: dict[str, tuple[_Function, _Function, _Function]] = {
     "huber": (
-        lambda z: jnp.where(jnp.abs(z) <= 1.0, z**2, 2 * jnp.abs(z) - 1.0),
-        lambda z: 1.0 / jnp.maximum(jnp.abs(z), 1.0),
-        lambda z: jnp.where(jnp.abs(z) <= 1.0, 1.0, 0.0),
+        lambda xp, z: xp.where(xp.abs(z) <= 1.0, z**2, 2 * xp.abs(z) - 1.0),
+        lambda xp, z: 1.0 / xp.maximum(xp.abs(z), 1.0),
+        lambda xp, z: xp.where(xp.abs(z) <= 1.0, 1.0, 0.0),
     ),
     "soft_l1": (
-        lambda z: 2 * z**2 / (jnp.sqrt(1.0 + z**2) + 1.0),
-        lambda z: 1.0 / jnp.sqrt(1.0 + z**2),
-        lambda z: (1.0 + z**2) ** -1.5,
+        lambda xp, z: 2 * z**2 / (xp.sqrt(1.0 + z**2) + 1.0),
+        lambda xp, z: 1.0 / xp.sqrt(1.0 + z**2),
+        lambda _, z: (1.0 + z**2) ** -1.5,
     ),
     "cauchy": (
-        lambda z: jnp.log1p(z**2),
-        lambda z: 1.0 / (1.0 + z**2),
-        lambda z: (1.0 - z**2) / (1.0 + z**2) ** 2,
+        lambda xp, z: xp.log1p(z**2),
+        lambda _, z: 1.0 / (1.0 + z**2),
+        lambda _, z: (1.0 - z**2) / (1.0 + z**2) ** 2,
     ),
 }
 NORMAL = Normal()
@@ -341,9 +345,9 @@ def _nowhere(given: Float[Array, " m"]) -> Float[Array, ""]:
     return jnp.full((), jnp.inf, given.dtype)
 
 
-def _size(resid: Inexact[Array, " m"]) -> Float[Array, " m"]:
+def _size(resid: Any) -> Any:
     """Of a complex residual its distance, whatever its phase."""
-    return jnp.abs(resid) if jnp.iscomplexobj(resid) else resid
+    return abs(resid) if np.iscomplexobj(resid) else resid
 
 
 def _squares_deviance(fit: Any) -> float:

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
+from .._parameters.inverses import Inverses
 from .._problem.columns import Assembled
 from .._problem.noise import NORMAL, AbstractNoise
 from .._reduced.normal_equations import Curve, Moments, PreviousWeights, moments
 from .._status import CurveStatus
 from .._types import ArrayIn
 from ..linalg._cholesky import inverse_root, solve, squared
-from .inverses import Inverses
 
 # The reduction that least squares may still promise where scoring begins.
 _LOOSE = 1e-3
@@ -31,14 +31,14 @@ _ROUNDING = 1024.0
 class Limits(eqx.Module):
     """How to search, the same for all lanes: `ftol` is the reduction of the cost that a Gauss-Newton
     step may still promise, relative; `damping` that of the first step, little where starts are good;
-    `noise` makes weights that follow the model; `inverted`: places of coordinates by the inverse of which
+    `noise` makes weights that follow the model; `inverses`: the coordinates by the inverse of which
     a search steps."""
 
     ftol: Float[ArrayIn, ""]
     max_steps: Int[ArrayIn, ""]
     damping: Float[ArrayIn, ""]
     noise: AbstractNoise = NORMAL
-    inverted: tuple[int, ...] = eqx.field(static=True, default=())
+    inverses: Inverses = eqx.field(default_factory=Inverses.none)
 
 
 class _State(NamedTuple):
@@ -203,7 +203,7 @@ def _moments_there(
     columns: Assembled, there: Array, curve: Curve, limits: Limits, before: PreviousWeights
 ) -> Moments:
     """The moments at a point of the coordinates that are sought, with derivatives by them."""
-    inverses = Inverses(limits.inverted)
+    inverses = limits.inverses
     at = moments(columns, inverses.of(there), curve, limits.noise, before)
     if not inverses.places:
         return at
@@ -280,7 +280,7 @@ def search_lanes(
     lanes: int,
 ) -> LaneOptima:
     """The optimum of every problem. Weights and bounds are one row for all or one for each."""
-    inverses = Inverses(limits.inverted)
+    inverses = limits.inverses
     if not inverses.places:
         return _searched(columns, curves, start, limits, lanes)
     sought, box = curves, (curves.lower, curves.upper)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ..linalg._carried import carried
+
 
 def iterate(
     function: Callable[[Array, PyTree], tuple[Array, PyTree]],
@@ -54,6 +56,7 @@ def iterate(
     begin = (x, arrays, aux, jnp.zeros((), jnp.int32))
     if tell is not None:
         begin = (*begin, jnp.array(True))
+    begin = carried(begin, x)
     x, arrays, aux, steps, *_ = jax.lax.while_loop(proceed, step, begin)
     over, result = done(x, arrays)
     late = (result == optx.RESULTS.successful) & ~over

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .._errors import InputError
 from .._given.arguments import choice, shown, whole
+from .._parameters.inverses import Inverses
 from .._reduced.abstract import AbstractReduced, AbstractResumed, Jacobian, reduced_residual
 from .._status import RESULTS
 from .._types import ArrayIn
 from ..linalg import QR, SVD, AbstractPinvSolver
-from .inverses import Inverses
 from .iterate import iterate
 from .levenberg_marquardt import LevenbergMarquardt
 from .progress import tell
@@ -94,12 +94,12 @@ def locate(
     alpha0: Float[Array, " p"],
     how: Search,
     history: int = 0,
-    inverted: tuple[int, ...] = (),
+    inverses: Inverses | None = None,
     values: Callable[[Array], Float[Array, " q"]] | None = None,
 ) -> tuple[Float[Array, " p"], SearchEnd, PyTree]:
     """The optimal alpha, how it was found, and what the last evaluation knows. Not to be
-    differentiated. `history`: of how many steps the cost is kept, where our solver steps; `inverted`:
-    places of coordinates in alpha by the inverse of which it steps; `values`: of alpha all parameter values, of
+    differentiated. `history`: of how many steps the cost is kept, where our solver steps; `inverses`: the
+    coordinates in alpha by the inverse of which it steps; `values`: of alpha all parameter values, of
     which those are told who watch."""
     lower, upper = bounds
     if alpha0.size == 0:
@@ -113,7 +113,7 @@ def locate(
         rounding_factor = reduced.rounding_factor(alpha0)
         if rounding_factor is not None:
             options["rounding_factor"] = rounding_factor
-        inverses = Inverses(inverted)
+        inverses = Inverses.none() if inverses is None else inverses
         options |= dict(zip(("lower", "upper"), inverses.bounds(lower, upper, alpha0), strict=True))
         end, result, point, stats = iterate(
             _evaluate,
@@ -125,7 +125,7 @@ def locate(
             None if how.watch is None else _teller(how.watch, inverses, values),
         )
         alpha, result = inverses.of(end), RESULTS.promote(result)
-        if inverted and lower is not None and upper is not None:
+        if inverses.places and lower is not None and upper is not None:
             alpha = inverses.inside(alpha, lower, upper)
     else:
         if lower is not None or upper is not None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from .._errors import InputError
 from .._given.arguments import flag, whole
+from .._parameters.inverses import Inverses
 from .._parameters.layout import Coordinates
 from .._reduced.abstract import AbstractReduced
 from .._status import RESULTS
@@ -83,15 +84,15 @@ def best_of(
     points: Array,
     limits: tuple[Array | None, Array | None],
     how: Search,
-    inverted: tuple[int, ...] = (),
+    inverses: Inverses | None = None,
     values: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, SearchEnd, PyTree, Array]:
-    """The optimum of least cost over all starts, and the costs where each of them ended; `inverted` and
+    """The optimum of least cost over all starts, and the costs where each of them ended; `inverses` and
     `values` as in `locate`."""
 
     def search_from(point):
         num_costs = min(how.max_steps, _HISTORY)
-        given = reduced, limits, point, how, num_costs, inverted, values
+        given = reduced, limits, point, how, num_costs, inverses, values
         alpha, ends, point_values = locate(*given)
         return alpha, ends, point_values, reduced.cost(alpha, point_values)
 

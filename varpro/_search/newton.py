@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ..linalg._carried import carried
 from ..linalg._cholesky import positive, solve
 
 # Trial points at most, and those of a plain search.
@@ -100,6 +101,9 @@ def minimum(
     start = _inside(start, lower, upper)
     final, most = slacks.last, _PLAIN if plain else _STEPS
 
+    # Traced once, for its shapes and in the loop.
+    point = jax.jit(point)
+
     def body(state: _State) -> _State:
         new, at = point(state.trial, state.slack, state.at.more), state.at
         first = ~jnp.isfinite(at.cost)
@@ -158,6 +162,7 @@ def minimum(
     zero, count, no = jnp.zeros((), dtype), jnp.zeros((), jnp.int32), jnp.zeros((), bool)
     slack = jnp.asarray(slacks.first, dtype)
     begin = _State(nothing, start, zero, zero + 1.0, zero + 1.0, zero, slack, count, no, no, no)
+    begin = carried(begin, start) if start.size else begin
     end = jax.lax.while_loop(lambda state: ~state.done, body, begin)
     if plain:
         theta = jnp.where(end.converged, end.trial, end.at.theta)

@@ -154,6 +154,7 @@ def eliminated(
 def _of_each(one: Callable[[Any], Any], args: tuple[Array, ...], lanes: int) -> Any:
     """`one` of each row of `args`. What has no numbers, as the gradient without a parameter, `lax.map` cannot
     put together again."""
+    one = jax.jit(one)  # traced once, for its shapes and for the rows
     shapes, tree = jax.tree.flatten(jax.eval_shape(one, tuple(a[0] for a in args)))
     some = [i for i, shape in enumerate(shapes) if shape.size]
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array
 
+from ..linalg._carried import carried
+
 _LARGE = 1_000_000  # m p^2 from which the Gram matrix is worth its condition
 
 
@@ -116,6 +118,7 @@ def _region(tri, head, free, newton, radius, damping):
     )
     carry = (jnp.array(0), guess, lower, newton, size)
     carry = eqx.tree_at(lambda c: c[4], carry, jnp.where(inside, radius, size))
+    carry = carried(carry, head)
     _, damping, _, z, _ = jax.lax.while_loop(unfinished, improve, carry)
     return z, jnp.where(inside, 0.0, damping)
 
@@ -151,6 +154,7 @@ def next_trial(model, x, lower, upper, radius, damping):
 
     none = jnp.zeros(x.shape, bool)
     carry = (jnp.array(True), jnp.zeros_like(model.head), model.free, none, none, damping)
+    carry = carried(carry, model.head)
     _, z, _, low, up, damping = jax.lax.while_loop(lambda c: c[0], leg, carry)
     trial = jnp.clip((x + z * inverse).astype(x.dtype), lower, upper)
     trial = jnp.where(low, lower, jnp.where(up, upper, trial))

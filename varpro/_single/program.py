@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._errors import REAL_DATA, InputError
+from .._parameters.inverses import Inverses
 from .._parameters.layout import Coordinates
 from .._problem.checks import check_columns
 from .._problem.columns import Assembled
@@ -93,7 +94,7 @@ def _curve(problem: Problem, alpha: ArrayIn, coef: ArrayIn) -> Array:
 
 def _least_squares(fit: Ready, problem: Problem, points: np.ndarray) -> FitSolution:
     return _program.on_host(
-        problem, fit.coordinates, points, fit.how, fit.bounded, fit.setup.inverted
+        problem, fit.coordinates, points, fit.how, fit.bounded, fit.setup.inverses
     )
 
 
@@ -152,14 +153,14 @@ def _program(
     points: ArrayIn,
     how: Search,
     bounded: bool,
-    inverted: tuple[int, ...],
+    inverses: Inverses,
 ) -> FitSolution:
     """Everything that is computed for a fit, one program per shape."""
     columns = problem.columns
     assert isinstance(columns, Assembled)
     reduced = reduction(problem, how.linear_solver, how.jacobian)
     limits = _limits(coordinates, bounded)
-    given = reduced, jnp.asarray(points), limits, how, inverted, columns.values
+    given = reduced, jnp.asarray(points), limits, how, inverses, columns.values
     alpha, found, point, start_costs = best_of(*given)
     if columns.layout.exchange:
         alpha = columns.layout.sorted_components(alpha)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._parameters.expression import evaluated
+from .._parameters.inverses import Inverses
 from .._parameters.layout import Coordinates, Layout, Numbers, build_layout
 from .._parameters.param import Param
 from .._problem.data import Data
@@ -120,18 +121,19 @@ class Setup:
     lifetimes: frozenset[str] = frozenset()
 
     @property
-    def inverted(self) -> tuple[int, ...]:
-        """Places in alpha of lifetimes that are sought by their inverse: of those that are coordinates
-        themselves, and whose bounds make one interval of inverses."""
+    def inverses(self) -> Inverses:
+        """The lifetimes in alpha that are coordinates themselves; they are sought by their inverse where their
+        bounds make one interval of inverses."""
         layout, box = self.layout, self.coordinates
         children = layout.dependents
-        places = []
-        for place, i in enumerate(layout.free):
-            lower, upper = box.lower[place], box.upper[place]
-            one = lower >= 0 or upper <= 0 or (np.isinf(lower) and np.isinf(upper))
-            if layout.names[i] in self.lifetimes and i not in children and one:
-                places.append(place)
-        return tuple(places)
+        places = [
+            place
+            for place, i in enumerate(layout.free)
+            if layout.names[i] in self.lifetimes and i not in children
+        ]
+        lower, upper = box.lower[places], box.upper[places]
+        one = (lower >= 0) | (upper <= 0) | (np.isinf(lower) & np.isinf(upper))
+        return Inverses(tuple(places), one)
 
     @property
     def starts(self) -> np.ndarray:
@@ -153,7 +155,9 @@ class Setup:
         a lifetime of any length by its inverse."""
         start = np.abs(self.coordinates.start)
         size = np.maximum(np.abs(alpha), start)
-        size, at = np.where(size > 0, size, 1.0), list(self.inverted)
+        inverses = self.inverses
+        size = np.where(size > 0, size, 1.0)
+        at = np.array(inverses.places, int)[np.asarray(inverses.taken)]
         with np.errstate(all="ignore"):
             size[at] = np.maximum(size[at], alpha[at] ** 2 / start[at])
         return size

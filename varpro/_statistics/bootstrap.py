@@ -35,6 +35,7 @@ from .._reduced.multi_dataset import Several
 from .._search.minimise import locate
 from .._status import Status
 from .._types import ArrayIn, precision
+from ..linalg._carried import carried
 from .bands import leverage
 from .constrained_refit import all_coefficients
 from .derivation import Derivation
@@ -369,7 +370,7 @@ def _replicates(
             reduced = reduction(drawn, how.linear_solver, how.jacobian)
             samples = _samples(y, weights)
             layout, values = columns.layout, columns.values
-        best, found, point = locate(reduced, limits, alpha, how)
+        best, found, point = locate(reduced, limits, carried(alpha, number), how)
         if layout.exchange:
             best = layout.sorted_components(best)
             _, point = reduced.evaluate(best)

@@ -80,11 +80,21 @@ def whitened(e: Float[Array, " r"], k: Float[Array, "r r"]) -> Float[Array, " r"
     return jnp.stack([head, (e[1] - cross * head) / second])
 
 
+class Measured(NamedTuple):
+    """The quantities g, their K0, and for each look `z = (Phi^H Phi)^{-1} s`."""
+
+    g: Float[Array, " r"]
+    k0: Float[Array, "r r"]
+    z: tuple[Inexact[Array, "n r"], ...]
+
+
 class _At(NamedTuple):
-    """What one evaluation with penalty knows: the point without them, and its squares."""
+    """What one evaluation with penalty knows: the point without them, and its squares, and the
+    quantities that are held there."""
 
     point: PyTree
     squares: Float[Array, ""]
+    known: Measured
 
 
 class _View(NamedTuple):
@@ -96,14 +106,6 @@ class _View(NamedTuple):
     local: Float[Array, " f"]
     moves: Float[Array, "f p"] | None
     point: PyTree
-
-
-class Measured(NamedTuple):
-    """The quantities g, their K0, and for each look `z = (Phi^H Phi)^{-1} s`."""
-
-    g: Float[Array, " r"]
-    k0: Float[Array, "r r"]
-    z: tuple[Inexact[Array, "n r"], ...]
 
 
 def values_of(reduced: Any) -> Callable[[Array], Array]:
@@ -213,6 +215,7 @@ class _AbstractPenalised(AbstractReduced):
     """What all reduced problems with penalties have in common."""
 
     reduced: eqx.AbstractVar[Any]
+    held: eqx.AbstractVar[Any]
 
     def data_norm(self, alpha: Float[Array, " p"]) -> Float[Array, ""]:
         return self.reduced.data_norm(self.inner(alpha))
@@ -230,17 +233,18 @@ class _AbstractPenalised(AbstractReduced):
     def evaluate(self, alpha: Float[Array, " p"]) -> tuple[Float[Array, " M"], _At]:
         inner = self.inner(alpha)
         rows, point = self.reduced.evaluate(inner)
-        extra = self.penalties(alpha, point)
-        return jnp.concatenate([rows, extra]), _At(point, jnp.sum(rows**2))
+        known = measure(self.reduced, self.held, inner, point)
+        extra = self.penalties(alpha, known)
+        return jnp.concatenate([rows, extra]), _At(point, jnp.sum(rows**2), known)
 
     def jacobian(self, alpha: Float[Array, " p"], point: _At) -> Float[Array, "M p"]:
         jac = self.reduced.jacobian(self.inner(alpha), point.point)
-        return self._below(jac, self.penalty_jacobian(alpha, point.point))
+        return self._below(jac, self.penalty_jacobian(alpha, point))
 
     def rotated(self, alpha: Float[Array, " p"], point: _At) -> tuple[Array, Array]:
         jac, rows = self.reduced.rotated(self.inner(alpha), point.point)
-        extra = self.penalties(alpha, point.point)
-        jac = self._below(jac, self.penalty_jacobian(alpha, point.point))
+        extra = self.penalties(alpha, point.known)
+        jac = self._below(jac, self.penalty_jacobian(alpha, point))
         return jac, jnp.concatenate([rows, extra])
 
     def _below(self, jac: Array, extra: Array) -> Array:
@@ -249,14 +253,14 @@ class _AbstractPenalised(AbstractReduced):
         return jnp.concatenate([wide, extra])
 
     def cost(self, alpha: Float[Array, " p"], point: _At) -> Float[Array, ""]:
-        return 0.5 * (point.squares + jnp.sum(self.penalties(alpha, point.point) ** 2))
+        return 0.5 * (point.squares + jnp.sum(self.penalties(alpha, point.known) ** 2))
 
     @abc.abstractmethod
-    def penalties(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, " e"]:
+    def penalties(self, alpha: Float[Array, " p"], known: Measured) -> Float[Array, " e"]:
         """The residuals of the penalties."""
 
     @abc.abstractmethod
-    def penalty_jacobian(self, alpha: Float[Array, " p"], point: PyTree) -> Float[Array, "e p"]:
+    def penalty_jacobian(self, alpha: Float[Array, " p"], at: _At) -> Float[Array, "e p"]:
         """Their derivative."""
 
 
@@ -266,23 +270,20 @@ class Penalised(_AbstractPenalised):
     reduced: Any
     held: Held
 
-    def penalties(self, alpha, point):
-        known = measure(self.reduced, self.held, alpha, point)
+    def penalties(self, alpha, known):
         return self.held.whitened(known.g, known.k0)
 
-    def penalty_jacobian(self, alpha, point):
-        known = measure(self.reduced, self.held, alpha, point)
-        tangents = slopes(self.reduced, self.held, alpha, point, known)
-        at = (known.g, known.k0)
-        return jax.vmap(lambda *t: jax.jvp(self.held.whitened, at, t)[1])(*tangents).T
+    def penalty_jacobian(self, alpha, at):
+        tangents = slopes(self.reduced, self.held, alpha, at.point, at.known)
+        there = (at.known.g, at.known.k0)
+        return jax.vmap(lambda *t: jax.jvp(self.held.whitened, there, t)[1])(*tangents).T
 
     def answer(
         self, alpha: Float[Array, " p"], at: _At
     ) -> tuple[Float[Array, " r"], Float[Array, ""], list[Array]]:
         """Where the quantities are pulled to, the least chi-square with them there, and the
         coefficients that it has."""
-        held = self.held
-        known = measure(self.reduced, held, alpha, at.point)
+        held, known = self.held, at.known
         # The force K^{-1} (g - v) is the gradient of the energy of the penalty.
         force = jax.grad(lambda g: 0.5 * jnp.sum(held.whitened(g, known.k0) ** 2))(known.g)
         coefs = pulled_coefficients(self.reduced, held, at.point, known, force)
@@ -340,22 +341,20 @@ class PenalisedNumber(_AbstractPenalised):
     def _spring(self, alpha: Array) -> Array:
         return ((self._number(alpha) - self.held.target) / jnp.sqrt(self.held.slack))[None]
 
-    def penalties(self, alpha, point):
-        known = measure(self.reduced, self.held, self.inner(alpha), point)
+    def penalties(self, alpha, known):
         apart = whitened(known.g - self._gamma(alpha), known.k0)
         return jnp.concatenate([apart, self._spring(alpha)])
 
-    def penalty_jacobian(self, alpha, point):
-        inner, gamma = self.inner(alpha), self._gamma(alpha)
-        known = measure(self.reduced, self.held, inner, point)
-        tangents = slopes(self.reduced, self.held, inner, point, known)
+    def penalty_jacobian(self, alpha, at):
+        inner, gamma, known = self.inner(alpha), self._gamma(alpha), at.known
+        tangents = slopes(self.reduced, self.held, inner, at.point, known)
 
         def apart(g, k0, gamma):
             return whitened(g - gamma, k0)
 
-        at, none = (known.g, known.k0, gamma), jnp.zeros_like(gamma)
-        by_inner = jax.vmap(lambda *t: jax.jvp(apart, at, (*t, none))[1])(*tangents).T
-        by_gamma = jax.jacfwd(apart, 2)(*at)
+        there, none = (known.g, known.k0, gamma), jnp.zeros_like(gamma)
+        by_inner = jax.vmap(lambda *t: jax.jvp(apart, there, (*t, none))[1])(*tangents).T
+        by_gamma = jax.jacfwd(apart, 2)(*there)
         rows = jnp.concatenate([by_inner, by_gamma], axis=1)
         return jnp.concatenate([rows, jax.jacfwd(self._spring)(alpha)])
 
@@ -363,8 +362,7 @@ class PenalisedNumber(_AbstractPenalised):
         self, alpha: Float[Array, " p"], at: _At
     ) -> tuple[Float[Array, "1"], Float[Array, ""], list[Array]]:
         """What the number has become, the least chi-square with it there, and the coefficients."""
-        inner, gamma = self.inner(alpha), self._gamma(alpha)
-        known = measure(self.reduced, self.held, inner, at.point)
+        gamma, known = self._gamma(alpha), at.known
 
         def energy(g):
             return 0.5 * jnp.sum(whitened(g - gamma, known.k0) ** 2)

@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._problem.columns import Assembled
 from .._reduced.normal_equations import Moments, coef_variance
+from .._types import ArrayIn
 from ..linalg._cholesky import inverse
 
 
@@ -16,7 +17,7 @@ def noise_variance(
     counted: Int[Array, ""],
     inside: Bool[Array, " l"],
     precise: Float[Array, ""],
-    known: bool,
+    known: Bool[ArrayIn, ""],
 ) -> tuple[Int[Array, ""] | Float[Array, ""], Float[Array, ""]]:
     """Degrees of freedom of a curve of `counted` real numbers, and the variance of its noise in units of
     the data as they were searched; NaN where neither is `known` nor degrees are left. A coefficient on
@@ -33,7 +34,7 @@ def noise_variance(
     dof = counted + (0 if prior is None else prior.size) - jnp.sum(inside) - coefficients
     squares = moments.squares
     squares = squares if prior is None else squares + jnp.sum(prior**2) / precise
-    variance = 1.0 / precise if known else squares / jnp.where(dof > 0, dof, 1)
+    variance = jnp.where(known, 1.0 / precise, squares / jnp.where(dof > 0, dof, 1))
     return dof, jnp.where((dof > 0) | known, variance, jnp.nan)
 
 

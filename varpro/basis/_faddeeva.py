@@ -39,7 +39,10 @@ _ERFCX = (
 
 def _with_slope(function):
     """Give an elementwise function of one number a derivative that all tangents share as one array:
-    the derivatives by several parameters then cost one evaluation more and not one each."""
+    the derivatives by several parameters then cost one evaluation more and not one each.
+
+    Its many terms are traced once for each shape, for all programs that it stands in."""
+    function = jax.jit(function)
     with_slope = jax.custom_jvp(function)
 
     @with_slope.defjvp

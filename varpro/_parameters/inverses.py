@@ -1,33 +1,53 @@
-"""Coordinates in which lifetimes are sought: their inverses."""
+"""Coordinates in which lifetimes are sought: their inverses.
+
+Where they stand is part of a program, and which of them have bounds that make one interval of inverses is a
+number that it is given: other bounds need no other program.
+"""
+
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from .._types import ArrayIn
 
 # How many times its start a lifetime that may not change its sign can become.
 _LONGEST = 1e8
 
 
 class Inverses(eqx.Module):
-    """Coordinates alpha (p,) with the inverse in some places: 1 / tau, in which a decay is straighter than
-    in tau, and passes through 0 where it neither decays nor grows."""
+    """Coordinates alpha (p,) with the inverse in those of these places that are `taken`: 1 / tau, in which a
+    decay is straighter than in tau, and passes through 0 where it neither decays nor grows."""
 
     places: tuple[int, ...] = eqx.field(static=True)
+    taken: Bool[ArrayIn, " l"]
+
+    @classmethod
+    def none(cls) -> "Inverses":
+        return cls((), np.zeros(0, bool))
+
+    def among(self, coordinates: Sequence[int]) -> "Inverses":
+        """Those of some of the coordinates, in the places that these then have."""
+        kept = [j for j, place in enumerate(self.places) if place in coordinates]
+        places = tuple(list(coordinates).index(self.places[j]) for j in kept)
+        return Inverses(places, np.asarray(self.taken)[np.array(kept, int)])
 
     def of(self, alpha: Float[Array, " p"]) -> Float[Array, " p"]:
         """The coordinates with those inverses, and from them alpha. The inverse of 0 is infinite."""
         if not self.places:
             return alpha
         at = np.array(self.places)
-        return alpha.at[at].set(1.0 / alpha[at])
+        return alpha.at[at].set(jnp.where(self.taken, 1.0 / alpha[at], alpha[at]))
 
     def slopes(self, there: Float[Array, " p"]) -> Float[Array, " p"]:
         """Derivative of alpha by the coordinates `there`, which may be multiplied by what is zero where it is
         infinite."""
         at, slopes = np.array(self.places), jnp.ones_like(there)
         tiny = float(jnp.finfo(there.dtype).tiny) ** 0.25
-        return slopes.at[at].set(-1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2)
+        of_inverse = -1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2
+        return slopes.at[at].set(jnp.where(self.taken, of_inverse, 1.0))
 
     def inside(self, alpha: Float[Array, " p"], lower: Array, upper: Array) -> Float[Array, " p"]:
         """alpha that came back from its inverse, which is rounded: inside its bounds, and exactly on one that
@@ -35,13 +55,14 @@ class Inverses(eqx.Module):
         at, eps = np.array(self.places), float(jnp.finfo(alpha.dtype).eps)
         for bound in (lower[at], upper[at]):
             reached = jnp.isfinite(bound) & (jnp.abs(alpha[at] - bound) <= 4 * eps * jnp.abs(bound))
-            alpha = alpha.at[at].set(jnp.where(reached, bound, alpha[at]))
+            alpha = alpha.at[at].set(jnp.where(reached & self.taken, bound, alpha[at]))
         return jnp.clip(alpha, lower, upper)
 
     def bounds(
         self, lower: Array | None, upper: Array | None, alpha0: Array
     ) -> tuple[Array | None, Array | None]:
-        """Bounds of the coordinates, from bounds of alpha that are of one sign or both infinite.
+        """Bounds of the coordinates, from bounds of alpha, which are of one sign or both infinite where the
+        inverse is taken.
 
         Of one sign alpha stays finite, up to `_LONGEST` times its start: at infinity a decay is a constant,
         and beside another one the model would lose a column there, and say nothing of what it was near it.
@@ -51,7 +72,7 @@ class Inverses(eqx.Module):
         at = np.array(self.places)
         longest = _LONGEST * jnp.abs(alpha0[at])
         low, high = lower[at], upper[at]
-        every = jnp.isinf(low) & jnp.isinf(high)
+        every = jnp.isinf(low) & jnp.isinf(high) | ~jnp.asarray(self.taken)
         far, near = jnp.minimum(high, longest), jnp.maximum(low, -longest)
         new_low = jnp.where(high == 0, -jnp.inf, 1.0 / jnp.where(high == 0, 1.0, far))
         new_high = jnp.where(low == 0, jnp.inf, 1.0 / jnp.where(low == 0, 1.0, near))
