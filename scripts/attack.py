@@ -549,7 +549,10 @@ def main():
         folder = pathlib.Path(name, "ground")
         folder.mkdir()
         os.environ["XDG_CACHE_HOME"] = str(pathlib.Path(name, "cache"))
-        import varpro.app.runs.jobs  # noqa: F401  (so that forks need not)
+        import matplotlib.backends.backend_agg  # noqa: F401  (so that forks need not)
+
+        import varpro.app.cli
+        import varpro.app.runs.jobs  # noqa: F401
 
         ground = Ground(folder)
         print(f"{ground.blocks} blocks, {ground.lasts:.1f} s a run")

@@ -75,7 +75,7 @@ def test_a_run_derives_what_the_library_derives(here, capsys):
         "x: energy, y: counts, units: {x: eV}", "variable: counts, x: energy"
     )
     (folder / "cube.yaml").write_text(
-        text.replace("dir: run", "dir: maps") + "fit: {share: none}\n"
+        text.replace("dir: run", "dir: maps, report: none, plots: []") + "fit: {share: none}\n"
     )
     batch = run("cube.yaml")
     assert np.all(batch.fit.success)
