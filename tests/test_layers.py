@@ -16,6 +16,7 @@ import varpro
 ROWS = {
     "varpro": [
         "_errors _status _types _text _equality _programs",
+        "_places",
         "_given linalg",
         "_parameters",
         "basis",

@@ -64,7 +64,9 @@ def dual(kind, y, alpha):
 def case(request, y):
     kind = request.param
     penalty = vp.L1(STRENGTH[kind], kind, gap=1e-9)
-    return kind, penalty, vp.solve(operator, y, START, X, penalty=penalty)
+    free = {"lower": dict.fromkeys(TRUTH, -np.inf), "upper": dict.fromkeys(TRUTH, np.inf)}
+    free = jax.tree.map(np.asarray, free)
+    return kind, penalty, vp.solve(operator, y, START, X, penalty=penalty, **free)
 
 
 def test_the_optimum_is_that_of_the_dual(case, y):

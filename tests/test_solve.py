@@ -38,65 +38,92 @@ def central(f, x, direction, step):
 
 @pytest.mark.parametrize("jacobian", ["kaufman", "full"])
 def test_forward_and_reverse_derivatives_by_the_data(jacobian):
-    d = jnp.asarray(RNG.normal(size=T.size))
-    f = lambda y: outputs(y, jacobian=jacobian)  # noqa: E731
-    _, forward = jax.jvp(f, (Y,), (d,))
-    np.testing.assert_allclose(forward, central(f, Y, d, 1e-4), rtol=2e-6, atol=1e-6)
-    back = jax.jacrev(f)(Y)
+    d = np.asarray(RNG.normal(size=T.size))
+
+    @jax.jit
+    def everything(y):
+        f = lambda y: outputs(y, jacobian=jacobian)  # noqa: E731
+        value, back = jax.vjp(f, y)
+        return value, jax.jvp(f, (y,), (d,))[1], jax.vmap(back)(jnp.eye(5))[0]
+
+    _, forward, back = everything(Y)
+    np.testing.assert_allclose(
+        forward, central(lambda y: everything(y)[0], Y, d, 1e-4), rtol=2e-6, atol=1e-6
+    )
     np.testing.assert_allclose(back @ d, forward, rtol=1e-9)
 
 
 def test_derivatives_by_weights_arguments_and_closed_over_arrays():
-    w = jnp.asarray(1.0 + 0.3 * RNG.random(T.size))
-    d = jnp.asarray(RNG.normal(size=T.size))
-    f = lambda w: outputs(weights=w)  # noqa: E731
-    np.testing.assert_allclose(
-        jax.jvp(f, (w,), (d,))[1], central(f, w, d, 1e-3), rtol=3e-6, atol=1e-6
-    )
-    f = lambda s: outputs(t=s * T)  # noqa: E731
-    one = jnp.array(1.0)
-    np.testing.assert_allclose(jax.jacfwd(f)(one), central(f, one, 1.0, 1e-4), rtol=2e-6, atol=2e-6)
+    w = np.asarray(1.0 + 0.3 * RNG.random(T.size))
+    d, still = np.asarray(RNG.normal(size=T.size)), np.zeros(T.size)
 
     @jax.jit
+    def along(w, s, t_w, t_s):
+        """Value and derivative by the weights and by the scale of the argument."""
+        return jax.jvp(lambda w, s: outputs(weights=w, t=s * T), (w, s), (t_w, t_s))
+
+    def by_weights(w):
+        return along(w, 1.0, still, 0.0)[0]
+
+    def by_argument(s):
+        return along(still + 1.0, s, still, 0.0)[0]
+
+    np.testing.assert_allclose(
+        along(w, 1.0, d, 0.0)[1], central(by_weights, w, d, 1e-3), rtol=3e-6, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        along(still + 1.0, 1.0, still, 1.0)[1],
+        central(by_argument, 1.0, 1.0, 1e-4),
+        rtol=2e-6,
+        atol=2e-6,
+    )
+
+    @jax.jit
+    @jax.value_and_grad
     def by_closure(s):
         out = vp.solve(lambda a, _: basis(a, s * T), Y, START, solver=TIGHT)
         return out.value["slow"]
 
     np.testing.assert_allclose(
-        jax.grad(by_closure)(one), central(by_closure, one, 1.0, 1e-4), rtol=2e-6
+        by_closure(1.0)[1], central(lambda s: by_closure(s)[0], 1.0, 1.0, 1e-4), rtol=2e-6
     )
 
 
 def test_second_derivatives_of_the_optimum():
-    d = jnp.asarray(RNG.normal(size=T.size))
+    d = np.asarray(RNG.normal(size=T.size))
     f = lambda s: outputs(Y + s * d)[1]  # noqa: E731
-    expected = central(jax.grad(f), 0.0, 1.0, 1e-4)
-    np.testing.assert_allclose(jax.hessian(f)(0.0), expected, rtol=1e-5)
+    both = jax.jit(lambda s: jax.jvp(jax.grad(f), (s,), (1.0,)))
+    expected = central(lambda s: both(s)[0], 0.0, 1.0, 1e-4)
+    np.testing.assert_allclose(both(0.0)[1], expected, rtol=1e-5)
 
 
 def test_derivative_on_an_active_bound_is_zero_and_one_by_the_bound():
-    @jax.jit
     def slow(y, cap):
         upper = {"fast": jnp.inf, "slow": cap}
         return vp.solve(basis, y, START, T, upper=upper).value["slow"]
 
     cap = jnp.array(5.5)
-    assert slow(Y, cap) == cap
-    by_data, by_cap = jax.grad(slow, (0, 1))(Y, cap)
+    value, (by_data, by_cap) = jax.jit(jax.value_and_grad(slow, (0, 1)))(Y, cap)
+    assert value == cap
     np.testing.assert_array_equal(by_data, 0.0)
     np.testing.assert_allclose(by_cap, 1.0)
 
 
+lanes = jax.jit(jax.vmap(lambda y: vp.solve(basis, y, START, T, solver=TIGHT, jacobian="full")))
+
+
 def test_vmap_equals_a_loop():
-    ys = jnp.stack([Y, 2 * Y + 0.1, 1.5 * Y - 0.2 * jnp.exp(-T / 3)])
-    many = jax.vmap(outputs)(ys)
-    for row, y in zip(many, ys, strict=True):
+    y = np.asarray(Y)
+    ys = np.stack([y, 2 * y + 0.1, 1.5 * y - 0.2 * np.exp(-np.asarray(T) / 3)])
+    many = lanes(ys)
+    for lane, y in enumerate(ys):
+        row = [many.value["fast"][lane], many.value["slow"][lane], *many.coef[lane]]
         np.testing.assert_allclose(row, outputs(y), rtol=1e-7)
 
 
 def test_a_lane_that_cannot_be_fitted_harms_nobody():
-    ys = jnp.stack([Y, jnp.full_like(Y, jnp.nan), jnp.zeros_like(Y)])
-    out = jax.jit(jax.vmap(lambda y: vp.solve(basis, y, START, T)))(ys)
+    y = np.asarray(Y)
+    out = lanes(np.stack([y, np.full_like(y, np.nan), np.zeros_like(y)]))
     good = out.result == vp.RESULTS.successful
     assert good[0] and not good[1]
     np.testing.assert_allclose(out.value["slow"][0], outputs()[1], rtol=1e-7)
@@ -189,7 +216,6 @@ def test_a_model_without_linear_parameters_is_an_ordinary_fit(jacobian):
 
 
 def test_derivatives_by_bounds_alone_and_by_the_start():
-    @jax.jit
     def both(cap, start):
         out = vp.solve(
             lambda a, t: jnp.stack([jnp.exp(-t / a), jnp.ones_like(t)], axis=1),
@@ -199,14 +225,21 @@ def test_derivatives_by_bounds_alone_and_by_the_start():
         )
         return jnp.stack([out.value, *out.coef])
 
-    free = both(50.0, 4.0)[0]
-    cap = 0.9 * free
-    forward, back = jax.jacfwd(both)(cap, 3.0), jax.jacrev(both)(cap, 3.0)
+    @jax.jit
+    def everything(cap, start):
+        """Values, their derivatives by the cap forwards and backwards, and those by the start."""
+        value, back = jax.vjp(both, cap, start)
+        forward = jax.jvp(lambda cap: both(cap, start), (cap,), (jnp.ones_like(cap),))[1]
+        return value, forward, *jax.vmap(back)(jnp.eye(3))
+
+    value, _, _, by_start = everything(50.0, 4.0)
+    np.testing.assert_array_equal(by_start, np.zeros(3))
+    cap = 0.9 * float(value[0])
+    _, forward, back, _ = everything(cap, 3.0)
     step = 1e-4 * cap
-    expected = (both(cap + step, 3.0) - both(cap - step, 3.0)) / (2 * step)
+    expected = (everything(cap + step, 3.0)[0] - everything(cap - step, 3.0)[0]) / (2 * step)
     np.testing.assert_allclose(forward, expected, rtol=1e-6)
     np.testing.assert_allclose(back, forward, rtol=1e-12)
-    np.testing.assert_array_equal(jax.jacrev(both, argnums=1)(50.0, 4.0), np.zeros(3))
 
 
 def test_derivatives_of_a_failed_solve_are_not_numbers():
@@ -237,9 +270,12 @@ def test_reverse_over_forward_where_the_first_tangent_is_constant(solver):
 
 def test_second_derivatives_of_a_fit_by_its_arguments_in_mixed_modes():
     @jax.jit
-    def mixed(s):
+    def mixed(s, along):
+        """One row of second derivatives, backwards over forwards and forwards over forwards."""
         f = lambda s: outputs(t=s[0] * T + s[1])[1]  # noqa: E731
-        return jax.jacrev(jax.jacfwd(f))(s), jax.jacfwd(jax.jacfwd(f))(s)
+        slope = lambda s: jax.jvp(f, (s,), (along,))[1]  # noqa: E731
+        return jax.grad(slope)(s), jax.jacfwd(slope)(s)
 
-    back, forward = mixed(jnp.array([1.0, 0.1]))
-    np.testing.assert_allclose(back, forward, rtol=1e-7, atol=1e-9)
+    for along in np.eye(2):
+        back, forward = mixed(np.array([1.0, 0.1]), along)
+        np.testing.assert_allclose(back, forward, rtol=1e-7, atol=1e-9)

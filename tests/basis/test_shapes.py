@@ -68,12 +68,20 @@ def drawn(peak, values):
 
 def with_slopes(pairs):
     """Values and derivatives of many functions, by one program."""
+
+    def both(function, v):
+        slopes, value = jax.jacfwd(lambda v: (function(v),) * 2, has_aux=True)(v)
+        return value, slopes
+
+    return by_one_program(both, pairs)
+
+
+def by_one_program(what, pairs):
+    """`what` of each function and point."""
     with jax.enable_x64(True):
         functions = [function for function, _ in pairs]
         at = [jnp.asarray(point) for _, point in pairs]
-        return jax.jit(
-            lambda at: [(f(v), jax.jacfwd(f)(v)) for f, v in zip(functions, at, strict=True)]
-        )(at)
+        return jax.jit(lambda at: [what(f, v) for f, v in zip(functions, at, strict=True)])(at)
 
 
 @functools.cache
@@ -88,9 +96,9 @@ def all_numbers():
     for (kind, own), v, (one, _) in zip(SHAPES, values, found, strict=True):
         if kind.integrable:
             again.append(described(made(kind, own, coefficient="area"), v, float(one["area"])))
-    areas = iter(with_slopes(again))
+    areas = iter(by_one_program(lambda function, v: function(v), again))
     return [
-        (*one, next(areas)[0] if kind.integrable else None)
+        (*one, next(areas) if kind.integrable else None)
         for (kind, _), one in zip(SHAPES, found, strict=True)
     ]
 

@@ -113,21 +113,31 @@ def _primitives(jaxpr):
     return names
 
 
+@functools.cache
+def _applied(name, shape):
+    """A complex matrix, what its factor is applied to, and what all verbs and `solve` return."""
+    m, n = shape
+    a = np.asarray(_normal(*shape)) + 1j * np.asarray(_normal(*shape, seed=1))
+    b, g, z = (
+        np.asarray(_normal(rows, 5, seed=seed)) + 0j for rows, seed in ((m, 0), (n, 0), (n, 2))
+    )
+
+    @jax.jit
+    def everything(a, b, g, z):
+        f = SOLVERS[name].factor(a)
+        verbs = f.pinv(b), f.pinv_h(g), f.gram_inv(g), f.onto_range(b), f.onto_rows(g)
+        return verbs, f.solve(b, g, z), f.solve(b)
+
+    return (a, b, g, z), everything(a, b, g, z)
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4)])
 def test_the_five_verbs_are_products_with_the_pseudoinverse(name, shape):
-    a = np.asarray(_normal(*shape)) + 1j * np.asarray(_normal(*shape, seed=1))
-    m, n = shape
-    b, c = np.asarray(_normal(m, 5)) + 0j, np.asarray(_normal(n, 5)) + 0j
-
-    @jax.jit
-    def verbs(a, b, c):
-        f = SOLVERS[name].factor(a)
-        return f.pinv(b), f.pinv_h(c), f.gram_inv(c), f.onto_range(b), f.onto_rows(c)
-
+    (a, b, c, _), (verbs, _, _) = _applied(name, shape)
     p = np.linalg.pinv(a)
     wanted = p @ b, p.conj().T @ c, p @ p.conj().T @ c, a @ p @ b, p @ a @ c
-    for got, want in zip(verbs(a, b, c), wanted, strict=True):
+    for got, want in zip(verbs, wanted, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-11)
 
 
@@ -140,13 +150,11 @@ def _solved(a, b, g, z, p):
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4)])
 def test_solve_is_the_one_combination_of_the_verbs(name, shape):
-    a = _normal(*shape) + 1j * _normal(*shape, seed=1)
-    m, n = shape
-    b, g, z = _normal(m, 5) + 0j, _normal(n, 5) + 0j, _normal(n, 5, seed=2) + 0j
-    factor, p = SOLVERS[name].factor(a), np.linalg.pinv(a)
-    for got, want in zip(factor.solve(b, g, z), _solved(a, b, g, z, p), strict=True):
+    (a, b, g, z), (_, solved, of_b_alone) = _applied(name, shape)
+    p = np.linalg.pinv(a)
+    for got, want in zip(solved, _solved(a, b, g, z, p), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-11)
-    for got, want in zip(factor.solve(b), _solved(a, b, 0 * g, 0 * z, p), strict=True):
+    for got, want in zip(of_b_alone, _solved(a, b, 0 * g, 0 * z, p), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-11)
 
 
@@ -154,23 +162,31 @@ def test_solve_is_the_one_combination_of_the_verbs(name, shape):
 @pytest.mark.parametrize("shape", [(9, 3), (3, 3), (3, 7)])
 def test_solve_of_balanced_columns_is_the_same_in_rotated_coordinates(name, shape):
     m, n = shape
-    a = _normal(*shape) * 10.0 ** np.linspace(-6, 6, n)
-    b, g, z = _normal(m, 4), _normal(n, 4), _normal(n, 4, seed=2)
-    factor = balanced(SOLVERS[name], a)
-    scale = np.asarray(factor.scale)[:, None]
-    x, rest = factor.solve(factor.rotate(b), g, z)
-    even = np.asarray(a) / scale.T
+    a = np.asarray(_normal(*shape)) * 10.0 ** np.linspace(-6, 6, n)
+    b, g, z = map(np.asarray, (_normal(m, 4), _normal(n, 4), _normal(n, 4, seed=2)))
+
+    @jax.jit
+    def everything(a, b, g, z):
+        factor = balanced(SOLVERS[name], a)
+        x, rest = factor.solve(factor.rotate(b), g, z)
+        of_head, _ = factor.solve(factor.head(b), g, z)
+        return factor.scale, x, factor.rotate_back(rest), of_head
+
+    scale, x, rest, of_head = map(np.asarray, everything(a, b, g, z))
+    scale = scale[:, None]
+    even = a / scale.T
     want, left = _solved(even, b, g / scale, z / scale, np.linalg.pinv(even))
     np.testing.assert_allclose(x * scale, want, atol=1e-11)
-    np.testing.assert_allclose(factor.rotate_back(rest), left, atol=1e-11)
-    np.testing.assert_allclose(factor.solve(factor.head(b), g, z)[0], x, rtol=1e-11)
+    np.testing.assert_allclose(rest, left, atol=1e-11)
+    np.testing.assert_allclose(of_head, x, rtol=1e-11)
 
 
 @pytest.mark.parametrize("n", [3, 6])
 def test_solve_of_lanes_with_columns_left_out_is_the_same_for_the_others(n):
-    a, free = _normal(9, n, 4), np.random.default_rng(5).random((n, 4)) < 0.6
-    b, g = _normal(9, 2, 4), _normal(n, 2, 4)
-    x, rest = masked(a, jnp.asarray(free)).solve(b, g)
+    a, free = np.asarray(_normal(9, n, 4)), np.random.default_rng(5).random((n, 4)) < 0.6
+    b, g = np.asarray(_normal(9, 2, 4)), np.asarray(_normal(n, 2, 4))
+    solved = jax.jit(lambda a, free, b, g: masked(a, free).solve(b, g))
+    x, rest = map(np.asarray, solved(a, free, b, g))
     for lane in range(4):
         kept = free[:, lane]
         some = np.asarray(a[:, kept, lane])
@@ -202,7 +218,8 @@ def test_one_mask_serves_rank_and_all_verbs(name):
 def test_vmap_and_scan_agree_with_a_loop(name, shape):
     m, _ = shape
     a, b = np.asarray(_normal(4, *shape)), np.asarray(_normal(4, m))
-    work = jax.value_and_grad(_cost(SOLVERS[name]), argnums=(0, 1))
+    # Jitted within the program: traced once, however it is mapped.
+    work = jax.jit(jax.value_and_grad(_cost(SOLVERS[name]), argnums=(0, 1)))
 
     def loop(axes):
         rows = [
@@ -217,11 +234,16 @@ def test_vmap_and_scan_agree_with_a_loop(name, shape):
         )
 
     # One of both batched alone, the matrix where it is tall and the vector where it is wide.
-    for axes in ((0, 0), (0, None) if shape[0] > shape[1] else (None, 0)):
-        args = [x if axis == 0 else x[0] for x, axis in zip((a, b), axes, strict=True)]
-        agree(jax.jit(jax.vmap(work, in_axes=axes))(*args), axes)
-    scan = jax.jit(lambda a, b: jax.lax.scan(lambda _, ab: (None, work(*ab)), None, (a, b))[1])
-    agree(scan(a, b), (0, 0))
+    one = (0, None) if shape[0] > shape[1] else (None, 0)
+    alone = [x if axis == 0 else x[0] for x, axis in zip((a, b), one, strict=True)]
+
+    @jax.jit
+    def everything(a, b, alone):
+        scanned = jax.lax.scan(lambda _, ab: (None, work(*ab)), None, (a, b))[1]
+        return jax.vmap(work)(a, b), jax.vmap(work, in_axes=one)(*alone), scanned
+
+    for found, axes in zip(everything(a, b, alone), ((0, 0), one, (0, 0)), strict=True):
+        agree(found, axes)
 
 
 @pytest.mark.parametrize("count", [2, 20])

@@ -29,10 +29,12 @@ def _along(solver, arrays, t):
 
 
 def _cost(solver, arrays, t):
-    # Both outputs, so that the derivative of the projection counts too.
+    # Both outputs, so that the derivative of the projection counts too. `pinv_solve` differentiates the
+    # same function of any factor; of one its own result stands here.
     a, b = zoo.at(arrays, t)
-    r, _ = project_out(a, b, solver)
-    return jnp.sum(jnp.abs(pinv_solve(a, b, solver)) ** 2) + jnp.sum(r.real**3)
+    r, c = project_out(a, b, solver)
+    c = pinv_solve(a, b, solver) if isinstance(solver, QR | PivotedQR) else c
+    return jnp.sum(jnp.abs(c) ** 2) + jnp.sum(r.real**3)
 
 
 @functools.cache

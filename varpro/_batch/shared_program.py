@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._parameters.layout import Numbers
+from .._places import taken
 from .._problem.columns import Assembled
 from .._programs.program import program
 from .._reduced.normal_equations import Curve, frozen_weights, moments
@@ -210,7 +211,7 @@ def _mixed_block(
     found = search_lanes(inner, curves, start, limits, lanes)
     each, common = own_and_common(curves)
     of_s, of_l = np.array(shared, int), np.array(local, int)
-    p = len(shared) + len(local)
+    back_in_order = np.argsort(np.concatenate([of_l, of_s]))
     s = jnp.asarray(s)
 
     def one(end, curve, counted):
@@ -221,7 +222,7 @@ def _mixed_block(
             if limits.noise.follows_model
             else None
         )
-        whole = jnp.zeros((p,), alpha.dtype).at[of_l].set(alpha).at[of_s].set(s)
+        whole = taken(jnp.concatenate([alpha, s.astype(alpha.dtype)]), back_in_order)
         at = moments(outer, whole, curve, limits.noise, before)
         inside = jnp.ones(alpha.shape, bool)
         if curve.lower is not None and curve.upper is not None:
@@ -255,13 +256,13 @@ def _mixed_block(
         wide, free = (jnp.asarray(a) for a in spread)
         # Joint covariance of s and l, and with it of all that follows from them.
         sure = jnp.where(jnp.isfinite(wide), wide, 0.0)
-        joint = jnp.zeros((p, p), alpha.dtype)
         mixed = towards @ sure
-        joint = joint.at[np.ix_(of_l, of_l)].set(back * own + mixed @ towards.T)
-        joint = joint.at[np.ix_(of_s, of_s)].set(sure)
-        joint = joint.at[np.ix_(of_l, of_s)].set(mixed).at[np.ix_(of_s, of_l)].set(mixed.T)
-        gone = jnp.zeros((p,), bool).at[of_l].set(lost).at[of_s].set(jnp.isinf(jnp.diagonal(wide)))
-        held = jnp.zeros((p,), bool).at[of_l].set(~inside).at[of_s].set(~free)
+        joint = jnp.block([[back * own + mixed @ towards.T, mixed], [mixed.T, sure]]).astype(
+            alpha.dtype
+        )
+        joint = taken(taken(joint, back_in_order).T, back_in_order).T
+        gone = taken(jnp.concatenate([lost, jnp.isinf(jnp.diagonal(wide))]), back_in_order)
+        held = taken(jnp.concatenate([~inside, ~free]), back_in_order)
         values, linear = variances(outer, whole, seen, joint, own, gone, held, held)
         return out | {
             "status": told(end.status, lost),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._places import with_values
 from .._types import ArrayIn
 
 # How many times its start a lifetime that may not change its sign can become.
@@ -38,24 +39,25 @@ class Inverses(eqx.Module):
         """The coordinates with those inverses, and from them alpha. The inverse of 0 is infinite."""
         if not self.places:
             return alpha
-        at = np.array(self.places)
-        return alpha.at[at].set(jnp.where(self.taken, 1.0 / alpha[at], alpha[at]))
+        mine = self._mine(alpha)
+        return jnp.where(mine, 1.0 / jnp.where(mine, alpha, 1.0), alpha)
+
+    def _mine(self, alpha: Array) -> Bool[Array, " p"]:
+        return with_values(np.zeros(alpha.shape, bool), self.places, self.taken)
 
     def slopes(self, there: Float[Array, " p"]) -> Float[Array, " p"]:
         """Derivative of alpha by the coordinates `there`, which may be multiplied by what is zero where it is
         infinite."""
-        at, slopes = np.array(self.places), jnp.ones_like(there)
         tiny = float(jnp.finfo(there.dtype).tiny) ** 0.25
-        of_inverse = -1.0 / jnp.maximum(jnp.abs(there[at]), tiny) ** 2
-        return slopes.at[at].set(jnp.where(self.taken, of_inverse, 1.0))
+        return jnp.where(self._mine(there), -1.0 / jnp.maximum(jnp.abs(there), tiny) ** 2, 1.0)
 
     def inside(self, alpha: Float[Array, " p"], lower: Array, upper: Array) -> Float[Array, " p"]:
         """alpha that came back from its inverse, which is rounded: inside its bounds, and exactly on one that
         it has reached, for there it counts as held."""
-        at, eps = np.array(self.places), float(jnp.finfo(alpha.dtype).eps)
-        for bound in (lower[at], upper[at]):
-            reached = jnp.isfinite(bound) & (jnp.abs(alpha[at] - bound) <= 4 * eps * jnp.abs(bound))
-            alpha = alpha.at[at].set(jnp.where(reached & self.taken, bound, alpha[at]))
+        mine, eps = self._mine(alpha), float(jnp.finfo(alpha.dtype).eps)
+        for bound in (lower, upper):
+            reached = jnp.isfinite(bound) & (jnp.abs(alpha - bound) <= 4 * eps * jnp.abs(bound))
+            alpha = jnp.where(mine & reached, bound, alpha)
         return jnp.clip(alpha, lower, upper)
 
     def bounds(
@@ -69,14 +71,10 @@ class Inverses(eqx.Module):
         """
         if not self.places or lower is None or upper is None:
             return lower, upper
-        at = np.array(self.places)
-        longest = _LONGEST * jnp.abs(alpha0[at])
-        low, high = lower[at], upper[at]
-        every = jnp.isinf(low) & jnp.isinf(high) | ~jnp.asarray(self.taken)
-        far, near = jnp.minimum(high, longest), jnp.maximum(low, -longest)
-        new_low = jnp.where(high == 0, -jnp.inf, 1.0 / jnp.where(high == 0, 1.0, far))
-        new_high = jnp.where(low == 0, jnp.inf, 1.0 / jnp.where(low == 0, 1.0, near))
-        return (
-            lower.at[at].set(jnp.where(every, low, new_low)),
-            upper.at[at].set(jnp.where(every, high, new_high)),
-        )
+        mine, longest = self._mine(alpha0), _LONGEST * jnp.abs(alpha0)
+        every = jnp.isinf(lower) & jnp.isinf(upper)
+        far, near = jnp.minimum(upper, longest), jnp.maximum(lower, -longest)
+        new_low = jnp.where(upper == 0, -jnp.inf, 1.0 / jnp.where(upper == 0, 1.0, far))
+        new_high = jnp.where(lower == 0, jnp.inf, 1.0 / jnp.where(lower == 0, 1.0, near))
+        moved = mine & ~every
+        return jnp.where(moved, new_low, lower), jnp.where(moved, new_high, upper)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._errors import InputError, suggestion
+from .._places import taken, with_values
 from .._types import ArrayIn
 from .expression import Tree, evaluated, names_in
 from .inequality import Pivot, rows_of, triangular
@@ -104,19 +105,18 @@ class Layout(eqx.Module):
         [0, 1] of b = base + d (u - base). Likewise one whose ends inequalities give (`Pivot`).
         """
         full = jnp.asarray(numbers.start)
-        if self.free:
-            full = full.at[np.array(self.free)].set(alpha.astype(full.dtype))
+        full = with_values(full, self.free, alpha)
         for (upper, lower), ceiling in zip(self.above, self.has_ceiling, strict=True):
             base = jnp.maximum(full[lower], numbers.lower[upper])
             width = numbers.upper[upper] - base if ceiling else 1.0
-            full = full.at[upper].set(base + full[upper] * width)
+            full = with_values(full, [upper], (base + full[upper] * width)[None])
         for pivot in (Pivot(*fields) for fields in self.pivots):
-            full = full.at[pivot.index].set(_between(pivot, full, numbers))
+            full = with_values(full, [pivot.index], _between(pivot, full, numbers)[None])
         if not self.tied:
             return full
-        full = full[np.array(self.source, dtype=int)] * numbers.scale + numbers.shift
+        full = taken(full, self.source) * numbers.scale + numbers.shift
         for i, tree in self.formulas:
-            full = full.at[i].set(evaluated(tree, full))
+            full = with_values(full, [i], jnp.asarray(evaluated(tree, full))[None])
         return full
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._parameters.layout import Layout, Numbers
+from .._places import summed_at, taken
 from ..basis import Model
 from ..basis._dependence import groups_of
 from .linear_constraints import Linear
@@ -129,7 +130,7 @@ class Assembled(AbstractColumns):
             return jax.jvp(lambda t: self.tangents(t)[0].conj().T @ r, (alpha,), (v,))
 
         first, moved = jax.vmap(both, out_axes=(None, 0))(jnp.asarray(along, alpha.dtype))
-        mixed = jnp.zeros((n, p), first.dtype).at[column, coordinate].add(first)
+        mixed = summed_at(first, column * p + coordinate, n * p).reshape(n, p)
         moved = (moved * b[column].conj()).real
         # Entry d of the table moves with the one coordinate of each group that its column has.
         at = [
@@ -139,8 +140,8 @@ class Assembled(AbstractColumns):
             for i in of_column[column[d]].intersection(group)
         ]
         group, entry, row, other = np.array(at, int).reshape(-1, 4).T
-        second = jnp.zeros((p, p), alpha.dtype).at[row, other].add(moved[group, entry])
-        return second, mixed
+        second = summed_at(moved[group, entry], row * p + other, p * p).reshape(p, p)
+        return second.astype(alpha.dtype), mixed
 
     def prior(self, alpha: Float[Array, " p"]) -> Float[Array, " s"] | None:
         if not self.priors:
@@ -176,12 +177,13 @@ def by_table(
     p: int,
 ) -> tuple[Inexact[Array, "m j p"], Inexact[Array, "n j p"] | None]:
     """`Phi' B` and `Phi'^H R` from a table of derivatives of single columns."""
-    forward = gather(values[:, None, :] * b[column].T, coordinate, p)
+    forward = gather(values[:, None, :] * taken(b, column).T, coordinate, p)
     if r is None:
         return forward, None
     terms = values.conj().T @ r
-    shape = (b.shape[0], r.shape[1], p)
-    return forward, jnp.zeros(shape, terms.dtype).at[column, :, coordinate].add(terms)
+    n, j = b.shape[0], r.shape[1]
+    backward = summed_at(terms, column * p + coordinate, n * p).reshape(n, p, j)
+    return forward, backward.swapaxes(1, 2)
 
 
 def _by_tangents(phi: Callable[[Array], Array], alpha: Array, b: Array, r: Array | None):

@@ -36,6 +36,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact
 
 from .._errors import REAL_DATA, InputError
+from .._places import summed_at, taken
 from .._problem.columns import Assembled
 from .._problem.linear_constraints import Linear
 from .._problem.noise import NORMAL, AbstractNoise
@@ -408,7 +409,8 @@ def _by_matrices(
     towards = size[:, None] * chosen
     cross = jnp.where(off[:, None], full[:n, n:] @ towards, 0.0)
     own = of >= 0
-    bent = jnp.zeros((every.size, p), target.dtype).at[of[own], where[own]].add(u[own])
+    bent = summed_at(taken(u, np.flatnonzero(own)), of[own] * p + where[own], every.size * p)
+    bent = bent.reshape(every.size, p)
     bent = bent if linear.mix is None else jnp.asarray(linear.mix).T @ bent
     kaufman = (towards.conj().T @ full[n:, n:] @ towards - cross.conj().T @ back @ cross).real
     return _Parts(

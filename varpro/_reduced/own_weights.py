@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._places import summed_at
 from .._types import ArrayIn
 from ..linalg._cholesky import Cholesky, cholesky, inverse_root, solved
 
@@ -90,11 +91,11 @@ def triangle(
     square = weights**2
     equations = normal(phi, square)
     n, e = phi.shape[1], moving.shape[1]
-    belongs = jnp.zeros((e, p), phi.dtype).at[np.arange(e), coordinate].set(1.0)
+    belongs = jnp.asarray(np.eye(p)[coordinate], phi.dtype)
     row, column = np.triu_indices(e)
     entries = (moving[:, row] * moving[:, column]).T @ square
-    half = jnp.zeros((e, e), phi.dtype)
-    half = half.at[row, column].set(jnp.sum(entries * size[row] * size[column], axis=1))
+    half = jnp.sum(entries * size[row] * size[column], axis=1)
+    half = summed_at(half, row * e + column, e * e).reshape(e, e)
     whole = belongs.T @ (half + half.T - jnp.diag(jnp.diagonal(half))) @ belongs
     mixed = (phi[:, :, None] * moving[:, None, :]).reshape(len(phi), n * e).T @ square
     mixed = jnp.einsum("nek,ep->npk", mixed.reshape(n, e, square.shape[1]) * size, belongs)

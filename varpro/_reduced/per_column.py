@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, PyTree
 
+from .._places import summed_at
 from .._problem.columns import gather
 from .._problem.problem import Problem
 from .._types import ArrayIn
@@ -206,8 +207,7 @@ class Columnwise(AbstractReduced):
         """`Phi'^H r` of some right-hand sides, by the derivatives of single columns times r."""
         mix = self.problem.linear.mix
         wide = rows.phi.shape[1] if mix is None else len(mix)
-        w = jnp.zeros((wide, p, terms.shape[1]), terms.dtype)
-        w = w.at[rows.column, rows.coordinate].add(terms)
+        w = summed_at(terms, rows.column * p + rows.coordinate, wide * p).reshape(wide, p, -1)
         return w if mix is None else jnp.einsum("Nn,Npl->npl", mix, w)
 
     def _triangle(

@@ -437,7 +437,7 @@ def _counted(
 ) -> _Counts:
     costs = counts.costs
     if costs.size:  # what lies beyond the end is dropped
-        costs = costs.at[counts.num_residuals].set(cost)
+        costs = jnp.where(jnp.arange(costs.size) == counts.num_residuals, cost, costs)
     return _Counts(
         num_residuals=counts.num_residuals + 1,
         num_jacobians=counts.num_jacobians + asked,

@@ -62,9 +62,10 @@ class Scheme(eqx.Module):
     def _extended(self) -> tuple[Inexact[Array, "s s"], np.ndarray]:
         """K extended by p and its slope as two states more (n + 2, n + 2), and its `known`."""
         n, k = self.k.shape[0], self.k
-        extended = jnp.zeros((n + 2, n + 2), k.dtype)
-        extended = extended.at[:n, :n].set(k).at[:n, n].set(self.start).at[n, n + 1].set(1.0)
-        return extended, np.array([*self.known, True, True])
+        start = jnp.asarray(self.start, k.dtype)[:, None]
+        upper = jnp.concatenate([k, start, jnp.zeros_like(start)], axis=1)
+        lower = jnp.asarray(np.eye(2, n + 2, n + 1), k.dtype)
+        return jnp.concatenate([upper, lower]), np.array([*self.known, True, True])
 
     def cell(
         self, v: Inexact[Array, "m n"], drive: Float[Array, "m 2"], after: Float[Array, " m"]

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 from .._errors import InputError, suggestion
 from .._given.arguments import mapping, number
 from .._parameters.param import Param
+from .._places import summed_at, taken
 from .._types import ArrayIn
 from ._base import POSITIVE, AbstractBasis, Domain, Params, ParamsField, as_params
 from ._matrix_exponential import states
@@ -160,8 +161,8 @@ class Kinetics(AbstractBasis):
         rates = jnp.stack([jnp.asarray(v) for key, v in values.items() if "." not in key])
         k = self.matrix(rates)
         amounts = [amount for _, amount in self.initial] or [np.ones(())]
-        start = jnp.zeros(k.shape[0], k.dtype)
-        start = start.at[np.array(self.filled)].set(jnp.stack(amounts).astype(k.dtype))
+        start = jnp.stack(amounts).astype(k.dtype)
+        start = summed_at(start, self.filled, k.shape[0])
         known = ~self._on_a_cycle()
         if self.irf is not None:
             return self.irf.convolve_states(x, k, start, self.irf.local_values(values), known)
@@ -173,8 +174,11 @@ class Kinetics(AbstractBasis):
         source, target = np.array(self.arrows).T
         n = 1 + max(max(pair) for pair in self.arrows)
         retained = target >= 0
-        k = jnp.zeros((n, n), rates.dtype).at[source, source].add(-rates)
-        return k.at[target[retained], source[retained]].add(rates[retained])
+        moved = jnp.concatenate([-rates, taken(rates, np.flatnonzero(retained))])
+        to = np.concatenate([source, target[retained]])
+        return summed_at(moved, to * n + np.concatenate([source, source[retained]]), n * n).reshape(
+            n, n
+        )
 
     def _on_a_cycle(self) -> np.ndarray:
         """Flags (n,) of the compartments on a cycle of transfers."""

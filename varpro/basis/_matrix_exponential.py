@@ -104,7 +104,7 @@ def driven(inflow: Inexact[Array, "r n"], along: Callable[[int], Step]) -> Inexa
     r, n = inflow.shape
     size = int(np.ceil(np.sqrt(r)))
     step, leap = along(1), along(size)
-    full = jnp.zeros((size * size, n), inflow.dtype).at[:r].set(inflow)
+    full = jnp.pad(inflow, ((0, size * size - r), (0, 0)))
     by_position = jnp.swapaxes(full.reshape(size, size, n), 0, 1)
 
     def advance(v, u):

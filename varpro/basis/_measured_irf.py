@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Inexact
 from .._errors import InputError
 from .._given.containers import real_numbers
 from .._parameters.param import Param
+from .._places import with_values
 from .._programs.program import program
 from .._types import ArrayIn
 from ._base import ParamField, as_fixed_param, parameter
@@ -211,8 +212,9 @@ class MeasuredIRF(AbstractDispersed):
                 remainder, ((1.0 - phase) * cell_position)[None], (1.0 - phase) * cell_weight
             )
             begin = begin[0] + earlier[0], begin[1] + earlier[1]
-        early = early.at[zero].set(begin[0][0]).at[zero + 1].set(after[0][0])
-        late = late.at[zero].set(begin[1][0]).at[zero + 1].set(after[1][0])
+        here = [zero, zero + 1]
+        early = with_values(early, here, jnp.concatenate([begin[0][:1], after[0][:1]]))
+        late = with_values(late, here, jnp.concatenate([begin[1][:1], after[1][:1]]))
 
         # It sees the response of the nodes i - j + 1 and i - j, at node i.
         def at_nodes(first, second):
@@ -245,7 +247,7 @@ def _convolve(grid: _Grid, system: Decays | Scheme) -> Inexact[Array, "m n"]:
         return between(current, positions)
     # The excitation before may still last; those before that one are over.
     remainder = system.left(current[-1], period, jnp.maximum(2.0 * period - last, 0.0))
-    with_earlier = driven(inflow.at[0].set(remainder), system.along)
+    with_earlier = driven(with_values(inflow, [0], remainder[None]), system.along)
     return between(current, positions + period) + between(with_earlier, positions)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from .._errors import InputError
 from .._parameters.param import Param
+from .._places import taken
 from .._types import ArrayIn
 from ._base import AbstractBasis, Shared, Sum, fields_of, without_names
 from ._custom import Offset
@@ -47,7 +48,7 @@ class _Group(eqx.Module):
     def pick(self, values: Float[ArrayIn, " q"]) -> tuple[ArrayIn, ...]:
         """Select parameters by key: (g,) for elementwise formulas, scalars otherwise."""
         if self.formula.elementwise:
-            return tuple(values[np.array(ids)] for ids in self.index)
+            return tuple(taken(values, ids) for ids in self.index)
         return tuple(values[ids[0]] for ids in self.index)
 
     def evaluate(self, x: PyTree, picked: tuple[ArrayIn, ...]) -> Array:

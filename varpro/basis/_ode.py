@@ -111,7 +111,7 @@ class ODE(AbstractBasis):
         )
         solved = solution.result == dfx.RESULTS.successful
         columns = jnp.where(solved, solution.ys, jnp.nan)
-        return jnp.zeros_like(columns).at[order].set(columns)
+        return columns[jnp.argsort(order)]
 
     def prepared(self, x: PyTree, dtype: np.dtype) -> "ODE":
         """Check `x`, and the field by an abstract call.

@@ -21,6 +21,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import dynamic_update_index_in_dim as replaced
 from jaxtyping import Array, Bool, Float
 
 from ._masked_qr import masked
@@ -269,14 +270,15 @@ def _among(a, t, free):
         unit = jnp.where(keep, column / jnp.where(keep, left, 1.0), 0.0)
         share = jnp.where(keep, jnp.sum(unit * rest, axis=0), 0.0)
         # A column that is left out is a row and a column of the unit matrix.
-        parts = jnp.where(keep, parts, 0.0).at[j].set(jnp.where(keep, left, 1.0))
-        return q.at[:, j].set(unit), r.at[:, j].set(parts), z.at[j].set(share), rest - unit * share
+        parts = replaced(jnp.where(keep, parts, 0.0), jnp.where(keep, left, 1.0), j, 0)
+        q, r, z = replaced(q, unit, j, 1), replaced(r, parts, j, 1), replaced(z, share, j, 0)
+        return q, r, z, rest - unit * share
 
     def back(i, z):
         j = count - 1 - i
         x = z[j] / r[j, j]
         z = jnp.where((jnp.arange(n) < j)[:, None], z - r[:, j] * x, z)
-        return z.at[j].set(x)
+        return replaced(z, x, j, 0)
 
     q, r = jnp.zeros((s, n, lanes), a.dtype), jnp.zeros((n, n, lanes), a.dtype)
     z, rest = jnp.zeros((n, lanes), a.dtype), jnp.broadcast_to(t, (s, lanes))

@@ -69,7 +69,9 @@ def factored(matrix: Bordered) -> BorderedFactor:
         lower = jnp.linalg.cholesky(diagonal - mixed @ mixed.T)
         return lower, (lower, mixed)
 
-    _, (lower, mixed) = jax.lax.scan(step, eye, (diagonal, below.at[0].set(0.0)))
+    _, (lower, mixed) = jax.lax.scan(
+        step, eye, (diagonal, jnp.concatenate([jnp.zeros_like(below[:1]), below[1:]]))
+    )
     solved = _solve(lower, mixed, border)
     corner = matrix.corner * ends[:, None] * ends + jnp.diag((ends == 0).astype(ends.dtype))
     corner = jnp.linalg.cholesky(corner - jnp.einsum("twg,twh->gh", border, solved))

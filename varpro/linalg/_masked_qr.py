@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.lax import dynamic_update_index_in_dim as replaced
 from jaxtyping import Array, Bool, Inexact
 
 # Up to this many columns the steps are written out, and XLA joins them; a loop costs more than them.
@@ -38,7 +39,7 @@ class Masked(eqx.Module):
         def take(j, state):
             z, b = state
             part = jnp.einsum("sl,spl->pl", self.q[:, j].conj(), b)
-            return z.at[j].set(part), b - self.q[:, j][:, None] * part
+            return replaced(z, part, j, 0), b - self.q[:, j][:, None] * part
 
         dtype = jnp.result_type(self.q, b)
         return _loop(n, take, (jnp.zeros((n, *b.shape[1:]), dtype), b.astype(dtype)))
@@ -64,7 +65,7 @@ class Masked(eqx.Module):
         def substitute(i, x):
             j = n - 1 - i
             done = jnp.einsum("nl,npl->pl", self.r[j], jnp.where(_before(j + 1, n), 0.0, x))
-            return x.at[j].set((x[j] - done) / self._diagonal(j))
+            return replaced(x, (x[j] - done) / self._diagonal(j), j, 0)
 
         return _loop(n, substitute, jnp.where(self.kept[:, None], z, 0.0))
 
@@ -75,7 +76,7 @@ class Masked(eqx.Module):
         def substitute(j, x):
             above = jnp.where(_before(j, n), x, 0.0)
             done = jnp.einsum("nl,npl->pl", self.r[:, j].conj(), above)
-            return x.at[j].set((x[j] - done) / self._diagonal(j))
+            return replaced(x, (x[j] - done) / self._diagonal(j), j, 0)
 
         start = jnp.where(self.kept[:, None], g, 0.0).astype(jnp.result_type(self.q, g))
         return _loop(n, substitute, start)
@@ -99,7 +100,8 @@ def masked(a: Inexact[Array, "s n #l"], free: Bool[Array, "n l"]) -> Masked:
         row = jnp.einsum("sl,snl->nl", unit.conj(), rest)
         row = jnp.where(_before(j, n)[:, 0], 0.0, row)
         rest = rest - unit[:, None] * row
-        return rest, q.at[:, j].set(unit), r.at[j].set(row), kept.at[j].set(keep)
+        q, r, kept = replaced(q, unit, j, 1), replaced(r, row, j, 0), replaced(kept, keep, j, 0)
+        return rest, q, r, kept
 
     rest = jnp.where(free, a, jnp.zeros((), a.dtype))
     state = (rest, jnp.zeros_like(rest), jnp.zeros((n, n, lanes), a.dtype), jnp.zeros_like(free))

@@ -34,6 +34,6 @@ class PivotedQR(AbstractPinvSolver):
         z, upper = jnp.linalg.qr(adjoint(jnp.where(mask[:, None], r, jnp.zeros_like(r))))
         # A masked row of R leaves a zero column in `upper`.
         upper = upper + jnp.diag((~mask).astype(a.dtype))
-        v = jnp.zeros_like(z).at[order].set(z * mask)
+        v = (z * mask)[jnp.argsort(order)]
         u, core, v = Frame(q * mask), Lower(upper), Frame(v)
         return TwoSided(u=u, core=core, v=v, rank=rank, cond=cond)
