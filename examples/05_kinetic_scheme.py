@@ -24,7 +24,7 @@ wavelength = table.columns.astype(float).to_numpy()
 # Arrows name the transfers, with a start for the rate of each (per ps); `D->` is lost.
 
 irf = vp.GaussianIRF("irf", center=-84.0, width=1.5, period=13200.0, backsweep=True)
-rates = {"A->B": 0.2, "B->C": 0.07, "C->D": 0.02, "D->": 1.6e-4}
+rates = {"A->B": 0.2, "B->C": 0.07, "C->D": 0.02, "D->": 5e-4}
 scheme = vp.Kinetics("psi", rates, irf=irf)
 chain = scheme + vp.Constant("dark")
 fit = vp.fit(chain, t, y, nonnegative=["dark"])
@@ -35,7 +35,7 @@ print(fit)
 # coefficients are combinations of the decay-associated spectra, and a scheme is plausible if none of
 # them is negative where a state can only shine.
 
-lifetimes = {"s1": 5.0, "s2": 15.0, "s3": 50.0, "s4": 6000.0}
+lifetimes = {"s1": 5.0, "s2": 15.0, "s3": 50.0, "s4": 2000.0}
 parallel = sum(vp.Exp(name, tau=tau, irf=irf) for name, tau in lifetimes.items())
 other = vp.fit(parallel + vp.Constant("dark"), t, y, nonnegative=["dark"])
 print(f"chi-square {fit.chisq:.8g} and {other.chisq:.8g}")

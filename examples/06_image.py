@@ -15,7 +15,7 @@ import varpro as vp
 
 # Simulated: two kinds of cells in a dim background; 128 time bins of 0.1 ns.
 rng = np.random.default_rng(0)
-size, t = 72, 0.1 * np.arange(128)
+size, t = 48, 0.1 * np.arange(128)
 v, u = np.mgrid[:size, :size] / size
 photons, tau = np.full((size, size), 250.0), np.full((size, size), 3.4)
 for _ in range(14):

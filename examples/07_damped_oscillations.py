@@ -88,7 +88,7 @@ low.legend(frameon=False)
 # Every voxel of an image has such a signal. Along this row phosphocreatine is used up, and the line of
 # phosphate moves as muscle turns acid. Each is fitted for itself, with a phase of its own.
 
-place = np.linspace(0.0, 1.0, 24)[:, None]
+place = np.linspace(0.0, 1.0, 12)[:, None]
 used, moved, turn = 6.0 * place, -15.0 * place, rng.uniform(-0.5, 0.5, place.shape)
 pcr, pi = (np.exp((2j * np.pi * f - r) * (t + DELAY)) for f, r in ((0.0, 25.0), (251.0, 45.0)))
 more = (1.6 + used) * np.exp(2j * np.pi * moved * (t + DELAY)) - 1.6

@@ -41,7 +41,7 @@ for method, found in answers.items():
 # The joint region of both parameters, and the profile of the rate: where it is straight, the
 # covariance would do.
 
-contour = fit.contour("k", "total", span=8.0, points=61)
+contour = fit.contour("k", "total", span=8.0, points=33)
 trace = fit.profile("k", span=6.0, points=41)
 k, total = drawn.samples(["k", "total"]).T
 

@@ -139,7 +139,7 @@ def test_interchangeable_components_keep_their_order_in_every_draw():
     two = vp.Exp("a", tau=0.5) + vp.Exp("b", tau=5.0)
     bounds = {"*.tau": (0.1, 20.0)}
     fit = vp.fit(two, t, y, order=("a.tau", "b.tau"), bounds=bounds)
-    found = fit.posterior(250, coef_sd=5.0)
+    found = fit.posterior(500, coef_sd=5.0)
     taus = found.samples(["a.tau", "b.tau"])
     assert np.all(taus[..., 0] < taus[..., 1])
     assert max(found.rhat.values()) < 1.05

@@ -42,6 +42,8 @@ CHECKERS = {
     "mypy": [
         *("-m", "mypy", "--ignore-missing-imports", "--follow-imports=silent"),
         "--disable-error-code=assignment",
+        # What it found of JAX and others it need not find again in the next run.
+        f"--cache-dir={ROOT / '.cache' / 'mypy'}",
     ],
 }
 

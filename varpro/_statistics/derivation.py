@@ -207,7 +207,10 @@ def names_asked(
     models: Named, asked: Recipe, values: Sequence[Any], coef: Sequence[Any]
 ) -> tuple[str, ...]:
     """The names of what is asked for, without computing it. **Raises:** `InputError` where it is nothing."""
-    names: tuple[str, ...] = ()
+    # Only a function that returns a dict has to be looked into, which traces every number of the models.
+    names = asked.names or ()
+    if names:
+        return names
 
     def look(values: Any, coef: Any) -> None:
         nonlocal names

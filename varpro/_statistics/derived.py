@@ -193,14 +193,15 @@ def joint(
     """Values (r,) and covariance for unit noise (r, r) of one right-hand side of each data set."""
     parts = [jax.tree.map(jnp.asarray, part) for part in parts]
 
-    def at(values: Any, halves: Any) -> Array:
+    def at(values: Any, halves: Any) -> tuple[Array, Array]:
         coef = [c[0] if len(c) == 1 else jax.lax.complex(*c) for c in halves]
         out = asked(models.numbers(values, coef))
-        return jnp.stack([jnp.asarray(out[name], values[0].dtype) for name in names])
+        value = jnp.stack([jnp.asarray(out[name], values[0].dtype) for name in names])
+        return value, value  # to be differentiated, and as it is: one trace makes both
 
     values = [part.values for part in parts]
     halves = [(p.coef.real, p.coef.imag) if jnp.iscomplexobj(p.coef) else (p.coef,) for p in parts]
-    value, (by_values, by_halves) = at(values, halves), jax.jacfwd(at, (0, 1))(values, halves)
+    (by_values, by_halves), value = jax.jacfwd(at, (0, 1), has_aux=True)(values, halves)
     by_coef = [d[0] if len(d) == 1 else d[0] - 1j * d[1] for d in by_halves]
     slopes = [
         a @ part.transform - (b @ part.sensitivity).real

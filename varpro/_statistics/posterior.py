@@ -152,7 +152,8 @@ class Posterior(eqx.Module):
         chosen = quantities(self.fit)
         with precision(self.alpha.dtype):
             found = np.moveaxis(self._samples(chosen).astype(self.alpha.dtype), 2, 0)
-            every = _diagnostics.on_host(found)[_DIAGNOSTICS.index(what)]
+            # One after the other: a program of one number serves any number of them.
+            every = [_diagnostics.on_host(one)[_DIAGNOSTICS.index(what)] for one in found]
         return {one.label: float(value) for one, value in zip(chosen, every, strict=True)}
 
 
@@ -161,11 +162,10 @@ _DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail")
 
 @program
 def _diagnostics(samples: ArrayIn) -> list[Array]:
-    """What blackjax says of draws (r, c, d)."""
+    """What blackjax says of draws (c, d)."""
     import blackjax
 
-    found = [getattr(blackjax.diagnostics, what) for what in _DIAGNOSTICS]
-    return [jax.lax.map(one, jnp.asarray(samples)) for one in found]
+    return [getattr(blackjax.diagnostics, what)(jnp.asarray(samples)) for what in _DIAGNOSTICS]
 
 
 def posterior(

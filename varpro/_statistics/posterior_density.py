@@ -136,12 +136,17 @@ def mode(density: Density, start: Float[ArrayIn, " d"], scale: Float[ArrayIn, " 
     """The mode of a density near a start, with steps of the size `scale`."""
     start, scale = jnp.asarray(start), jnp.asarray(scale)
 
-    def cost(w, _):
+    # With `jit` the search, its ends and the Hessian share one trace of it.
+    @jax.jit
+    def loss(w):
         return -density.log_density(start + scale * w)
+
+    def cost(w, _):
+        return loss(w)
 
     solver = optx.BFGS(rtol=1e-6, atol=1e-6)
     end = optx.minimise(cost, solver, jnp.zeros_like(start), max_steps=_STEPS, throw=False)
-    hessian = jax.hessian(lambda w: cost(w, None))(end.value)
+    hessian = jax.hessian(loss)(end.value)
     fine = jnp.all(jnp.isfinite(hessian))
     eye = jnp.eye(start.size, dtype=start.dtype)
     values, vectors = jnp.linalg.eigh(jnp.where(fine, hessian, eye))
@@ -150,7 +155,7 @@ def mode(density: Density, start: Float[ArrayIn, " d"], scale: Float[ArrayIn, " 
     root = scale[:, None] * vectors / jnp.sqrt(safe)
     volume = jnp.sum(jnp.log(scale)) - 0.5 * jnp.sum(jnp.log(safe))
     found = fine & jnp.all(safe == values) & (end.result == optx.RESULTS.successful)
-    return Mode(start + scale * end.value, -cost(end.value, None), root, volume, found)
+    return Mode(start + scale * end.value, -loss(end.value), root, volume, found)
 
 
 def density_of(fit: Fitted, coef_sd: Any, what: str) -> tuple[Density, Mode]:

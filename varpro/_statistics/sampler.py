@@ -51,6 +51,8 @@ def draw(density: Density, top: Mode, keys: ArrayIn, warmup: int, n: int) -> Dra
     begin, adapted, settled = dual_averaging_adaptation(_ACCEPTED)
     metric = jnp.ones_like(centre)
 
+    # The sampler asks for it in many places: with `jit` all of these share one trace.
+    @jax.jit
     def log_density(w):
         return density.log_density(centre + root @ w)
 
