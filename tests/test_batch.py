@@ -326,9 +326,12 @@ def test_ten_peaks_are_more_than_are_unrolled_and_fitted_all_the_same():
 
 
 def test_new_numbers_compile_nothing():
-    vp.fit_many(MODEL, T, Y, bounds={"*.tau": (0.01, 50.0)})
+    # Weights, too, in the program of bounds that are kept.
+    options: dict = {"absolute_sigma": True, "sigma": np.ones(T.size)}
+    vp.fit_many(MODEL, T, Y, bounds={"*.tau": (0.01, 50.0)}, **options)
     made = RECENT.made
-    vp.fit_many(MODEL, T, 2 * Y, bounds={"*.tau": (0.02, 60.0)}, init={"slow.tau": 4.0}, ftol=1e-8)
+    options |= {"bounds": {"*.tau": (0.02, 60.0)}, "sigma": np.linspace(1.0, 2.0, T.size)}
+    vp.fit_many(MODEL, T, 2 * Y, init={"slow.tau": 4.0}, ftol=1e-8, **options)
     assert RECENT.made == made
 
 

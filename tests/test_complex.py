@@ -157,7 +157,7 @@ def test_a_gaussian_line_has_the_width_that_it_says():
     y = np.asarray(wave.evaluate(t, {"freq": np.array(30.0), "gaussian": np.array(8.0)}))[:, 0]
     y[0] *= 0.5
     f = np.arange(0.0, 60.0, 0.01)
-    line = np.real(np.exp(-2j * np.pi * np.outer(f, t)) @ y)
+    line = np.real(np.fft.fft(y, 100_000)[: f.size])
     above = f[line > 0.5 * line.max()]
     assert above[-1] - above[0] == pytest.approx(8.0, abs=0.03)
     assert f[np.argmax(line)] == pytest.approx(30.0, abs=0.02)

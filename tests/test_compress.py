@@ -1,5 +1,7 @@
 """Right-hand sides that are compressed, in memory and block by block."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -129,20 +131,20 @@ def test_coefficients_wait_for_the_second_reading(rng):
 
 
 def test_several_starts_are_searched_compressed(rng, monkeypatch):
-    y, seen = spectra(rng, 100), []
+    y, seen = spectra(rng, 48), []
     real = _single.compress
     monkeypatch.setattr(_single, "compress", lambda y: seen.append(y.shape) or real(y))
     # Ordered, for of two optima that differ in names alone rounding would choose.
     options = {"starts": 4, "bounds": {"*.tau": (0.1, 20.0)}, "order": ("a.tau", "b.tau")}
-    fit = vp.fit(MODEL, T, y, **options)
-    assert seen == [(41, 100)] and fit.compressed == 41 and "searched as 41" in str(fit)
+    fit = vp.fit(MODEL, T, y, compress=True, **options)
+    assert seen == [(41, 48)] and fit.compressed == 41 and "searched as 41" in str(fit)
     plain = vp.fit(MODEL, T, y, compress=False, **options)
-    assert seen == [(41, 100)] and plain.compressed is None
+    assert seen == [(41, 48)] and plain.compressed is None
     np.testing.assert_allclose(fit.alpha, plain.alpha, rtol=1e-8)
     np.testing.assert_allclose(fit.coef_stderr, plain.coef_stderr, rtol=1e-7)
     np.testing.assert_allclose(fit.start_costs, plain.start_costs, rtol=1e-9)
 
-    # Where right-hand sides cannot be mixed they are not: all of them come to the search.
+    # Unasked they are compressed where that pays and where they can be mixed: this is what the search sees.
     class Searched(Exception):
         pass
 
@@ -150,9 +152,14 @@ def test_several_starts_are_searched_compressed(rng, monkeypatch):
         raise Searched(data.y.shape)
 
     monkeypatch.setattr(_single, "run_or_rescue", searched)
-    with pytest.raises(Searched, match=r"\(41, 100\)"):
-        vp.fit(MODEL, T, y, nonnegative=True, **options)
-    assert seen == [(41, 100)]
+    many = spectra(rng, 100)
+    for data, more, shape in (
+        (many, {}, "(41, 41)"),
+        (many, {"nonnegative": True}, "(41, 100)"),
+        (y, {}, "(41, 48)"),
+    ):
+        with pytest.raises(Searched, match=re.escape(shape)):
+            vp.fit(MODEL, T, data, **options, **more)
 
 
 def test_singular_values_of_the_residual_show_what_is_missing(rng):

@@ -144,13 +144,14 @@ def test_a_bordered_block_tridiagonal_system_is_solved(rng):
     full = rows.T @ rows
     blocks = full[:n, :n].reshape(t, w, t, w)
     matrix = Bordered(
-        jnp.stack([blocks[i, :, i] for i in range(t)]),
-        jnp.stack([blocks[i, :, i - 1] if i else np.zeros((w, w)) for i in range(t)]),
+        jnp.asarray(np.stack([blocks[i, :, i] for i in range(t)])),
+        jnp.asarray(np.stack([blocks[i, :, i - 1] if i else np.zeros((w, w)) for i in range(t)])),
         jnp.asarray(full[:n, n:].reshape(t, w, g)),
         jnp.asarray(full[n:, n:]),
     )
     right = rows.T @ rng.normal(size=40)
-    u, v = factored(matrix).solve(jnp.asarray(right[:n].reshape(t, w)), jnp.asarray(right[n:]))
+    solved = jax.jit(lambda matrix, *right: factored(matrix).solve(*right))
+    u, v = solved(matrix, jnp.asarray(right[:n].reshape(t, w)), jnp.asarray(right[n:]))
     keep = np.delete(np.arange(n + g), 4)
     wanted = np.zeros(n + g)
     wanted[keep] = scipy.linalg.solve(full[np.ix_(keep, keep)], right[keep])

@@ -11,8 +11,8 @@ import pytest
 import varpro as vp
 from varpro.basis import build_model, without_names
 
-CASES = 50  # of each kind, others for another VARPRO_TEST_SEED
-FIRST = CASES * int(os.environ.get("VARPRO_TEST_SEED", "0"))
+CASES = 50  # of each kind, and as many others where VARPRO_TEST_SEED is odd
+FIRST = CASES * (int(os.environ.get("VARPRO_TEST_SEED", "0")) % 2)
 X = np.linspace(0.0, 10.0, 40)
 
 

@@ -110,7 +110,8 @@ def test_a_parallel_scheme_is_a_sum_of_decays_also_with_period_and_backsweep():
 
 def test_states_may_be_complex_and_defective():
     k = np.array([[-0.1 + 2j, 1.0], [0.0, -0.1 + 2j]])
-    found = states(jnp.asarray(k), jnp.array([0.0, 1.0 + 0j]), jnp.asarray(T), np.ones(2, bool))
+    start = np.array([0.0, 1.0 + 0j])
+    found = jax.jit(lambda k, start, t: states(k, start, t, np.ones(2, bool)))(k, start, T)
     expected = np.exp((-0.1 + 2j) * T)[:, None] * np.stack([T, np.ones_like(T)], 1)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -122,10 +123,14 @@ def test_driven_states_and_what_excitations_leave(rng):
     for u in inflow:
         v = expm(0.3 * k) @ v + u
         expected.append(v)
-    along = lambda s: moves(jnp.asarray(k), jnp.asarray(0.3 * s), known)  # noqa: E731
-    found = driven(jnp.asarray(inflow), along)
+
+    @jax.jit
+    def both(k, inflow):
+        found = driven(inflow, lambda s: moves(k, jnp.asarray(0.3 * s), known))
+        return found, repeated(k, inflow[0], jnp.asarray(7.0), known)
+
+    found, left = both(k, inflow)
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    left = repeated(jnp.asarray(k), jnp.asarray(inflow[0]), jnp.asarray(7.0), known)
     np.testing.assert_allclose(
         left, np.linalg.solve(np.eye(3) - expm(7 * k), inflow[0]), rtol=1e-12
     )

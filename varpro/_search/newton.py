@@ -101,9 +101,6 @@ def minimum(
     start = _inside(start, lower, upper)
     final, most = slacks.last, _PLAIN if plain else _STEPS
 
-    # Traced once, for its shapes and in the loop.
-    point = jax.jit(point)
-
     def body(state: _State) -> _State:
         new, at = point(state.trial, state.slack, state.at.more), state.at
         first = ~jnp.isfinite(at.cost)
@@ -156,10 +153,9 @@ def minimum(
             done,
         )
 
-    shapes = jax.eval_shape(point, start, jnp.asarray(slacks.first, dtype), more)
-    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    nothing = nothing._replace(theta=start, cost=jnp.full((), jnp.inf, dtype), more=more)
     zero, count, no = jnp.zeros((), dtype), jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+    row, square = jnp.zeros_like(start), jnp.zeros((start.size, start.size), dtype)
+    nothing = Point(start, zero + jnp.inf, zero, row, square, row, zero, zero, more)
     slack = jnp.asarray(slacks.first, dtype)
     begin = _State(nothing, start, zero, zero + 1.0, zero + 1.0, zero, slack, count, no, no, no)
     begin = carried(begin, start) if start.size else begin

@@ -154,17 +154,20 @@ def eliminated(
 def _of_each(one: Callable[[Any], Any], args: tuple[Array, ...], lanes: int) -> Any:
     """`one` of each row of `args`. What has no numbers, as the gradient without a parameter, `lax.map` cannot
     put together again."""
-    one = jax.jit(one)  # traced once, for its shapes and for the rows
-    shapes, tree = jax.tree.flatten(jax.eval_shape(one, tuple(a[0] for a in args)))
-    some = [i for i, shape in enumerate(shapes) if shape.size]
+    structure: list[Any] = []
 
     def with_numbers(row):
-        leaves = jax.tree.leaves(one(row))
-        return [leaves[i] for i in some]
+        leaves, tree = jax.tree.flatten(one(row))
+        structure[:] = tree, [(leaf.size > 0, leaf.shape, leaf.dtype) for leaf in leaves]
+        return [leaf for leaf in leaves if leaf.size]
 
-    found = dict(zip(some, jax.lax.map(with_numbers, args, batch_size=lanes), strict=True))
-    none = [jnp.zeros((len(args[0]), *shape.shape), shape.dtype) for shape in shapes]
-    return jax.tree.unflatten(tree, [found.get(i, none[i]) for i in range(len(shapes))])
+    found = iter(jax.lax.map(with_numbers, args, batch_size=lanes))
+    tree, kinds = structure
+    every = [
+        next(found) if some else jnp.zeros((len(args[0]), *shape), dtype)
+        for some, shape, dtype in kinds
+    ]
+    return jax.tree.unflatten(tree, every)
 
 
 def _of_every_basis(
