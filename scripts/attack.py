@@ -49,7 +49,7 @@ data: {path: %s, variable: counts, x: time}
 model:
   fast: {kind: exp, tau: 1.0}
   bg: {kind: constant}
-fit: {share: none, noise: poisson, block: 8}
+fit: {share: none, block: 8}
 compute: {workers: 2%s}
 output: {dir: %s, report: none, plots: []}
 """
@@ -549,7 +549,10 @@ def main():
         folder = pathlib.Path(name, "ground")
         folder.mkdir()
         os.environ["XDG_CACHE_HOME"] = str(pathlib.Path(name, "cache"))
-        import varpro.app.runs.jobs  # noqa: F401  (so that forks need not)
+        import matplotlib.backends.backend_agg  # noqa: F401  (so that forks need not)
+
+        import varpro.app.cli
+        import varpro.app.runs.jobs  # noqa: F401
 
         ground = Ground(folder)
         print(f"{ground.blocks} blocks, {ground.lasts:.1f} s a run")

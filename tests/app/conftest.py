@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 import varpro as vp
@@ -29,6 +30,21 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "decay.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def cube_in_a_file(tmp_path, monkeypatch):
+    """The current folder: `cube.nc`, whose `counts` are 8 x 10 decays, one of them broken."""
+    rng = np.random.default_rng(0)
+    t = (np.arange(32) + 0.5) * 0.25
+    tau = rng.uniform(1.5, 2.5, (8, 10))
+    y = rng.poisson(200 * np.exp(-t / tau[..., None]) + 5.0).astype(float)
+    y[2, 3, 4] = np.nan
+    coords = {"time": ("time", t, {"units": "ns"}), "row": np.arange(8) * 0.5}
+    array = xr.DataArray(y, dims=("row", "col", "time"), coords=coords, name="counts")
+    array.transpose("time", "row", "col").to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
+    monkeypatch.chdir(tmp_path)
+    return array
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Runs of many curves: blocks that are kept, resumed runs, and a real cluster of two processes."""
+"""Runs of many curves: blocks that are kept, and resumed runs."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import xarray as xr
 
 import varpro as vp
 from varpro.app.plan.make_plan import make_plan
-from varpro.app.runs import batch, dask_client, dask_cluster as cluster
+from varpro.app.runs import batch, dask_client
 from varpro.app.runs.journal import Journal, ranges
 
 FIELDS = ("alpha", "alpha_stderr", "coef", "coef_stderr", "chisq", "dof", "num_steps", "status")
@@ -26,19 +26,10 @@ output: {dir: run}
 
 
 @pytest.fixture
-def cube(tmp_path, monkeypatch):
-    """The current folder: `cube.yaml` and `cube.nc`, 8 x 10 decays, one of them broken."""
-    rng = np.random.default_rng(0)
-    t = (np.arange(32) + 0.5) * 0.25
-    tau = rng.uniform(1.5, 2.5, (8, 10))
-    y = rng.poisson(200 * np.exp(-t / tau[..., None]) + 5.0).astype(float)
-    y[2, 3, 4] = np.nan
-    coords = {"time": ("time", t, {"units": "ns"}), "row": np.arange(8) * 0.5}
-    array = xr.DataArray(y, dims=("row", "col", "time"), coords=coords, name="counts")
-    array.transpose("time", "row", "col").to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
+def cube(cube_in_a_file, tmp_path):
+    """The current folder, with `cube.nc` and `cube.yaml`."""
     (tmp_path / "cube.yaml").write_text(CONFIG)
-    monkeypatch.chdir(tmp_path)
-    return array
+    return cube_in_a_file
 
 
 MODEL = vp.Exp("decay", tau=1.0) + vp.Constant("bg")
@@ -212,60 +203,6 @@ def test_columns_of_a_table_and_maps_in_zarr(tmp_path, monkeypatch, plain):
     assert maps["d.tau"].attrs["units"] == "ns" and maps["d"].attrs["units"] == "V"
 
 
-@pytest.fixture
-def two_workers(monkeypatch):
-    """A cluster of two worker processes that speak TCP, as on two machines."""
-    distributed = pytest.importorskip("distributed")
-    import jax
-
-    # Workers find compiled programs where this process does.
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=None
-    ) as local:
-        yield local
-
-
-def test_a_cluster_gives_the_local_result_though_a_worker_is_killed(
-    cube, plain, two_workers, monkeypatch
-):
-    config = CONFIG.replace("block: 16", "block: 4").replace("dir: run", "dir: far")
-    address = two_workers.scheduler_address
-    assert address.startswith("tcp://127.0.0.1")
-    open("far.yaml", "w").write(config + "compute: {engine: dask}\n")
-    victim = next(iter(two_workers.workers.values()))
-    killed = []
-    read = Journal.read
-
-    def reading(self, number):
-        if not killed and 2 <= len(self.done()) < len(self.blocks) - 2:
-            killed.append(victim.pid)
-            os.kill(victim.pid, signal.SIGKILL)
-        return read(self, number)
-
-    monkeypatch.setattr(Journal, "read", reading)
-    out = plain("far.yaml", "-q", "--scheduler", address)
-    assert out.exit_code == 3 and killed, out.output
-    equal(vp.load("far/result.nc"), direct(cube, block=4))
-    # The same cluster fits a dask array from Python, and compresses one for a global fit.
-    from distributed import Client
-
-    with Client(two_workers):
-        lazy = cube.chunk({"row": 4, "col": 5, "time": 16})
-        fit = vp.fit_many(MODEL, None, lazy, block=16, **OPTIONS)
-        equal(fit, direct(cube))
-        right = cube.values.reshape(80, 32).T[:, :20]
-        import dask.array as da
-
-        far = cluster.compress(da.from_array(right, chunks=(16, 3)))
-        near = vp.compress(right)
-        assert far.count == near.count == 20
-        np.testing.assert_allclose(
-            far.columns @ far.columns.T, near.columns @ near.columns.T, rtol=1e-10
-        )
-
-
 def test_no_scheduler_at_an_address_is_said(cube, varpro, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(dask_client, "PATIENCE", 1)
@@ -313,15 +250,20 @@ def with_maps(array):
 @pytest.mark.parametrize(
     ("fit", "rules", "asked"),
     [
-        ("share: [decay.tau], noise: poisson", "", {"share": ["decay.tau"]}),
-        ("share: none, noise: poisson, start: neighbours", "", {"start": "neighbours"}),
+        ("share: [decay.tau]", "", {"share": ["decay.tau"]}),
+        # With noise and blocks of the runs above, whose program these are.
         (
-            "share: none, noise: poisson, init: {decay.tau: tau0}",
+            "share: none, noise: poisson, block: 16, start: neighbours",
+            "",
+            {"start": "neighbours", "noise": "poisson", "block": 16},
+        ),
+        (
+            "share: none, init: {decay.tau: tau0}",
             "constraints: {fix: [decay.tau]}",
             {"init": {"decay.tau": "tau0"}, "fix": ["decay.tau"]},
         ),
         (
-            "share: none, noise: poisson",
+            "share: none",
             "constraints: {bounds: {decay.tau: [least, 2.0]}}",
             {"bounds": {"decay.tau": ("least", 2.0)}},
         ),
@@ -348,7 +290,8 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, plain, fit, rules,
             pair = isinstance(value, tuple)
             value = tuple(arrays.get(v, v) for v in value) if pair else arrays[value]
             asked = {**asked, what: {"decay.tau": value}}
-    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **OPTIONS, **asked))
+    said = {**OPTIONS, "noise": "normal", **asked}
+    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **said))
     again = plain("run/config.yaml", "--quiet", "--out", "again")
     assert again.exit_code == 3, again.output
     equal(vp.load("again/result.nc"), vp.load("run/result.nc"))
@@ -358,7 +301,9 @@ def test_what_python_says_of_each_curve_a_file_says_too(cube, plain, fit, rules,
 
 
 def test_an_interrupted_run_of_curves_that_share_begins_anew(cube, varpro, plain, monkeypatch):
-    text = CONFIG.replace("share: none", "share: [decay.tau]").replace(", block: 16", "")
+    text = CONFIG.replace(
+        "share: none, noise: poisson, block: 16", "share: [decay.tau], noise: normal"
+    )
     with open("cube.yaml", "w") as file:
         file.write(text)
     with monkeypatch.context() as patch:
@@ -366,7 +311,8 @@ def test_an_interrupted_run_of_curves_that_share_begins_anew(cube, varpro, plain
         assert plain("cube.yaml", "--quiet").exit_code == 143
     assert json.loads(open("run/status.json").read())["state"] == "interrupted"
     assert varpro("resume", "run", "--quiet").exit_code == 3
-    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, share=["decay.tau"], **OPTIONS))
+    said = {**OPTIONS, "noise": "normal", "share": ["decay.tau"]}
+    equal(vp.load("run/result.nc"), vp.fit_many(MODEL, None, cube, **said))
 
 
 @pytest.mark.parametrize(

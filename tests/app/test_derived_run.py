@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import varpro as vp
+from varpro._equality import same
 from varpro.app.plan.make_plan import make_plan
 from varpro.app.runs.run import run
 
@@ -15,7 +16,7 @@ data: {path: xps.csv, x: energy, y: counts, units: {x: eV}}
 responses:
   lost: {kind: shirley, k: 0.02}
 model:
-  p: {kind: voigt, center: 5.2, sigma: 0.4, gamma: 0.2, coefficient: area, loss: lost}
+  p: {kind: gaussian, center: 5.2, width: 0.4, coefficient: area, loss: lost}
   q: {kind: gaussian, center: 8.1, width: 0.5, lines: [[0, 1], [1.1, 0.5]]}
   bg: {kind: constant}
 derived: {ratio: p.area / q.area, width: p.fwhm, split: q.center - p.center}
@@ -24,8 +25,8 @@ output: {dir: run}
 
 
 def curve(x, scale=1.0):
-    p = vp.Voigt("p", coefficient="area", loss=vp.Shirley("lost"))
-    values = {"center": 5.0, "sigma": 0.35, "gamma": 0.25, "lost.k": 0.05}
+    p = vp.Gaussian("p", width=1.0, coefficient="area", loss=vp.Shirley("lost"))
+    values = {"center": 5.0, "width": 0.35, "lost.k": 0.05}
     column = p.evaluate(x, {k: np.array([v]) for k, v in values.items()})[:, 0]
     q = np.exp(-0.5 * ((x - 8.0) / 0.4) ** 2) + 0.5 * np.exp(-0.5 * ((x - 9.1) / 0.4) ** 2)
     return scale * (400 * column + 90 * q) + 30
@@ -54,12 +55,12 @@ def test_a_run_derives_what_the_library_derives(here, capsys):
     folder, x, y = here
     outcome = run("xps.yaml")
     loss = vp.Shirley("lost", k=0.02)
-    p = vp.Voigt("p", center=5.2, sigma=0.4, gamma=0.2, coefficient="area", loss=loss)
+    p = vp.Gaussian("p", center=5.2, width=0.4, coefficient="area", loss=loss)
     q = vp.Gaussian("q", center=8.1, width=0.5, lines=[(0, 1), (1.1, 0.5)])
     asked = {"ratio": "p.area / q.area", "width": "p.fwhm", "split": "q.center - p.center"}
     fit = vp.fit(p + q + vp.Constant("bg"), x, np.round(y, 6), derived=asked)
     assert outcome.fit.success and fit.success
-    for name, truth in (("lost.k", 0.05), ("p.sigma", 0.35), ("p", 400.0), ("q", 90.0)):
+    for name, truth in (("lost.k", 0.05), ("p.width", 0.35), ("p", 400.0), ("q", 90.0)):
         assert abs(fit[name].value - truth) < 4 * fit[name].stderr, name
     written = json.loads((folder / "run" / "result.json").read_text())["derived"]
     for name in asked:
@@ -74,13 +75,25 @@ def test_a_run_derives_what_the_library_derives(here, capsys):
         "x: energy, y: counts, units: {x: eV}", "variable: counts, x: energy"
     )
     (folder / "cube.yaml").write_text(
-        text.replace("dir: run", "dir: maps") + "fit: {share: none}\n"
+        text.replace("dir: run", "dir: maps, report: none, plots: []") + "fit: {share: none}\n"
     )
     batch = run("cube.yaml")
     assert np.all(batch.fit.success)
     maps = xr.load_dataset(folder / "maps" / "result.nc", engine="h5netcdf")
     np.testing.assert_allclose(maps["split"], 3.0, atol=0.1)
     assert (maps["ratio_stderr"] > 0).all()
+
+
+def test_a_voigt_peak_of_a_file_is_that_of_the_library(here):
+    folder, *_ = here
+    voigt = "kind: voigt, center: 5.2, sigma: 0.4, gamma: 0.2"
+    text = CONFIG.replace("kind: gaussian, center: 5.2, width: 0.4", voigt)
+    (folder / "voigt.yaml").write_text(text)
+    plan = make_plan("voigt.yaml")
+    loss = vp.Shirley("lost", k=0.02)
+    p = vp.Voigt("p", center=5.2, sigma=0.4, gamma=0.2, coefficient="area", loss=loss)
+    q = vp.Gaussian("q", center=8.1, width=0.5, lines=[(0, 1), (1.1, 0.5)])
+    assert same(plan.model, p + q + vp.Constant("bg"))
 
 
 @pytest.mark.parametrize(

@@ -133,18 +133,18 @@ def test_letters_of_every_script_stay(text):
     assert printable(text) == text
 
 
-def modules_that(say):
-    """The modules of the application in which a call is made that `say` names."""
-    root = Path(varpro.app.__file__).parent
-    found = set()
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in say:
-                found.add(path.relative_to(root).as_posix())
-    return found
-
-
 def test_everything_that_is_shown_goes_through_one_place():
+    root = Path(varpro.app.__file__).parent
+    calls = {}
+    for path in root.rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        calls[path.relative_to(root).as_posix()] = called
+
+    def modules_that(say):
+        """The modules of the application in which a call is made that `say` names."""
+        return {path for path, called in calls.items() if called & say}
+
     assert modules_that({"typer.echo", "click.echo", "typer.secho"}) == {"terminal.py"}
     assert modules_that(
         {"print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}

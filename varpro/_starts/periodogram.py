@@ -69,6 +69,11 @@ def _parameter_value(part: AbstractBasis, key: str, decay: float) -> float:
     return {"rate": decay, "fwhm": decay / np.pi}.get(key, 1.0 / decay)
 
 
+def _squared(a: np.ndarray) -> np.ndarray:
+    """Squares of the absolute values of complex numbers."""
+    return np.real(a) ** 2 + np.imag(a) ** 2
+
+
 class WaveSearch:
     """A search for all waves of `slots` in rows `x` (m,), of weights `scale` (m,), with known columns
     q (m, l) orthonormal and data y (m, k) free of them; `solve` returns the values of each."""
@@ -236,37 +241,44 @@ class WaveSearch:
         of the grid (size,), once `taken` (m, l) orthonormal is projected out of it.
 
         A cosine and a sine together explain `n^H A^{-1} n` with their 2 x 2 Gram matrix A, which is
-        made from the waves of frequency f and -f.
+        made from the waves of frequency f and -f. Of real numbers the products with these two are each
+        other's conjugates, so half of the grid says everything.
         """
         envelope, _ = self._envelope(i, decay)
-        correlation, shared = self._spectrum(envelope, residual), self._spectrum(envelope, taken)
+        real = self.pairs[i] and np.isrealobj(residual) and np.isrealobj(taken)
+        correlation = self._spectrum(envelope, residual, real)
+        shared = self._spectrum(envelope, taken, real)
         size = max(float(np.sum(envelope**2)), 1e-300)
-        left = size - np.sum(np.abs(shared) ** 2, axis=1)
-        power, left = np.sum(np.abs(correlation) ** 2, axis=1), np.maximum(left, _LEAST_LEFT * size)
+        left = size - np.sum(_squared(shared), axis=0)
+        power, left = np.sum(_squared(correlation), axis=0), np.maximum(left, _LEAST_LEFT * size)
         if not self.pairs[i]:
             return power / left
+        twice = self._spectrum(envelope**2, np.ones((len(self.x), 1)), True)[0]
+        half = np.concatenate([twice, twice[-2:0:-1].conj()])[::2]  # at frequencies twice as high
+        if real:
+            cross = np.append(half, half[0]) - np.sum(shared**2, axis=0)
+            mixed = np.sum(correlation.conj() ** 2, axis=0) * cross
+            product, gain = left**2, 2 * left * power - 2 * mixed.real
+        else:
 
-        def opposite(f: np.ndarray) -> np.ndarray:
-            return np.roll(f[::-1], 1, axis=0)
+            def opposite(f: np.ndarray) -> np.ndarray:
+                return np.roll(f[..., ::-1], 1, axis=-1)
 
-        twice = self._spectrum(envelope**2, np.ones((len(self.x), 1)))[:, 0]
-        cross = twice[2 * np.arange(self.size) % self.size] - np.sum(
-            shared * opposite(shared).conj(), axis=1
-        )
-        mixed = np.sum(correlation.conj() * opposite(correlation), axis=1) * cross
-        product = left * opposite(left)
-        det = product - np.abs(cross) ** 2
-        gain = opposite(left) * power + left * opposite(power) - 2 * mixed.real
-        return np.where(det > _LEAST_LEFT * product, gain, 0.0) / np.where(
-            det > _LEAST_LEFT * product, det, 1.0
-        )
+            cross = np.tile(half, 2) - np.sum(shared * opposite(shared).conj(), axis=0)
+            mixed = np.sum(correlation.conj() * opposite(correlation), axis=0) * cross
+            product = left * opposite(left)
+            gain = opposite(left) * power + left * opposite(power) - 2 * mixed.real
+        det = product - _squared(cross)
+        apart = det > _LEAST_LEFT * product
+        gain = np.where(apart, gain, 0.0) / np.where(apart, det, 1.0)
+        return np.concatenate([gain, gain[-2:0:-1]]) if real else gain
 
-    def _spectrum(self, envelope: np.ndarray, a: np.ndarray) -> np.ndarray:
+    def _spectrum(self, envelope: np.ndarray, a: np.ndarray, real: bool) -> np.ndarray:
         """Products of columns (m, c) with waves of this envelope, at every frequency of the grid
-        (size, c)."""
-        grid = np.zeros((self.size, a.shape[1]), complex)
-        np.add.at(grid, self.positions, envelope[:, None] * a)
-        return np.fft.fft(grid, axis=0)
+        (c, size); of real columns at those that are not negative, and the lowest (c, size / 2 + 1)."""
+        grid = np.zeros((a.shape[1], self.size), float if real else complex)
+        np.add.at(grid.T, self.positions, envelope[:, None] * a)
+        return np.fft.rfft(grid) if real else np.fft.fft(grid)
 
     def _project(self, estimate: Sequence[_Wave | None]):
         """Project the waves out of the data.
