@@ -1,6 +1,4 @@
-"""Random separable problems, 50 of each of ten kinds: no exception, no bound violated, no false success."""
-
-import os
+"""A thousand random separable problems: no exception, no bound violated, no false success."""
 
 import equinox as eqx
 import jax
@@ -11,8 +9,7 @@ import pytest
 import varpro as vp
 from varpro.basis import build_model, without_names
 
-CASES = 50  # of each kind, and as many others where VARPRO_TEST_SEED is odd
-FIRST = CASES * (int(os.environ.get("VARPRO_TEST_SEED", "0")) % 2)
+CASES = 100  # of each kind
 X = np.linspace(0.0, 10.0, 40)
 
 
@@ -156,7 +153,7 @@ def check(fit, bounds):
 def test_random_problems_never_raise_and_never_lie(number):
     model, k, options = KINDS[number]
     refused = failed = 0
-    for seed in range(FIRST, FIRST + CASES):
+    for seed in range(CASES):
         rng = np.random.default_rng([number, seed])
         x, y, weights, start, bounds = problem(model, k, options, rng)
         if "order" in options:
