@@ -88,7 +88,7 @@ def robust_variance(
     """`AbstractNoise.spread` of one curve."""
     y = jnp.asarray(curve.y)
     given = jnp.ones_like(y).real if curve.weights is None else jnp.asarray(curve.weights)
-    return noise.spread(at.model, y, given, jnp.asarray(curve.unit), dof)
+    return jnp.asarray(noise.spread(at.model, y, given, jnp.asarray(curve.unit), dof))
 
 
 def _statistics(

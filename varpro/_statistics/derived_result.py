@@ -1,7 +1,7 @@
 """Derived quantities by name, with their errors: what `derive` returns."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DerivedMethod = Literal["covariance", "profile", "bootstrap"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """What can refit: the fit that quantities come from, and what was asked of it."""
 
