@@ -40,6 +40,7 @@ SAYS = {
     "_types": "shape letters",
     "_text": "tables",
     "_equality": "same bits",
+    "_places": "places in arrays, known before any number",
     "_programs": "compiled programs, in memory and on disk",
 }
 

@@ -127,7 +127,7 @@ def _couple(
                 joint[j, i] -= share
 
 
-def _phase(one: Quantity) -> complex:
+def _phase(one: Quantity) -> float | complex:
     return -1j if one.imag else 1.0
 
 
