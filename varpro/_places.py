@@ -3,6 +3,8 @@
 XLA makes a loop of every scatter on CPUs, which costs more to compile and to run than what is put there.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import overload
 
@@ -57,14 +59,13 @@ def summed_at(terms: Inexact[Array, "d ..."], places: Places, size: int) -> Arra
     at = np.asarray(places, int)
     if at.size == size and np.array_equal(np.sort(at), np.arange(size)):
         return jnp.asarray(taken(terms, np.argsort(at)))
-    # Terms of one place are of different rounds; row d stands for nothing.
-    turn, seen = np.zeros(at.size, int), np.zeros(size, int)
-    for d, place in enumerate(at):
-        turn[d], seen[place] = seen[place], seen[place] + 1
+    # Terms of one place are of different rounds; the last row stands for nothing.
+    order = np.argsort(at, kind="stable")
+    turn = np.arange(at.size) - np.searchsorted(at[order], at[order])
     rows = jnp.concatenate([terms, jnp.zeros((1, *terms.shape[1:]), terms.dtype)])
-    total = jnp.zeros((size, *terms.shape[1:]), terms.dtype) if at.size == 0 else None
-    for now in range(int(seen.max(initial=0))):
-        of_place, mine = np.full(size, at.size), np.flatnonzero(turn == now)
+    rounds = []
+    for now in range(turn.max(initial=0) + 1):
+        of_place, mine = np.full(size, at.size), order[turn == now]
         of_place[at[mine]] = mine
-        total = rows[of_place] if total is None else total + rows[of_place]
-    return jnp.asarray(total)
+        rounds.append(rows[of_place])
+    return functools.reduce(operator.add, rounds)
